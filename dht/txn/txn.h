@@ -140,7 +140,7 @@ int txn_write_room(
 	struct txn_build *t, const struct orbit_id *id, uint64_t off, size_t len, void **room);
 int txn_punch(struct txn_build *t, const struct orbit_id *id, uint64_t from, uint64_t to);
 int txn_hold(struct txn_build *t, const struct orbit_id *id);
-int txn_unhold(struct txn_build *t, const struct orbit_id *id);
+int txn_unhold(struct txn_build *t, const struct orbit_id *id, uint32_t session);
 
 /* Appends the encoded body: all of it (@want NULL), or only the operations on objects for which
  * want() says true, with their original indices. 0 or t->err. */

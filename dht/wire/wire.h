@@ -112,13 +112,18 @@ int wire_get_map_get(struct cur c, uint64_t *epoch);
 void wire_put_map(struct buf *b, const struct wire_map *m);
 int wire_get_map(struct cur c, struct wire_map *m);
 
-enum wire_session_do { WIRE_SESSION_NEW = 1, WIRE_SESSION_RENEW = 2, WIRE_SESSION_END = 3 };
+enum wire_session_do {
+	WIRE_SESSION_NEW = 1,
+	WIRE_SESSION_RENEW = 2,
+	WIRE_SESSION_END = 3,
+	WIRE_SESSION_CHECK = 4, /* OK: alive; NO_SESSION: ended, or never was */
+};
 
 /* NEW is idempotent by @nonce: asked again it gives the same session. */
 struct wire_session_open {
 	uint8_t what; /* enum wire_session_do */
 	uint8_t nonce[16];
-	uint32_t session; /* RENEW, END */
+	uint32_t session; /* RENEW, END, CHECK */
 };
 void wire_put_session_open(struct buf *b, const struct wire_session_open *m);
 int wire_get_session_open(struct cur c, struct wire_session_open *m);
