@@ -61,7 +61,8 @@ enum txn_kind {
 	TXN_WRITE = 48,  /* offset, bytes -> signed bytes of stream gained */
 	TXN_PUNCH = 49,  /* from, to (UINT64_MAX: the end) -> signed bytes gained (<= 0) */
 	TXN_HOLD = 50,   /* adds one hold of this session */
-	TXN_UNHOLD = 51, /* drops one; none there is fine */
+	TXN_UNHOLD = 51, /* session: 0 drops one hold of this session; another drops all that one
+			    had (it ended); none there is fine */
 	TXN_MIN = 52,    /* slot, value: lowers */
 };
 /* Writes to an absent object (but CREATE, DELETE, DEL, UNHOLD) fail the transaction as EXISTS

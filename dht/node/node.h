@@ -1,0 +1,58 @@
+/*
+ * node: serves shards: executes transactions or forwards them, remembers replies, commits across
+ * shards.
+ *
+ * A node is a state machine over one store and one env. It takes links from clients and other
+ * nodes, and for a transaction: routes (execute here, forward one hop, or say WRONG_NODE), looks
+ * for a stored reply, waits for locks, evaluates, applies the effect with the reply in it, answers
+ * when the log has it.
+ *
+ * Thread: the loop.
+ */
+#ifndef ORBIT_NODE_NODE_H
+#define ORBIT_NODE_NODE_H
+
+#include "dht/keeper/keeper.h"
+#include "dht/net/env.h"
+#include "dht/ring/ring.h"
+#include "dht/store/store.h"
+
+struct node;
+
+struct node_config {
+	uint64_t in_doubt_timeout; /* ns; a prepared record left alone is resolved; default 2 s */
+	uint64_t forward_timeout; /* ns; a forwarded request without answer is dropped; default 30 s
+				   */
+	size_t queue_max;         /* bytes of requests held at once before links are told to wait */
+	struct keeper_config keeper;
+};
+
+struct node_config node_config_default(void);
+
+/* Loads what the store has (ring map, sessions, prepared records) and is ready to serve. The store
+ * and env are borrowed. 0, -EIO, -EUCLEAN. */
+int node_new(struct node **out, struct env *e, struct store *st, const struct node_config *cfg);
+
+/* Serves at @addr, in addition to what it serves already: 0, -EADDRINUSE, ... as env_listen().
+ * *bound (may be NULL) is the address in text, good until node_stop(). */
+int node_listen(struct node *n, const char *addr, const char **bound);
+
+/* Takes a ring map (as keeper_set_ring()). */
+void node_set_ring(struct node *n, struct ring_map *m, void (*done)(void *arg, int rc), void *arg);
+
+const struct ring_map *node_ring(const struct node *n);
+
+/* Stops serving: links are closed, what is being executed is finished; done(arg), then node_free().
+ */
+void node_stop(struct node *n, void (*done)(void *arg), void *arg);
+
+/* Frees at once: what a crash does, unless node_stop() went before. NULL is harmless. */
+void node_free(struct node *n);
+
+struct node_stats {
+	uint64_t executed, replayed, forwarded, refused, conflicts, prepared, resolved, errors;
+	uint64_t links, sessions, waiting;
+};
+void node_stats(const struct node *n, struct node_stats *out);
+
+#endif
