@@ -1,0 +1,136 @@
+/*
+ * layout: how inodes, directory entries and file blocks are laid out in objects of the DHT.
+ *
+ * An inode is an object whose position is its number. Its slots are below; its map holds directory
+ * entries ("d" + hash + name) and extended attributes ("x" + name); its byte stream holds the first
+ * LAYOUT_INLINE bytes of a file, or the target of a symbolic link. The rest of a file lies in block
+ * objects of LAYOUT_BLOCK bytes, block n holding [n * LAYOUT_BLOCK, ...) at the same offset within
+ * the block, whose positions are hashed. (Block 0's stream is empty below LAYOUT_INLINE.)
+ * docs/LAYOUT.md.
+ *
+ * Pure functions.
+ */
+#ifndef ORBIT_LAYOUT_LAYOUT_H
+#define ORBIT_LAYOUT_LAYOUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "dht/base/id.h"
+#include "dht/txn/txn.h"
+
+#define LAYOUT_VERSION 1
+#define LAYOUT_INLINE (64u << 10)
+#define LAYOUT_BLOCK (1u << 20)
+#define LAYOUT_SIZE_MAX (INT64_MAX) /* bytes of a file */
+#define LAYOUT_NAME_MAX 255
+#define LAYOUT_LINK_MAX 1000000u /* hard links of a file, subdirectories of a directory */
+#define LAYOUT_SYMLINK_MAX 4095
+#define LAYOUT_XATTR_NAME_MAX 255
+#define LAYOUT_XATTR_VALUE_MAX (64u << 10)
+#define LAYOUT_SPREAD_AFTER 4096 /* children; from there on new files hash their own position */
+
+enum layout_slot {
+	SLOT_MODE = 0, /* type and permission bits, as st_mode */
+	SLOT_UID = 1,
+	SLOT_GID = 2,
+	SLOT_NLINK =
+		3, /* changed by TXN_REF: at zero the inode is an orphan. Directory: 2 + subdirs */
+	SLOT_SIZE = 4, /* file: bytes; symlink: of the target; directory: 0 (stat shows children) */
+	SLOT_ATIME = 5, /* ns since 1970, two's complement */
+	SLOT_MTIME = 6,
+	SLOT_CTIME = 7,
+	SLOT_BTIME = 8,
+	SLOT_RDEV = 9,
+	SLOT_PARENT =
+		10, /* directory: its parent. File: the directory it was created in (a hint) */
+	SLOT_CUT =
+		11, /* how often the file was cut (truncate, punch): see the design, "Data model" */
+	SLOT_TRIM = 12,     /* 1 + offset from which blocks are to be trimmed; 0: nothing to trim */
+	SLOT_CHILDREN = 13, /* directory: entries; rmdir compares it with 0 */
+	SLOT_BYTES = 14, /* bytes in block objects (those in the inode's own stream not counted) */
+	SLOT_FLAGS = 15, /* reserved, 0 */
+};
+
+/* A block object has one slot: the highest cut that its writers saw. */
+#define BLOCK_SLOT_CUT 0
+
+/* The superblock object */
+enum super_slot { SUPER_VERSION = 0, SUPER_FEATURES = 1, SUPER_BTIME = 2, SUPER_ROOT = 3 };
+
+/* ---- inode numbers: 16 bits position, 24 bits session, 24 bits counter ---- */
+
+#define LAYOUT_INO_LOW_MASK ((UINT64_C(1) << 48) - 1)
+
+/* The low 48 bits of the @counter-th inode of a session. */
+static inline uint64_t layout_low(uint32_t session, uint32_t counter)
+{
+	return (uint64_t)(session & 0xffffff) << 24 | (counter & 0xffffff);
+}
+
+/* A number whose position is hashed from its own low bits: directories, and files of a directory
+ * with more than LAYOUT_SPREAD_AFTER children. */
+uint64_t layout_ino_own(uint64_t low);
+
+/* A number at the position of the directory @dir. */
+uint64_t layout_ino_beside(uint64_t low, uint64_t dir);
+
+/* The root directory: layout_ino_own(1). */
+uint64_t layout_ino_root(void);
+
+/* ---- object IDs ---- */
+
+extern const uint8_t layout_inode_suffix[24]; /* what follows the position in an inode's ID */
+
+struct orbit_id layout_inode_id(uint64_t ino);
+struct orbit_id layout_block_id(uint64_t ino, uint64_t block);
+struct orbit_id layout_super_id(void);
+struct orbit_id layout_rename_id(void); /* the rename-epoch object: slot 0 */
+
+enum layout_kind { LAYOUT_INODE, LAYOUT_BLOCK_OBJECT, LAYOUT_SUPER, LAYOUT_RENAME, LAYOUT_OTHER };
+/* What an ID names, and whose it is. */
+enum layout_kind layout_kind_of(const struct orbit_id *id, uint64_t *ino, uint64_t *block);
+
+/* ---- directory entries ---- */
+
+#define DIRENT_KEY_MAX (1 + 8 + LAYOUT_NAME_MAX)
+#define DIRENT_VALUE_LEN 9
+
+/* Entries are ordered by a 63-bit hash of the name, which is also the readdir cookie (never 0, 1 or
+ * 2: those are for "." and ".."), so cookies hold while the directory changes. Returns the length.
+ */
+size_t layout_dirent_key(const char *name, size_t len, uint8_t key[DIRENT_KEY_MAX]);
+uint64_t layout_dirent_cookie(const uint8_t *key, size_t klen);
+/* The key prefix to begin a range with: entries with a cookie above @cookie. */
+size_t layout_dirent_after(uint64_t cookie, uint8_t key[DIRENT_KEY_MAX]);
+/* 0 and the name in place; -EUCLEAN when it is no entry. */
+int layout_dirent_name(const void *key, size_t klen, const char **name, size_t *len);
+
+/* @type is a DT_* of dirent.h. */
+void layout_dirent_value(uint64_t ino, uint8_t type, uint8_t val[DIRENT_VALUE_LEN]);
+int layout_dirent_parse(const void *val, size_t len, uint64_t *ino, uint8_t *type);
+
+/* ---- extended attributes ---- */
+size_t layout_xattr_key(const char *name, uint8_t key[1 + LAYOUT_XATTR_NAME_MAX]);
+
+/* ---- attributes ---- */
+struct fs_attr {
+	uint64_t ino;
+	uint32_t mode, uid, gid, nlink;
+	uint64_t size;
+	uint64_t bytes; /* allocated */
+	uint64_t rdev;
+	int64_t atime, mtime, ctime, btime; /* ns since 1970 */
+	uint64_t version;                   /* of the object */
+	uint64_t parent, cut, trim, children;
+};
+
+/* -EUCLEAN when the object can't be an inode (no type in its mode). */
+int layout_attr(uint64_t ino, const struct txn_object *o, struct fs_attr *a);
+void layout_stat(const struct fs_attr *a, struct stat *st);
+
+/* DT_* of a mode */
+uint8_t layout_dtype(uint32_t mode);
+
+#endif
