@@ -1,0 +1,26 @@
+/*
+ * truncate: cutting a file, and trimming what was cut off.
+ *
+ * A cut sets size, cut+1 and "trim pending from" in one transaction, then removes the blocks, then
+ * clears the mark; whoever meets the mark finishes the job. Blocks are removed only below the cut.
+ */
+#ifndef ORBIT_OPS_TRUNCATE_H
+#define ORBIT_OPS_TRUNCATE_H
+
+#include "fs/ops/mount.h"
+
+/* fs_setattr() with FS_SET_SIZE among @what: all of @what, the size in one transaction with the
+ * rest. */
+void truncate_setattr(
+	struct fs *fs, struct fs_call *c, uint64_t ino, unsigned what, const struct fs_attr *set);
+
+/*
+ * Removes the block objects of @ino that hold bytes at or past @from, of writers with a cut below
+ * @cut (UINT64_MAX: all of them), among the blocks of a file that was at most @size long; stops
+ * early when @bytes (its SLOT_BYTES) are gone. Does not touch the inode. done(arg, rc, bytes
+ * removed).
+ */
+void trim_blocks(struct fs *fs, uint64_t ino, uint64_t from, uint64_t size, uint64_t bytes,
+	uint64_t cut, void (*done)(void *arg, int rc, uint64_t removed), void *arg);
+
+#endif
