@@ -218,7 +218,8 @@ struct wire_list {
 void wire_put_list(struct buf *b, const struct wire_list *m);
 int wire_get_list(struct cur c, struct wire_list *m);
 
-/* STATS: u16 n, then n times blob name, blob text. Names are dotted: "node.id", "store.live". */
+/* STATS: pairs of blob name, blob text up to the end of the body. Names are dotted: "node.id",
+ * "store.live". Each call appends one pair. */
 void wire_put_stat(struct buf *b, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Calls fn for each pair (not NUL-terminated); 0 or -EBADMSG. */
