@@ -25,6 +25,7 @@ enum txn_shape {
 	SHAPE_FOLLOW,   /* KEY; suffix */
 	SHAPE_EXTENT,   /* u64 offset, u64 length (READ, RANGES) or end (PUNCH) */
 	SHAPE_CREATE,   /* u16 mask, u64 for each bit */
+	SHAPE_SESSION,  /* u32 */
 	SHAPE_WRITE,    /* u64 offset, u32 length, bytes */
 };
 enum txn_shape txn_shape(unsigned kind);

@@ -40,7 +40,7 @@ static const uint8_t shapes[] = {
 	[TXN_WRITE] = SHAPE_WRITE,
 	[TXN_PUNCH] = SHAPE_EXTENT,
 	[TXN_HOLD] = SHAPE_BARE,
-	[TXN_UNHOLD] = SHAPE_BARE,
+	[TXN_UNHOLD] = SHAPE_SESSION,
 	[TXN_MIN] = SHAPE_SLOT,
 };
 
@@ -115,6 +115,9 @@ void txn_parse_op(struct cur *c, struct txn_op *op)
 	case SHAPE_CREATE:
 		op->mask = cur_u16(c);
 		op->slots = cur_bytes(c, 8 * (size_t)__builtin_popcount(op->mask));
+		break;
+	case SHAPE_SESSION:
+		op->a = cur_u32(c);
 		break;
 	case SHAPE_WRITE:
 		op->a = cur_u64(c);

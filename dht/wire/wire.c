@@ -164,7 +164,7 @@ int wire_get_session_open(struct cur c, struct wire_session_open *m)
 	m->what = cur_u8(&c);
 	get_array(&c, m->nonce, sizeof(m->nonce));
 	m->session = cur_u32(&c);
-	if (m->what < WIRE_SESSION_NEW || m->what > WIRE_SESSION_END || m->session > SESSION_MAX)
+	if (m->what < WIRE_SESSION_NEW || m->what > WIRE_SESSION_CHECK || m->session > SESSION_MAX)
 		cur_fail(&c);
 	if ((m->what == WIRE_SESSION_NEW) != (m->session == 0))
 		cur_fail(&c);
