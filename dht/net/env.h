@@ -97,6 +97,7 @@ struct env_ops {
 	int (*listen)(struct env *e, const char *addr, env_accept_cb *cb, void *arg,
 		struct env_listener **out);
 	void (*unlisten)(struct env *e, struct env_listener *s);
+	const char *(*listener_addr)(const struct env_listener *s);
 };
 
 struct env {
@@ -180,6 +181,13 @@ static inline int env_listen(
 static inline void env_unlisten(struct env *e, struct env_listener *s)
 {
 	e->ops->unlisten(e, s);
+}
+
+/* The address that @s is bound to, as env_connect() takes it; for "host:0" with the port that was
+ * found. Valid until env_unlisten(). */
+static inline const char *env_listener_addr(struct env *e, const struct env_listener *s)
+{
+	return e->ops->listener_addr(s);
 }
 
 /* Queues @f and takes the caller's reference, also on error. 0, -ENOTCONN when the link is down or

@@ -7,7 +7,7 @@
  * a reference. Once handed to link_send() its body does not change any more (it may be in several
  * queues). Reference counts are not atomic: a frame belongs to one loop.
  *
- * The bytes on the wire are specified in docs/PROTOCOL.md.
+ * The bytes on the wire are specified in docs/FRAMES.md.
  */
 #ifndef ORBIT_NET_FRAME_H
 #define ORBIT_NET_FRAME_H
@@ -21,6 +21,7 @@
 #define FRAME_HEAD 32             /* bytes of the header */
 #define FRAME_BODY_MAX (8u << 20) /* bytes of the largest body */
 #define FRAME_MAGIC 0x4f524246u   /* "FBRO" on the wire */
+#define FRAME_VERSION 1           /* of the header's layout, not of the messages */
 
 struct frame {
 	unsigned refs;
@@ -28,11 +29,14 @@ struct frame {
 	uint16_t flags; /* FRAME_* below */
 	uint64_t id;    /* chosen by the asker, echoed by the answer; 0 = no answer wanted */
 	struct buf b;   /* header room, then the body: append to it while building */
+	uint32_t sum;   /* frame_seal()'s: CRC32C of the first summed bytes of the body */
+	size_t summed;
 };
 
 #define FRAME_REPLY 0x0001 /* answers the request of the same id on this link */
 
-/* A frame with one reference and an empty body; @room bytes of body can follow without a move. */
+/* A frame with one reference and an empty body; @room bytes of body can follow without a move.
+ * Never NULL: without memory b.err is set and sending it fails. */
 struct frame *frame_new(uint16_t type, uint64_t id, size_t room);
 
 struct frame *frame_ref(struct frame *f);
@@ -55,9 +59,12 @@ static inline struct cur frame_cur(const struct frame *f)
 	return cur_of(frame_body(f), frame_body_len(f));
 }
 
+/* 0 when the frame may be sent; -EMSGSIZE for a body over FRAME_BODY_MAX, or f->b.err. */
+int frame_check(const struct frame *f);
+
 /* Writes the header with its checksums in front of the body: what then stands at f->b.data,
- * f->b.len bytes, is what goes out. Idempotent. -EMSGSIZE for a body over FRAME_BODY_MAX, or
- * f->b.err. */
+ * f->b.len bytes, is what goes out. Idempotent, and the body is summed only once however often the
+ * frame is sent, so it must not change in place after the first time. Else as frame_check(). */
 int frame_seal(struct frame *f);
 
 /* What a header announces, checked: 0 and *body_len, -EPROTO when it is none of ours, -EMSGSIZE

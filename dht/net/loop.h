@@ -2,8 +2,8 @@
  * loop: the env of production: one libuv loop, TCP and Unix sockets, links within the process, and
  * libuv's worker pool.
  *
- * One thread runs the loop and owns everything on it. loop_run() returns after loop_stop() or when
- * nothing is left to wait for.
+ * One thread runs the loop and owns everything on it. loop_run() returns after loop_stop() only: a
+ * loop with nothing to wait for waits for loop_call().
  */
 #ifndef ORBIT_NET_LOOP_H
 #define ORBIT_NET_LOOP_H
