@@ -5,6 +5,7 @@ BUILD    ?= build
 VARIANT  ?=
 OUT      := $(BUILD)$(if $(VARIANT),/$(VARIANT))
 BIN      := $(OUT)/bin
+JOBS     ?= $(shell nproc)
 
 CC       ?= gcc
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
@@ -22,6 +23,11 @@ ifeq ($(VARIANT),tsan)
 CFLAGS   += -O1 -fsanitize=thread -fno-omit-frame-pointer
 LDFLAGS  += -fsanitize=thread
 endif
+ifeq ($(VARIANT),fuzz)
+CC       := clang
+CFLAGS   += -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LDFLAGS  += -fsanitize=fuzzer,address,undefined
+endif
 
 ROOMS    := $(wildcard dht/*) $(wildcard fs/*)
 LIB_SRC  := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c))
@@ -38,25 +44,41 @@ UNIT_BIN := $(UNIT:%=$(OUT)/tests/unit/%)
 SIM_SRC  := $(wildcard tests/sim/*.c)
 SIM_LIB  := $(filter-out tests/sim/main.c,$(SIM_SRC))
 SIM_BIN  := $(if $(wildcard tests/sim/main.c),$(OUT)/tests/sim/sim)
+FUZZ     := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN := $(FUZZ:%=$(OUT)/tests/fuzz/%)
+HELP_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard tests/integration/*.c))
 
-DEPS     := gcc make pkg-config libfuse3-dev fuse3 librocksdb-dev libuv1-dev libraft-dev libisal-dev \
-            libcmocka-dev libinih-dev libssl-dev uthash-dev libbsd-dev
+DEPS     := gcc make libc6-dev libfuse3-dev fuse3 librocksdb-dev libuv1-dev libraft-dev \
+            libisal-dev libinih-dev libssl-dev uthash-dev libbsd-dev
+DEV_DEPS := libcmocka-dev clang-format attr sqlite3
+FUZZ_DEPS:= clang libclang-rt-14-dev
+
+# One line per test program, all of its output when it fails; counts are kept for the sum.
+RESULTS  := $(OUT)/results
+RUN      := tests/run.sh $(RESULTS)
 
 .PHONY: all
 all: $(TOOL_BIN) ## build the programs into build/bin
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: deps
+.PHONY: deps dev-deps
 deps: ## install missing Debian packages
 	@tests/deps.sh $(DEPS)
 
-$(OUT)/%.o: %.c
+dev-deps: deps
+	@tests/deps.sh $(DEV_DEPS)
+
+# ---- compiling ----
+
+$(OUT)/%.o: %.c | deps
 	@mkdir -p $(@D)
 	@echo "  CC $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -MMD -MP -c $< -o $@
+
+$(OUT)/tests/%.o: | dev-deps
 
 $(LIB): $(LIB_OBJ)
 	@mkdir -p $(@D)
@@ -79,16 +101,93 @@ $(OUT)/tests/sim/sim: $(SIM_SRC:%.c=$(OUT)/%.o) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+$(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(OUT)/tests/integration/%: tests/integration/%.c | dev-deps
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(WARN) $< -lpthread -o $@
+
+# ---- testing ----
+
+.PHONY: lint
+lint: | dev-deps ## check layers, format and forbidden calls (warnings are errors in every build)
+	@tests/lint/lint.sh $(RESULTS)
+
 # one unit test: make unit-buf runs tests/unit/test_buf.c
 unit-%: $(OUT)/tests/unit/test_%
 	@$<
 
+.PHONY: build-unit build-sim build-integration
+build-unit: $(UNIT_BIN)
+build-sim: $(SIM_BIN)
+build-integration: all $(HELP_BIN)
+
 .PHONY: unit
-unit: $(UNIT_BIN) ## build and run the unit tests
-	@set -e; for t in $(UNIT_BIN); do timeout 300 $$t; done
+unit: build-unit ## build and run the unit tests
+	@rc=0; for t in $(UNIT_BIN); do $(RUN) 300 $${t##*/} $$t || rc=1; done; exit $$rc
+
+.PHONY: sim
+sim: build-sim ## run the simulator: SEEDS=n how many, SEED=n replays one
+	@[ -z "$(SIM_BIN)" ] || $(RUN) 600 sim $(SIM_BIN) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: integration
+integration: build-integration ## mount for real and try everything: T="name ..." only these
+	@OUT=$(OUT) tests/integration/run.sh $(RESULTS) $(T)
+
+.PHONY: check
+check: ## from clean: lint, build, and all tests; ends with their sum
+	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=$(VARIANT)" $(OUT) $(JOBS) lint all unit sim integration
+
+.PHONY: check-asan
+check-asan: ## unit tests and simulator under AddressSanitizer and UBSan
+	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=asan" $(BUILD)/asan $(JOBS) unit sim
+
+.PHONY: check-tsan
+check-tsan: ## unit tests and simulator under ThreadSanitizer
+	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=tsan" $(BUILD)/tsan $(JOBS) unit sim
+
+.PHONY: fuzz
+fuzz: ## run each fuzzer for FUZZ_SECONDS=30
+	@tests/deps.sh $(FUZZ_DEPS)
+	@$(MAKE) --no-print-directory VARIANT=fuzz -j$(JOBS) run-fuzz
+
+.PHONY: run-fuzz
+run-fuzz: $(FUZZ_BIN)
+	@rc=0; for f in $(FUZZ_BIN); do c=$(OUT)/corpus/$${f##*/}; mkdir -p $$c; \
+	$(RUN) $$(($(or $(FUZZ_SECONDS),30) + 60)) $${f##*/} $$f -max_total_time=$(or $(FUZZ_SECONDS),30) \
+		-artifact_prefix=$(OUT)/ $$c $(wildcard tests/fuzz/corpus) || rc=1; done; exit $$rc
+
+.PHONY: bench
+bench: all ## measure against a plain directory and libfuse's passthrough
+	@tests/bench/bench.sh $(OUT)
+
+# ---- running ----
+
+.PHONY: quickstart quickstop
+quickstart: ## build, make a filesystem and mount it: DIR=data MNT=mountpoint NODES=n
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@BIN=$(BIN) DIR="$(DIR)" MNT="$(MNT)" NODES="$(NODES)" tools/quickstart.sh start
+
+quickstop: ## unmount and end what quickstart started, same DIR and MNT
+	@BIN=$(BIN) DIR="$(DIR)" MNT="$(MNT)" tools/quickstart.sh stop
+
+PREFIX   ?= /usr/local
+SBIN     ?= /sbin
+.PHONY: install
+install: all ## install below DESTDIR, programs to PREFIX=/usr/local, mount helpers to /sbin
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(SBIN) \
+		$(DESTDIR)$(PREFIX)/share/man/man8
+	install $(BIN)/orbitctl $(DESTDIR)$(PREFIX)/bin
+	install $(BIN)/orbitfs $(BIN)/orbitd $(DESTDIR)$(PREFIX)/sbin
+	install $(BIN)/orbitfs $(DESTDIR)$(SBIN)/mount.orbitfs
+	if [ -e $(BIN)/fsck.orbitfs ]; then install $(BIN)/fsck.orbitfs $(DESTDIR)$(SBIN); fi
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 
 .PHONY: format
-format: ## format all C sources with clang-format
+format: | dev-deps ## format all C sources with clang-format
 	@clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
 
 .PHONY: clean
