@@ -379,8 +379,11 @@ int txn_hold(struct txn_build *t, const struct orbit_id *id)
 
 int txn_unhold(struct txn_build *t, const struct orbit_id *id, uint32_t session)
 {
-	int rc = begin(t, TXN_UNHOLD, id, 4);
+	int rc;
 
+	if (session > TXN_SESSION_MAX)
+		return fail(t, -EINVAL);
+	rc = begin(t, TXN_UNHOLD, id, 4);
 	if (rc)
 		return rc;
 	buf_u32(&t->ops, session);

@@ -9,6 +9,7 @@
 #define TXN_HEAD_LEN 4    /* of a body: u8 objects, u8 zero, u16 operations */
 #define TXN_OP_HEAD_LEN 4 /* of an operation: u8 kind, u8 object, u16 index */
 #define TXN_SUFFIX_LEN 24
+#define TXN_SESSION_MAX 0xffffffu /* a session number has 24 bits */
 
 #define TXN_RANGE_INCLUSIVE 0x01
 #define TXN_RANGE_SUFFIX 0x02

@@ -164,6 +164,8 @@ static bool op_fits(const struct txn_op *op, struct check *k)
 			return false;
 		k->read += op->b;
 		return k->read <= TXN_DATA_MAX;
+	case SHAPE_SESSION:
+		return op->a <= TXN_SESSION_MAX;
 	case SHAPE_WRITE:
 		k->written += op->vlen;
 		return op->vlen >= 1 && extent_fits(op->a, op->vlen) && k->written <= TXN_DATA_MAX;
