@@ -93,7 +93,11 @@ $(BIN)/$(1): $$(patsubst %.c,$(OUT)/%.o,$$(wildcard tools/$(1)/*.c) $(COMMON)) $
 endef
 $(foreach t,$(HAVE),$(eval $(call tool_rule,$(t))))
 
-$(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(SIM_LIB:%.c=$(OUT)/%.o) $(LIB)
+$(OUT)/libsim.a: $(SIM_LIB:%.c=$(OUT)/%.o)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/libsim.a $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
