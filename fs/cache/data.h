@@ -11,16 +11,133 @@
 #include "dht/client/orbit.h"
 #include "fs/layout/layout.h"
 
-struct data_cache;
+#include <sys/queue.h>
 
-/* Adds what is dirty (size, mtime, ctime) to attributes that came from the cluster. */
+struct data_cache;
+struct data_inode; /* a file with opens, or with something dirty */
+
+struct data_config {
+	uint64_t write_behind; /* bytes dirty or in flight before writers wait; 0: write through */
+	uint64_t read_ahead;   /* largest window, bytes; 0: none */
+	uint64_t read_cache;   /* bytes read ahead and not yet asked for */
+	uint64_t flush_after;  /* ns that bytes stay dirty */
+	/*
+	 * The object has a trim mark: finish that job and clear the mark; done(darg, rc, a) with
+	 * the attributes after it. Given by who knows how to trim. ctx is @ctx.
+	 */
+	void (*trim)(void *ctx, const struct fs_attr *a,
+		void (*done)(void *darg, int rc, const struct fs_attr *a), void *darg);
+	void *ctx;
+};
+
+/* NULL never. The client and env are borrowed. */
+struct data_cache *data_cache_new(
+	struct env *e, struct orbit_client *c, const struct data_config *cfg);
+
+/* Frees everything, dirty or not; nothing may be in flight: after data_cache_stop(), or after the
+ * client was closed. NULL is harmless. */
+void data_cache_free(struct data_cache *dc);
+
+/* Sends everything dirty, then done(arg, rc) when nothing is in flight any more: rc is the first
+ * error that nobody was told. After @timeout ns what is left is cancelled and dropped: -ETIMEDOUT.
+ */
+void data_cache_stop(
+	struct data_cache *dc, uint64_t timeout, void (*done)(void *arg, int rc), void *arg);
+
+/* ---- for all operations ---- */
+
+/* Adds what is dirty (size, mtime, ctime) to attributes that came from the cluster, and notes them
+ * as the newest known of an open file. */
 void data_overlay(struct data_cache *dc, struct fs_attr *a);
 
 /* Sends everything dirty of @ino; done(arg, rc) when the nodes have it (not necessarily on disk).
- * With nothing dirty done() still comes later, never inside. */
+ * With nothing dirty done() still comes later, never inside. The error, if any, stays to be
+ * reported to the open files too. Before any setattr of size or times, or dirty times come after
+ * it. */
 void data_flush(struct data_cache *dc, uint64_t ino, void (*done)(void *arg, int rc), void *arg);
 
 /* Is anything of @ino dirty or being sent? */
 bool data_dirty(const struct data_cache *dc, uint64_t ino);
+
+/* The times were set by a user: dirty mtime and ctime are not sent any more, only size and bytes
+ * (cp -p, tar). False: they are in flight, data_flush() first. True also when nothing is dirty. */
+bool data_forget_times(struct data_cache *dc, uint64_t ino);
+
+/* ---- for open files ---- */
+
+/* The record of @ino: one reference. Never NULL. @a: what the cluster says of it now. */
+struct data_inode *data_get(struct data_cache *dc, const struct fs_attr *a);
+/* Drops a reference; what is dirty is sent in the background. */
+void data_put(struct data_inode *di);
+
+/* By which policy its transactions go; NULL: the client's. */
+void data_set_policy(struct data_inode *di, const struct orbit_policy *p);
+const struct orbit_policy *data_policy(const struct data_inode *di);
+
+uint64_t data_ino(const struct data_inode *di);
+/* The size with what is dirty. */
+uint64_t data_size(const struct data_inode *di);
+/* The newest attributes known, without what is dirty. */
+const struct fs_attr *data_attr(const struct data_inode *di);
+/* Drops what was read ahead at or after @from. */
+void data_drop(struct data_inode *di, uint64_t from);
+
+/* Errors of writing behind: how many there were, and the last one. A file that has reported fewer
+ * than there were reports the last. */
+uint64_t data_errors(const struct data_inode *di, int *last);
+
+/* One sequence of reads, for read-ahead. */
+struct data_seq {
+	uint64_t next;   /* where the next sequential read begins */
+	uint64_t ahead;  /* up to here it was asked for */
+	uint64_t window; /* bytes to be ahead; 0: not sequential (yet) */
+};
+
+/* Waits of one caller: embedded, zeroed. cancel by data_wait_cancel(). */
+struct data_wait {
+	void (*done)(struct data_wait *w, int rc);
+	/* data_write() only */
+	struct data_inode *di;
+	uint64_t off;
+	const void *data;
+	size_t len;
+	bool append, kill_priv, through;
+	/* private */
+	int state;
+	TAILQ_ENTRY(data_wait) entry;
+};
+
+/* As data_flush(). */
+void data_flush_wait(struct data_inode *di, struct data_wait *w);
+
+/*
+ * Takes w->len bytes at w->data for w->off (w->append: for the end, and w->off becomes where they
+ * went). w->done(w, rc) may come from inside; until then the bytes must stay. Waits while there is
+ * too much dirty; w->through: until the nodes have it. rc 0: all were taken.
+ */
+void data_write(struct data_inode *di, struct data_wait *w);
+
+/* The caller gives up: done() does not come any more. What was taken is sent all the same. */
+void data_wait_cancel(struct data_inode *di, struct data_wait *w);
+
+/* Is something in flight for this file that has stalled past its check_timeout? */
+bool data_stalled(struct data_inode *di);
+
+/* A read: zero it, set done; cancel by data_read_cancel() (then no done()). */
+struct data_read {
+	void (*done)(struct data_read *r, int rc);
+	/* results, good during done() */
+	const void *data;
+	size_t len;
+	struct frame *keep; /* what data lies in, or NULL: in memory of the read */
+	/* private */
+	struct data_read_impl *impl;
+};
+
+/* Reads up to @len bytes, up to the file's size as known; what is dirty included. @seq may be NULL.
+ */
+void data_read(
+	struct data_inode *di, struct data_read *r, struct data_seq *seq, uint64_t off, size_t len);
+void data_read_cancel(struct data_read *r);
 
 #endif

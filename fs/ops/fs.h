@@ -36,11 +36,13 @@ struct fs_config fs_config_default(void);
 struct fs_call {
 	uint32_t uid, gid, pid;
 	uint32_t umask;
+	bool kill_priv; /* write: the writer may not keep set-id bits (no CAP_FSETID) */
 	void (*done)(struct fs_call *c, int rc);
 
 	/* Results, good during done(). */
 	struct fs_attr attr;  /* lookup, getattr, setattr, create, mkdir, mknod, link, symlink */
 	struct fs_file *file; /* open, create */
+	bool keep_cache;      /* open: the data is what this mount saw last, pages may stay */
 	struct fs_dir *dir;   /* opendir */
 	const void *data;     /* read, readlink, getxattr, listxattr */
 	size_t len;           /* of data; of what was written */
@@ -50,6 +52,9 @@ struct fs_call {
 	/* The operation's own. */
 	void *impl;
 	orbit_handle handle; /* in flight now, for fs_interrupt() */
+	/* What fs_interrupt() does for a call that waits for more than one transaction; NULL: it
+	 * cancels handle. May end the call. */
+	void (*interrupt)(struct fs *fs, struct fs_call *c, bool fatal);
 	bool interrupted;
 };
 

@@ -14,6 +14,7 @@ struct fs {
 	struct orbit_client *client;
 	struct fs_config cfg;
 	struct data_cache *data;  /* fs/cache: write-behind and read-ahead of file data */
+	struct file_table *files; /* inodes open on this mount and their holds (file.h) */
 	uint32_t next_counter;    /* for inode numbers of this session */
 	uint32_t counter_session; /* the session that next_counter counts for */
 	struct reaper *reaper;    /* removes orphans that nobody holds (reaper.c) */
