@@ -1,0 +1,35 @@
+/*
+ * config: what orbitd was told by its configuration file and its flags. Keys of the file are the
+ * long flags; a flag wins over the file.
+ */
+#ifndef TOOLS_ORBITD_CONFIG_H
+#define TOOLS_ORBITD_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "dht/base/log.h"
+
+#define CONFIG_DEFAULT_FILE "/etc/orbitfs/orbitd.conf"
+#define CONFIG_LISTEN_MAX 4
+
+struct config {
+	char *store;
+	char *listen[CONFIG_LISTEN_MAX];
+	unsigned nlisten;
+	char *fsid;
+	char *ring;
+	char *log;
+	char *pid;
+	enum log_level level;
+	bool daemon;
+	bool help, version;
+};
+
+/* 0; -EINVAL or another errno and one line in @why. */
+int config_load(struct config *c, int argc, char **argv, char *why, size_t why_len);
+void config_fini(struct config *c);
+
+extern const char config_help[];
+
+#endif

@@ -1,0 +1,283 @@
+/*
+ * orbitd: one node of a cluster. See orbitd(8).
+ *
+ *   configuration; fork if it is to be a daemon
+ *   open the store (make it if it is new and --fsid says whose), load the node
+ *   take the ring map of --ring, listen, say so
+ *   run until SIGTERM or SIGINT; then stop serving, close the store
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "dht/base/mem.h"
+#include "tools/common/cluster.h"
+#include "tools/common/daemon.h"
+#include "tools/common/fsid.h"
+#include "tools/common/version.h"
+#include "tools/orbitd/config.h"
+
+#define EXIT_USAGE 2
+#define RING_FILE_MAX (64u << 20) /* bytes of a ring map's file */
+
+struct orbitd {
+	struct config c;
+	struct cluster cluster; /* without a client */
+	bool stopping;
+	int report; /* to who waits for us, or -1 */
+	char why[512];
+};
+
+static int fail(struct orbitd *d, int rc, const char *what, const char *reason)
+{
+	snprintf(d->why, sizeof(d->why), "%s: %s", what, reason ? reason : strerror(-rc));
+	return rc;
+}
+
+/* ---- the store ---- */
+
+/* Makes the store if there is none, when --fsid says for which filesystem. */
+static int make_if_new(struct orbitd *d, const uint8_t fsid[16])
+{
+	struct orbit_id id;
+	int rc;
+
+	if (getentropy(&id, sizeof(id)))
+		return fail(d, -errno, "random numbers", NULL);
+	rc = store_make(d->c.store, fsid, &id);
+	if (rc == -EEXIST)
+		return 0;
+	if (rc)
+		return fail(d, rc, d->c.store,
+			rc == -ENOTEMPTY ? "the folder is not empty and holds no store" : NULL);
+	log_info("mod=orbitd store=%s msg=\"made a new store\"", d->c.store);
+	return 0;
+}
+
+static int open_store(struct orbitd *d)
+{
+	struct store_config cfg = store_config_default();
+	uint8_t fsid[16];
+	char hex[FSID_HEX];
+	int rc = 0;
+
+	if (d->c.fsid) {
+		if (fsid_parse(d->c.fsid, fsid))
+			return fail(d, -EINVAL, "--fsid", "neither a name nor 32 hex digits");
+		rc = make_if_new(d, fsid);
+	}
+	if (!rc)
+		rc = store_open(&d->cluster.store, d->cluster.env, d->c.store, &cfg, d->why,
+			sizeof(d->why));
+	if (rc == -ENOENT && !d->c.fsid)
+		return fail(d, rc, d->c.store, "no store there; --fsid NAME makes one");
+	if (rc)
+		return rc;
+	if (d->c.fsid && memcmp(fsid, store_info(d->cluster.store)->fsid, 16)) {
+		snprintf(d->why, sizeof(d->why),
+			"%s: belongs to another filesystem (%s), not to \"%s\"", d->c.store,
+			fsid_hex(store_info(d->cluster.store)->fsid, hex), d->c.fsid);
+		return -EMEDIUMTYPE;
+	}
+	return 0;
+}
+
+/* ---- the ring map ---- */
+
+static int read_ring(const char *path, struct ring_map **m)
+{
+	struct buf b = {0};
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
+	void *room;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) || st.st_size > RING_FILE_MAX)
+		rc = -EFBIG;
+	room = rc ? NULL : buf_add(&b, (size_t)st.st_size);
+	if (!rc && (!room || read(fd, room, (size_t)st.st_size) != st.st_size))
+		rc = -EIO;
+	if (!rc)
+		rc = ring_decode(b.data, b.len, m);
+	buf_fini(&b);
+	close(fd);
+	return rc;
+}
+
+static int take_ring(struct orbitd *d)
+{
+	struct await w = {.loop = d->cluster.loop};
+	struct ring_map *m;
+	int rc;
+
+	if (!d->c.ring)
+		return 0;
+	rc = read_ring(d->c.ring, &m);
+	if (rc)
+		return fail(d, rc, d->c.ring, rc == -EBADMSG ? "not a ring map" : NULL);
+	node_set_ring(d->cluster.node, m, await_done, &w);
+	rc = await(&w);
+	ring_unref(m);
+	if (rc == -EEXIST)
+		return 0; /* ours is as new */
+	return rc ? fail(d, rc, d->c.ring,
+			    rc == -EMEDIUMTYPE ? "ring map of another filesystem" : NULL)
+		  : 0;
+}
+
+/* ---- life ---- */
+
+static void on_signal(void *arg, int signum)
+{
+	struct orbitd *d = arg;
+
+	log_info("mod=orbitd signal=%d msg=\"stopping\"", signum);
+	if (d->stopping)
+		_exit(1); /* asked twice */
+	d->stopping = true;
+	loop_stop(d->cluster.loop);
+}
+
+static int listen_all(struct orbitd *d)
+{
+	for (unsigned i = 0; i < d->c.nlisten; i++) {
+		const char *bound = NULL;
+		int rc = node_listen(d->cluster.node, d->c.listen[i], &bound);
+
+		if (rc)
+			return fail(d, rc, d->c.listen[i],
+				rc == -EADDRINUSE ? "the port is in use"
+				: rc == -EINVAL   ? "not an address: want HOST:PORT"
+						  : NULL);
+		log_info("mod=orbitd addr=%s msg=\"accepting\"", bound);
+	}
+	return 0;
+}
+
+static int write_pid(struct orbitd *d)
+{
+	FILE *f = d->c.pid ? fopen(d->c.pid, "we") : NULL;
+
+	if (!d->c.pid)
+		return 0;
+	if (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f))
+		return fail(d, -errno, d->c.pid, NULL);
+	return 0;
+}
+
+static int bring_up(struct orbitd *d)
+{
+	struct node_config cfg = node_config_default();
+	char id[ORBIT_ID_HEX];
+	int rc = loop_new(&d->cluster.loop);
+
+	if (rc)
+		return fail(d, rc, "event loop", NULL);
+	d->cluster.env = loop_env(d->cluster.loop);
+	rc = open_store(d);
+	if (rc)
+		return rc;
+	rc = node_new(&d->cluster.node, d->cluster.env, d->cluster.store, &cfg);
+	if (rc)
+		return fail(d, rc, d->c.store, NULL);
+	rc = take_ring(d);
+	if (!rc && (loop_on_signal(d->cluster.loop, SIGTERM, on_signal, d) ||
+			   loop_on_signal(d->cluster.loop, SIGINT, on_signal, d)))
+		rc = fail(d, -EINVAL, "signals", "cannot be caught");
+	if (!rc)
+		rc = write_pid(d);
+	if (!rc)
+		rc = listen_all(d);
+	if (!rc)
+		log_info("mod=orbitd node=%s store=%s epoch=%llu msg=\"serving\"",
+			orbit_id_hex(&store_info(d->cluster.store)->node, id), d->c.store,
+			(unsigned long long)(node_ring(d->cluster.node)
+						     ? node_ring(d->cluster.node)->epoch
+						     : 0));
+	return rc;
+}
+
+static int detach(struct orbitd *d)
+{
+	int rc;
+
+	if (d->report < 0)
+		return 0;
+	if (!d->c.log)
+		log_syslog("orbitd");
+	rc = daemon_ready(d->report);
+	if (rc)
+		return fail(d, rc, "going to the background", NULL);
+	d->report = -1;
+	return 0;
+}
+
+static int run(struct orbitd *d)
+{
+	int rc = bring_up(d), rc2;
+
+	if (!rc)
+		rc = detach(d);
+	while (!rc && !d->stopping)
+		loop_run(d->cluster.loop);
+	if (d->cluster.loop) {
+		rc2 = cluster_close(&d->cluster, 0);
+		if (rc2 && !rc)
+			rc = fail(d, rc2, d->c.store, NULL);
+	}
+	if (!rc && d->c.pid)
+		unlink(d->c.pid);
+	return rc;
+}
+
+static int start(struct orbitd *d)
+{
+	int rc = d->c.log ? log_open(d->c.log) : 0;
+
+	if (rc) {
+		fprintf(stderr, "orbitd: %s: %s\n", d->c.log, strerror(-rc));
+		return 1;
+	}
+	log_set_level(d->c.level);
+	if (d->c.daemon)
+		rc = daemon_fork("orbitd", 1, &d->report);
+	if (rc) {
+		fprintf(stderr, "orbitd: no process to be had: %s\n", strerror(-rc));
+		return 1;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	rc = run(d);
+	if (!rc)
+		return 0;
+	if (d->report >= 0)
+		daemon_fail(d->report, d->why);
+	else
+		fprintf(stderr, "orbitd: %s\n", d->why);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct orbitd d = {.report = -1};
+	int code = 0;
+
+	if (config_load(&d.c, argc, argv, d.why, sizeof(d.why))) {
+		fprintf(stderr, "orbitd: %s\n", d.why);
+		code = EXIT_USAGE;
+	} else if (d.c.help) {
+		fputs(config_help, stdout);
+	} else if (d.c.version) {
+		printf("orbitd %s\n", ORBITFS_VERSION);
+	} else {
+		code = start(&d);
+	}
+	config_fini(&d.c);
+	return code;
+}
