@@ -63,15 +63,21 @@ static void dial_hangup(struct tcp_dial *d)
 	d->fd = -1;
 }
 
+static void dial_forget_lookup(struct tcp_dial *d)
+{
+	if (!d->lookup)
+		return;
+	d->lookup->d = NULL;
+	uv_cancel((uv_req_t *)&d->lookup->req); /* works only before it started */
+	d->lookup = NULL;
+}
+
 void tcp_dial_cancel(struct tcp_dial *d)
 {
 	if (!d)
 		return;
 	dial_hangup(d);
-	if (d->lookup) {
-		d->lookup->d = NULL;
-		uv_cancel((uv_req_t *)&d->lookup->req); /* works only before it started */
-	}
+	dial_forget_lookup(d);
 	env_timer_clear(&d->lp->env, &d->timer);
 	env_unpost(&d->lp->env, &d->task);
 	uv_freeaddrinfo(d->list);
@@ -196,8 +202,7 @@ static void dial_timeout(struct env_timer *t)
 
 	d->rc = -ETIMEDOUT;
 	if (d->lookup) {
-		d->lookup->d = NULL;
-		d->lookup = NULL;
+		dial_forget_lookup(d);
 		dial_finish(d, d->rc);
 		return;
 	}
