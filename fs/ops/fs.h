@@ -16,6 +16,8 @@
 #ifndef ORBIT_OPS_FS_H
 #define ORBIT_OPS_FS_H
 
+#include <sys/queue.h>
+
 #include "dht/client/orbit.h"
 #include "fs/layout/layout.h"
 
@@ -29,6 +31,7 @@ struct fs_config {
 	uint64_t read_ahead;   /* bytes, default 4 MiB; 0: none */
 	uint64_t read_cache;   /* bytes of file data kept in this process for read-ahead, 64 MiB */
 	bool noatime;          /* default: relatime */
+	struct orbit_policy policy; /* the client's; what a file's own policy begins from */
 };
 struct fs_config fs_config_default(void);
 
@@ -55,7 +58,10 @@ struct fs_call {
 	/* What fs_interrupt() does for a call that waits for more than one transaction; NULL: it
 	 * cancels handle. May end the call. */
 	void (*interrupt)(struct fs *fs, struct fs_call *c, bool fatal);
-	bool interrupted;
+	bool interrupted;    /* a signal waits for it */
+	bool fatal;          /* a fatal one: whatever it submits from now on is cancelled */
+	struct fs *asked_in; /* on this mount's list of interrupted calls */
+	TAILQ_ENTRY(fs_call) asked;
 };
 
 /* Mounts: reads the superblock, waits for the client to be ready for up to @timeout ns.

@@ -4,21 +4,44 @@
 #ifndef ORBIT_OPS_MOUNT_H
 #define ORBIT_OPS_MOUNT_H
 
+#include <sys/queue.h>
+
 #include "dht/client/orbit.h"
 #include "fs/ops/fs.h"
 
 struct data_cache;
+struct hints;
+struct mount_txn;
+struct file_table;
+struct reaper;
+struct statfs_cache;
+struct unmount;
+
+#define MOUNT_STAMPS 4096 /* a power of two */
 
 struct fs {
 	struct env *env;
 	struct orbit_client *client;
 	struct fs_config cfg;
 	struct data_cache *data;  /* fs/cache: write-behind and read-ahead of file data */
-	struct file_table *files; /* inodes open on this mount and their holds (file.h) */
+	struct file_table *files; /* open files and their holds (file.c) */
 	uint32_t next_counter;    /* for inode numbers of this session */
 	uint32_t counter_session; /* the session that next_counter counts for */
 	struct reaper *reaper;    /* removes orphans that nobody holds (reaper.c) */
-				  /* ... more as the families need it */
+
+	struct hints *hints;                 /* what was seen last of inodes and names (hint.h) */
+	TAILQ_HEAD(mount_dirs, fs_dir) dirs; /* open directories (readdir.c) */
+	struct statfs_cache *statfs;         /* statfs.c */
+	TAILQ_HEAD(mount_txns, mount_txn) txns; /* what mount_submit() sent and awaits */
+	TAILQ_HEAD(, mount_txn) spare;          /* to be used again */
+	unsigned nops;                          /* operations that mount_op_begin() counted */
+	TAILQ_HEAD(mount_asked, fs_call) asked; /* interrupted calls that may yet stall */
+	struct env_timer ask;                   /* asks again for them; armed only while any */
+	uint64_t changes;                       /* mount_changed() so far */
+	uint64_t stamp[MOUNT_STAMPS];           /* by hash of inode: changes at the last one */
+	void (*idle)(struct fs *fs);            /* fs_unmount() waits: called when nops is 0 */
+	bool ending;                            /* what is submitted now is cancelled */
+	struct unmount *ending_arg;             /* fs_unmount() is at work */
 };
 
 /* A new inode number: a directory's (or spread file's) own position, or beside @dir. 0 and *ino, or
@@ -29,13 +52,37 @@ int mount_new_ino(struct fs *fs, bool own, uint64_t dir, uint64_t *ino);
 int64_t mount_now(struct fs *fs);
 
 /*
- * Submits @t for @call by the policy of the mount and of @ino (0: none): remembers the handle for
- * fs_interrupt(). The callback must end the call or submit again.
+ * Submits @t for @call (NULL: for nobody, in the background) by the policy of the mount and of @ino
+ * (0: none): remembers the handle for fs_interrupt(), and fs_unmount() waits for it. The callback
+ * must end the call or submit again. It never sees -ESTALE (the session ended) for a transaction
+ * that writes: what became of it is not known, so that is -EIO.
  */
 void mount_submit(struct fs *fs, struct fs_call *call, uint64_t ino, struct txn_build *t,
 	orbit_done_cb *done, void *arg);
 
 /* Ends the call: clears its handle, calls done once. */
 void mount_done(struct fs_call *call, int rc);
+
+/* Counts an operation that lives on between transactions (waits for a timer, a flush): fs_unmount()
+ * waits for it, too. */
+void mount_op_begin(struct fs *fs);
+void mount_op_end(struct fs *fs);
+
+/* Cancels what is in flight and all that is still submitted. */
+void mount_cancel_all(struct fs *fs);
+void mount_free_spare(struct fs *fs);
+
+/* False, and the call ended with -EROFS, when the mount is read-only. */
+bool mount_writable(struct fs *fs, struct fs_call *call);
+
+/*
+ * To be called when a transaction of this mount that changed the inode @ino (attributes, entries,
+ * being there at all) is done. What was read before and is handed out later - entries of a
+ * directory with their attributes - asks mount_changed_since() first: the kernel must not be told
+ * an older state than it has seen.
+ */
+void mount_changed(struct fs *fs, uint64_t ino);
+/* May @ino have changed since @mark, a value that fs->changes had when the read was submitted? */
+bool mount_changed_since(const struct fs *fs, uint64_t ino, uint64_t mark);
 
 #endif

@@ -1,0 +1,212 @@
+#include "fs/ops/mount.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+#include "fs/ops/file.h"
+
+#define ASK_AGAIN (100 * ENV_MS)
+#define COUNTER_MAX 0xffffffu
+
+/* One transaction in flight. */
+struct mount_txn {
+	TAILQ_ENTRY(mount_txn) entry;
+	struct fs *fs;
+	struct fs_call *call;
+	orbit_done_cb *done;
+	void *arg;
+	orbit_handle handle;
+	bool writes;
+};
+
+int64_t mount_now(struct fs *fs)
+{
+	return (int64_t)env_wall(fs->env);
+}
+
+int mount_new_ino(struct fs *fs, bool own, uint64_t dir, uint64_t *ino)
+{
+	uint32_t session = orbit_session(fs->client);
+	uint64_t low;
+
+	if (session != fs->counter_session) {
+		fs->counter_session = session;
+		fs->next_counter = 0;
+	}
+	/* session 0 has the root directory and gives no numbers away */
+	if (session == 0 || fs->next_counter > COUNTER_MAX)
+		return -ENOSPC;
+	low = layout_low(session, fs->next_counter++);
+	*ino = own ? layout_ino_own(low) : layout_ino_beside(low, dir);
+	return 0;
+}
+
+bool mount_writable(struct fs *fs, struct fs_call *call)
+{
+	if (!fs->cfg.read_only)
+		return true;
+	mount_done(call, -EROFS);
+	return false;
+}
+
+/* ---- transactions ---- */
+
+static struct mount_txn *txn_new(struct fs *fs)
+{
+	struct mount_txn *m = TAILQ_FIRST(&fs->spare);
+
+	if (m)
+		TAILQ_REMOVE(&fs->spare, m, entry);
+	else
+		m = mem_zalloc(sizeof(*m));
+	return m;
+}
+
+static void submit_done(void *arg, const struct orbit_reply *r)
+{
+	struct mount_txn *m = arg;
+	struct fs *fs = m->fs;
+	struct orbit_reply failed;
+	orbit_done_cb *done = m->done;
+	void *done_arg = m->arg;
+
+	if (m->call && m->call->handle == m->handle)
+		m->call->handle = 0;
+	if (r->rc == -ESTALE && m->writes) {
+		failed = (struct orbit_reply){.rc = -EIO, .failed = -1};
+		r = &failed;
+	}
+	TAILQ_REMOVE(&fs->txns, m, entry);
+	TAILQ_INSERT_HEAD(&fs->spare, m, entry);
+	done(done_arg, r);
+	mount_op_end(fs);
+}
+
+void mount_submit(struct fs *fs, struct fs_call *call, uint64_t ino, struct txn_build *t,
+	orbit_done_cb *done, void *arg)
+{
+	struct mount_txn *m = txn_new(fs);
+
+	*m = (struct mount_txn){
+		.fs = fs, .call = call, .done = done, .arg = arg, .writes = t->writes};
+	TAILQ_INSERT_TAIL(&fs->txns, m, entry);
+	mount_op_begin(fs); /* ended when done() has returned, so that the mount is there for it */
+	m->handle = orbit_submit(fs->client, t, ino ? file_policy(fs, ino) : NULL, submit_done, m);
+	if (call)
+		call->handle = m->handle;
+	if (fs->ending || (call && call->fatal))
+		orbit_cancel(fs->client, m->handle, false);
+}
+
+void mount_op_begin(struct fs *fs)
+{
+	fs->nops++;
+}
+
+void mount_op_end(struct fs *fs)
+{
+	assert(fs->nops > 0);
+	if (--fs->nops == 0 && fs->idle)
+		fs->idle(fs);
+}
+
+void mount_done(struct fs_call *call, int rc)
+{
+	if (call->asked_in)
+		TAILQ_REMOVE(&call->asked_in->asked, call, asked);
+	call->asked_in = NULL;
+	call->handle = 0;
+	call->interrupt = NULL;
+	call->done(call, rc);
+}
+
+void mount_cancel_all(struct fs *fs)
+{
+	struct mount_txn *m;
+
+	fs->ending = true;
+	TAILQ_FOREACH (m, &fs->txns, entry)
+		orbit_cancel(fs->client, m->handle, false);
+}
+
+void mount_free_spare(struct fs *fs)
+{
+	struct mount_txn *m;
+
+	while ((m = TAILQ_FIRST(&fs->spare))) {
+		TAILQ_REMOVE(&fs->spare, m, entry);
+		free(m);
+	}
+}
+
+/* ---- what has changed ---- */
+
+static uint64_t *stamp_of(const struct fs *fs, uint64_t ino)
+{
+	uint64_t h = ino * UINT64_C(0x9e3779b97f4a7c15);
+
+	return (uint64_t *)&fs->stamp[(h ^ h >> 32) & (MOUNT_STAMPS - 1)];
+}
+
+void mount_changed(struct fs *fs, uint64_t ino)
+{
+	*stamp_of(fs, ino) = ++fs->changes;
+}
+
+bool mount_changed_since(const struct fs *fs, uint64_t ino, uint64_t mark)
+{
+	return *stamp_of(fs, ino) > mark;
+}
+
+/* ---- interruption ---- */
+
+static void interrupt_now(struct fs *fs, struct fs_call *call)
+{
+	struct mount_txn *m;
+
+	if (call->interrupt) {
+		call->interrupt(fs, call, call->fatal);
+		return;
+	}
+	TAILQ_FOREACH (m, &fs->txns, entry) {
+		if (m->call == call)
+			orbit_cancel(fs->client, m->handle, !call->fatal);
+	}
+}
+
+static void ask_again(struct env_timer *t)
+{
+	struct fs *fs = container_of(t, struct fs, ask);
+	struct fs_call *call;
+	unsigned n = 0;
+
+	TAILQ_FOREACH (call, &fs->asked, asked)
+		n++;
+	/* a call may end when asked, and others with it: go round, and twice does no harm */
+	while (n-- > 0 && (call = TAILQ_FIRST(&fs->asked))) {
+		TAILQ_REMOVE(&fs->asked, call, asked);
+		TAILQ_INSERT_TAIL(&fs->asked, call, asked);
+		interrupt_now(fs, call);
+	}
+	if (!TAILQ_EMPTY(&fs->asked))
+		env_timer_set(fs->env, t, env_now(fs->env) + ASK_AGAIN);
+}
+
+void fs_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
+{
+	call->interrupted = true;
+	call->fatal |= fatal;
+	/* A healthy transaction is left alone, but it may stall later, or the call's next one. */
+	if (!call->asked_in) {
+		call->asked_in = fs;
+		TAILQ_INSERT_TAIL(&fs->asked, call, asked);
+		fs->ask.fire = ask_again;
+		if (!fs->ask.armed)
+			env_timer_set(fs->env, &fs->ask, env_now(fs->env) + ASK_AGAIN);
+	}
+	interrupt_now(fs, call); /* which may end it */
+}

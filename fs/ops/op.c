@@ -1,0 +1,167 @@
+#include "fs/ops/op.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+#include "fs/ops/file.h"
+#include "fs/ops/reaper.h"
+
+#define TRIES_AT_ONCE 10
+#define BACKOFF_MIN (1 * ENV_MS)
+#define BACKOFF_DOUBLINGS 7
+
+void *op_new(size_t size, struct fs *fs, struct fs_call *call)
+{
+	struct op *o = mem_zalloc(size);
+
+	o->fs = fs;
+	o->call = call;
+	mount_op_begin(fs);
+	return o;
+}
+
+void op_end(struct op *o, int rc)
+{
+	struct fs *fs = o->fs;
+	struct fs_call *call = o->call;
+
+	if (o->timer.impl)
+		env_timer_clear(fs->env, &o->timer);
+	free(o);
+	mount_done(call, rc);
+	mount_op_end(fs);
+}
+
+void op_submit(struct op *o, uint64_t ino, struct txn_build *t, orbit_done_cb *done)
+{
+	mount_submit(o->fs, o->call, ino, t, done, o);
+}
+
+int op_outcome(struct op *o, const struct orbit_reply *r)
+{
+	int rc = r->rc;
+
+	if (rc == -ECANCELED) {
+		rc = r->failed >= 0 && r->failed < WHY_OPS ? o->why.err[r->failed] : 0;
+		if (!rc) {
+			log_error("mod=fs op=%d msg=\"a change that cannot fail failed: the "
+				  "filesystem is damaged\"",
+				r->failed);
+			rc = -EIO;
+		}
+	} else if (rc == -EOVERFLOW) {
+		log_error("mod=fs msg=\"a count would fall below zero: the filesystem is "
+			  "damaged\"");
+		rc = -EIO;
+	} else if (rc == -EMSGSIZE || rc == -EINVAL || rc == -EBADMSG || rc == -EPROTO) {
+		log_error("mod=fs rc=%s msg=\"a node refused a transaction\"", log_errno(rc));
+		rc = -EIO;
+	}
+	memset(&o->why, 0, sizeof(o->why));
+	return rc;
+}
+
+static void retry_fire(struct env_timer *t)
+{
+	struct op *o = container_of(t, struct op, timer);
+
+	o->again(o);
+}
+
+void op_retry(struct op *o, void (*again)(struct op *o))
+{
+	unsigned over;
+	uint64_t delay;
+
+	if (++o->tries <= TRIES_AT_ONCE) {
+		again(o);
+		return;
+	}
+	over = o->tries - TRIES_AT_ONCE - 1;
+	delay = BACKOFF_MIN << (over < BACKOFF_DOUBLINGS ? over : BACKOFF_DOUBLINGS);
+	delay = delay / 2 + env_random_u64(o->fs->env) % delay;
+	o->again = again;
+	o->timer.fire = retry_fire;
+	env_timer_set(o->fs->env, &o->timer, env_now(o->fs->env) + delay);
+}
+
+static int damaged(uint64_t ino, const char *what)
+{
+	log_error("mod=fs ino=%" PRIx64 " what=%s msg=\"damaged: run fsck.orbitfs\"", ino, what);
+	return -EIO;
+}
+
+int op_attr(struct fs *fs, const struct orbit_reply *r, int index, uint64_t ino, struct fs_attr *a)
+{
+	struct txn_result res;
+	struct txn_object o;
+	struct cur c;
+
+	if (orbit_result(r, index, &res))
+		return -EIO;
+	if (!res.present)
+		return -ENOENT;
+	c = cur_of(res.data, res.len);
+	o = txn_get_object(&c);
+	if (!cur_ok(&c) || layout_attr(ino, &o, a))
+		return damaged(ino, "inode");
+	hint_learn(fs, a);
+	return 0;
+}
+
+int op_entry(struct fs *fs, const struct orbit_reply *r, int index, uint64_t dir,
+	const uint8_t *key, size_t klen, uint64_t *ino, uint8_t *type)
+{
+	struct txn_result res;
+
+	if (orbit_result(r, index, &res))
+		return -EIO;
+	if (!res.present) {
+		hint_learn_name(fs, dir, key, klen, 0, 0);
+		return -ENOENT;
+	}
+	if (layout_dirent_parse(res.data, res.len, ino, type))
+		return damaged(dir, "entry");
+	hint_learn_name(fs, dir, key, klen, *ino, *type);
+	return 0;
+}
+
+int op_name(const char *name, int dots)
+{
+	size_t len = strnlen(name, LAYOUT_NAME_MAX + 1);
+
+	if (len == 0)
+		return -ENOENT;
+	if (len > LAYOUT_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (memchr(name, '/', len))
+		return -EINVAL;
+	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
+		return dots;
+	return (int)len;
+}
+
+void op_dir_times(
+	struct fs *fs, struct txn_build *t, const struct orbit_id *id, uint64_t dir, int64_t now)
+{
+	const struct hint_inode *h = hint_inode(fs, dir);
+
+	/* Raising commutes, which matters when several mounts work in one directory. Only a time
+	 * that somebody put into the future has to be overwritten. */
+	if (h && h->mtime > now)
+		txn_set(t, id, SLOT_MTIME, (uint64_t)now);
+	else
+		txn_max(t, id, SLOT_MTIME, (uint64_t)now);
+	txn_max(t, id, SLOT_CTIME, (uint64_t)now);
+}
+
+void op_orphaned(struct fs *fs, const struct fs_attr *a)
+{
+	hint_forget(fs, a->ino);
+	/* while it is open here, the last close tells the reaper */
+	if (!file_unlinked(fs, a->ino))
+		reaper_orphan(fs, a);
+}

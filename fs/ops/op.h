@@ -1,0 +1,77 @@
+/*
+ * op: what the operations on names and attributes have in common. Private to fs/ops.
+ *
+ * An operation is a struct that begins with struct op, lives from op_new() to op_end(), and walks
+ * from callback to callback. What a failed compare means is written down next to the compare, in
+ * op->why.
+ */
+#ifndef ORBIT_OPS_OP_H
+#define ORBIT_OPS_OP_H
+
+#include "fs/ops/hint.h"
+#include "fs/ops/mount.h"
+
+#define WHY_OPS 48
+
+/* What it means that an operation of the transaction failed: a negative errno, or one of these. */
+enum {
+	WHY_STALE_ENTRY = 1, /* an entry is not what we believed: read it again */
+	WHY_STALE_MODE = 2,  /* nor is the mode or group of an inode */
+	WHY_STALE_TREE = 3,  /* a directory was moved since the ancestry was looked at */
+};
+
+struct why {
+	int16_t err[WHY_OPS];
+};
+
+struct op {
+	struct fs *fs;
+	struct fs_call *call;
+	struct why why;
+	unsigned tries;
+	struct env_timer timer; /* of op_retry() */
+	void (*again)(struct op *o);
+};
+
+/* An operation of @size bytes, zeroed but for fs and call. */
+void *op_new(size_t size, struct fs *fs, struct fs_call *call);
+
+/* Frees @o and ends its call. */
+void op_end(struct op *o, int rc);
+
+/* Submits @t for the operation's call. */
+void op_submit(struct op *o, uint64_t ino, struct txn_build *t, orbit_done_cb *done);
+
+/* Notes what it means when operation @op (of a builder's function, hence maybe an error) fails. */
+static inline void op_why(struct op *o, int op, int err)
+{
+	if (op >= 0 && op < WHY_OPS)
+		o->why.err[op] = (int16_t)err;
+}
+
+/* What became of the transaction: 0, a negative errno, or a WHY_*. Forgets the reasons. */
+int op_outcome(struct op *o, const struct orbit_reply *r);
+
+/* Calls again(o), now or, when it was tried often, a while later. */
+void op_retry(struct op *o, void (*again)(struct op *o));
+
+/* The attributes of @ino as TXN_GET @index found them, and hints of them: 0, -ENOENT when there is
+ * no such object, -EIO. */
+int op_attr(struct fs *fs, const struct orbit_reply *r, int index, uint64_t ino, struct fs_attr *a);
+
+/* The entry that TXN_GET_MAP @index found in @dir: 0, -ENOENT, -EIO. Learns the hint. */
+int op_entry(struct fs *fs, const struct orbit_reply *r, int index, uint64_t dir,
+	const uint8_t *key, size_t klen, uint64_t *ino, uint8_t *type);
+
+/* A name as an argument: its length, or -ENOENT (empty), -ENAMETOOLONG, -EINVAL (has a slash), or
+ * @dots for "." and "..". */
+int op_name(const char *name, int dots);
+
+/* The directory @id's times go to @now, because an entry came or went. */
+void op_dir_times(
+	struct fs *fs, struct txn_build *t, const struct orbit_id *id, uint64_t dir, int64_t now);
+
+/* The last name of @a->ino went: it is an orphan, @a as it was before. */
+void op_orphaned(struct fs *fs, const struct fs_attr *a);
+
+#endif
