@@ -15,6 +15,7 @@ void txn_init(struct txn_build *t)
 	t->nops = 0;
 	t->nobjects = 0;
 	t->writes = false;
+	t->read = t->written = 0;
 	t->err = 0;
 }
 
@@ -49,11 +50,14 @@ static int begin(struct txn_build *t, enum txn_kind kind, const struct orbit_id 
 
 	if (t->err)
 		return t->err;
-	if (t->nops == TXN_OPS_MAX || t->ops.len + TXN_OP_HEAD_LEN + len > TXN_BODY_MAX)
+	if (t->nops == TXN_OPS_MAX)
 		return fail(t, -E2BIG);
 	object = find_object(t, id);
 	if (object < 0)
 		return object;
+	if (TXN_HEAD_LEN + (size_t)t->nobjects * ORBIT_ID_LEN + t->ops.len + TXN_OP_HEAD_LEN + len >
+		TXN_BODY_MAX)
+		return fail(t, -E2BIG);
 	if (buf_reserve(&t->ops, TXN_OP_HEAD_LEN + len))
 		return fail(t, -ENOMEM);
 	buf_u8(&t->ops, (uint8_t)kind);
@@ -260,8 +264,9 @@ int txn_read(struct txn_build *t, const struct orbit_id *id, uint64_t off, uint3
 {
 	if (!extent_fits(off, len))
 		return fail(t, -EINVAL);
-	if (len > TXN_DATA_MAX)
+	if (len > TXN_DATA_MAX - t->read)
 		return fail(t, -E2BIG);
+	t->read += len;
 	return add_extent(t, TXN_READ, id, off, len);
 }
 
@@ -343,13 +348,14 @@ int txn_write_room(
 	*room = NULL;
 	if (len < 1 || !extent_fits(off, len))
 		return fail(t, -EINVAL);
-	if (len > TXN_DATA_MAX)
+	if (len > TXN_DATA_MAX - t->written)
 		return fail(t, -E2BIG);
 	rc = begin(t, TXN_WRITE, id, 12 + len);
 	if (rc)
 		return rc;
 	buf_u64(&t->ops, off);
 	buf_u32(&t->ops, (uint32_t)len);
+	t->written += (uint32_t)len;
 	*room = buf_add(&t->ops, len);
 	return end(t);
 }

@@ -185,9 +185,6 @@ static int do_delete(struct eval *e, const struct txn_op *op, struct eval_object
 
 	if (!o->present)
 		return put_gained(e, op, 0, false);
-	/* dropping takes what the store has, not what this very effect put there before */
-	if (o->touched)
-		return WIRE_BAD_REQUEST;
 	rc = drop_holds(e, op, o);
 	if (rc)
 		return rc;
@@ -198,12 +195,15 @@ static int do_delete(struct eval *e, const struct txn_op *op, struct eval_object
 			return rc;
 		if (rc == 0)
 			emit_del(e, o, k.b, k.len);
+	}
+	/* dropping also takes what this very effect put there before */
+	if (!o->fresh || o->touched) {
 		to = emit(e, o);
 		if (to)
 			effect_drop(to, o->id);
 	}
 	memset(&o->now, 0, sizeof(o->now));
-	o->present = o->changed = false;
+	o->present = o->changed = o->touched = false;
 	o->fresh = true;
 	o->orphan = -1;
 	o->first_change = e->nchanges;

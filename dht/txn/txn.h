@@ -87,8 +87,9 @@ struct txn_build {
 	uint16_t nops;
 	uint8_t nobjects;
 	struct orbit_id object[TXN_OBJECTS_MAX];
-	bool writes; /* has at least one write */
-	int err;     /* sticky: -E2BIG (limits), -EINVAL, -ENOMEM */
+	bool writes;            /* has at least one write */
+	uint32_t read, written; /* bytes of bulk data asked for and brought */
+	int err;                /* sticky: -E2BIG (limits), -EINVAL, -ENOMEM */
 };
 
 void txn_init(struct txn_build *t);
