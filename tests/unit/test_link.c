@@ -174,6 +174,30 @@ static void test_loop_free_with_live_links(void **state)
 	assert_int_equal(loop_new(&lp), 0); /* for teardown() */
 }
 
+static void on_work(struct env_job *j)
+{
+	(void)j;
+}
+
+static void on_work_done(struct env_job *j)
+{
+	(void)j;
+	close_end(&client);
+	env_unlisten(e, listener);
+}
+
+static void test_loop_free_lets_jobs_end_what_they_hold(void **state)
+{
+	struct env_job j = {.work = on_work, .done = on_work_done};
+
+	meet(state);
+	env_job(e, &j);
+	loop_free(lp);
+	assert_null(client.l);
+	assert_int_equal(server.downs, 0);
+	assert_int_equal(loop_new(&lp), 0); /* for teardown() */
+}
+
 #define TEST_AT(name, at)                                                                          \
 	{                                                                                          \
 #name " " at, name, setup, teardown, (void *)at                                    \
@@ -195,6 +219,7 @@ int main(void)
 		TEST_EACH(test_listener_gone_refuses_and_keeps_its_links),
 		TEST_EACH(test_listen_twice_is_refused),
 		TEST_EACH(test_loop_free_with_live_links),
+		TEST_EACH(test_loop_free_lets_jobs_end_what_they_hold),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

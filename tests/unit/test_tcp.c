@@ -115,6 +115,28 @@ static void test_unix_socket_left_over_is_replaced(void **state)
 	assert_int_equal(stat(un.sun_path, &st), -1); /* and removed in the end */
 }
 
+static void test_unix_socket_too_busy_to_answer_is_kept(void **state)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), in[8];
+	size_t n = 0;
+
+	(void)state;
+	strcpy(un.sun_path, unix_addr + strlen("unix:"));
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	assert_int_equal(listen(fd, 0), 0);
+	do {
+		assert_in_range(n, 0, ARRAY_LEN(in) - 1);
+		in[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	} while (!connect(in[n++], (struct sockaddr *)&un, sizeof(un)));
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(env_listen(e, unix_addr, on_accept, &server, &listener), -EADDRINUSE);
+	assert_int_equal(access(un.sun_path, F_OK), 0);
+	while (n)
+		close(in[--n]);
+	close(fd);
+}
+
 static void test_unix_file_that_is_no_socket_is_kept(void **state)
 {
 	const char *path = unix_addr + strlen("unix:");
@@ -394,6 +416,7 @@ int main(void)
 		TEST(test_connect_by_name),
 		TEST(test_connect_by_name_closed_while_looking_it_up),
 		TEST(test_unix_socket_left_over_is_replaced),
+		TEST(test_unix_socket_too_busy_to_answer_is_kept),
 		TEST(test_unix_file_that_is_no_socket_is_kept),
 		TEST(test_unix_socket_of_another_is_not_removed),
 		TEST(test_listen_without_permission_or_address),
