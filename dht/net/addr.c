@@ -86,7 +86,7 @@ int addr_parse(const char *text, struct addr *out)
 		if (!text[6])
 			return -EINVAL;
 		out->kind = ADDR_LOCAL;
-		strcpy(out->host, text + 6);
+		snprintf(out->host, sizeof(out->host), "%s", text + 6);
 		return 0;
 	}
 	return parse_tcp(text, out);
@@ -99,12 +99,12 @@ void addr_text(const struct sockaddr *sa, char out[ENV_ADDR_MAX])
 						  : sizeof(struct sockaddr_in);
 
 	if (sa->sa_family != AF_INET && sa->sa_family != AF_INET6) {
-		strcpy(out, "unix");
+		snprintf(out, ENV_ADDR_MAX, "unix");
 		return;
 	}
 	if (getnameinfo(sa, len, host, sizeof(host), port, sizeof(port),
 		    NI_NUMERICHOST | NI_NUMERICSERV)) {
-		strcpy(out, "?");
+		snprintf(out, ENV_ADDR_MAX, "?");
 		return;
 	}
 	snprintf(out, ENV_ADDR_MAX, sa->sa_family == AF_INET6 ? "[%.200s]:%s" : "%.200s:%s", host,

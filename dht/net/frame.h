@@ -5,7 +5,8 @@
  * FRAME_BODY_MAX bytes. It is built in one piece of memory that leaves room for the header in
  * front, so that sending needs one write and no copy. A frame is counted: whoever keeps one holds
  * a reference. Once handed to link_send() nothing of it changes any more (it may be in several
- * queues), and a received one is not changed at all: within the process it is the sender's own. Reference counts are not atomic: a frame belongs to one loop.
+ * queues), and a received one is not changed at all: within the process it is the sender's own.
+ * Reference counts are not atomic: a frame belongs to one loop.
  *
  * The bytes on the wire are specified in docs/FRAMES.md.
  */

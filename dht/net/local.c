@@ -108,7 +108,7 @@ static bool local_meet(struct local_link *ll)
 	if (!s)
 		return local_down(ll, -ECONNREFUSED);
 	other = local_new(ll->lp, "");
-	strcpy(other->l.peer, "local");
+	snprintf(other->l.peer, sizeof(other->l.peer), "local");
 	other->state = UP;
 	other->peer = ll;
 	ll->peer = other;

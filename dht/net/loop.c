@@ -10,6 +10,7 @@
 #include "dht/net/loop_impl.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
@@ -185,7 +186,7 @@ static int op_listen(
 	s->lp = lp;
 	s->cb = cb;
 	s->arg = arg;
-	strcpy(s->addr, text);
+	snprintf(s->addr, sizeof(s->addr), "%s", text);
 	if (a.kind == ADDR_LOCAL)
 		rc = local_name_taken(lp, a.host) ? -EADDRINUSE : 0;
 	else

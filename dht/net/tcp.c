@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -383,7 +384,7 @@ static struct tcp_link *tcp_new(struct loop *lp, const char *peer)
 	tl->l.ops = &tcp_ops;
 	tl->lp = lp;
 	tl->task.run = tcp_tell_down;
-	strncpy(tl->l.peer, peer, sizeof(tl->l.peer) - 1);
+	snprintf(tl->l.peer, sizeof(tl->l.peer), "%s", peer);
 	TAILQ_INSERT_TAIL(&lp->tcps, tl, entry);
 	return tl;
 }

@@ -46,7 +46,7 @@ static inline int setup(void **state)
 	memset(&client, 0, sizeof(client));
 	memset(&server, 0, sizeof(server));
 	alarm(60); /* a loop that nobody stops is a failure, not a hang */
-	strcpy(dir, "/tmp/orbit-link-XXXXXX");
+	snprintf(dir, sizeof(dir), "/tmp/orbit-link-XXXXXX");
 	if (!mkdtemp(dir) || loop_new(&lp))
 		return -1;
 	snprintf(unix_addr, sizeof(unix_addr), "unix:%s/sock", dir);

@@ -133,7 +133,7 @@ static void test_listener_gone_refuses_and_keeps_its_links(void **state)
 	char addr[ENV_ADDR_MAX];
 
 	meet(state);
-	strcpy(addr, env_listener_addr(e, listener));
+	snprintf(addr, sizeof(addr), "%s", env_listener_addr(e, listener));
 	server.stop_at = 1;
 	send_one(&client, 1, 1);
 	RUN_UNTIL(server.messages == 1);

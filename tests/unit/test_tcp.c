@@ -32,6 +32,14 @@ static bool logged(const char *a, const char *b)
 
 /* ---- addresses ---- */
 
+static struct sockaddr_un unix_name(void)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", unix_addr + strlen("unix:"));
+	return un;
+}
+
 static void test_addresses_that_are_none(void **state)
 {
 	static const char *const bad[] = {"", ":", "host", "host:", ":70", "host:70000", "host:-1",
@@ -102,11 +110,10 @@ static void test_connect_by_name_closed_while_looking_it_up(void **state)
 
 static void test_unix_socket_left_over_is_replaced(void **state)
 {
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_un un = unix_name();
 	struct stat st;
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-	strcpy(un.sun_path, unix_addr + strlen("unix:"));
 	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
 	close(fd);
 	assert_int_equal(stat(un.sun_path, &st), 0);
@@ -117,12 +124,11 @@ static void test_unix_socket_left_over_is_replaced(void **state)
 
 static void test_unix_socket_too_busy_to_answer_is_kept(void **state)
 {
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_un un = unix_name();
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0), in[8];
 	size_t n = 0;
 
 	(void)state;
-	strcpy(un.sun_path, unix_addr + strlen("unix:"));
 	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
 	assert_int_equal(listen(fd, 0), 0);
 	do {
