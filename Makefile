@@ -170,13 +170,14 @@ bench: all ## measure against a plain directory and libfuse's passthrough
 
 # ---- running ----
 
+QUICK    := BIN=$(BIN) DIR="$(DIR)" MNT="$(MNT)" GIVEN="$(if $(DIR), DIR=$(DIR))$(if $(MNT), MNT=$(MNT))"
 .PHONY: quickstart quickstop
 quickstart: ## build, make a filesystem and mount it: DIR=data MNT=mountpoint NODES=n
 	@$(MAKE) --no-print-directory -j$(JOBS) all
-	@BIN=$(BIN) DIR="$(DIR)" MNT="$(MNT)" NODES="$(NODES)" tools/quickstart.sh start
+	@$(QUICK) NODES="$(NODES)" tools/quickstart.sh start
 
 quickstop: ## unmount and end what quickstart started, same DIR and MNT
-	@BIN=$(BIN) DIR="$(DIR)" MNT="$(MNT)" tools/quickstart.sh stop
+	@$(QUICK) tools/quickstart.sh stop
 
 PREFIX   ?= /usr/local
 SBIN     ?= /sbin

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,4 +87,21 @@ void daemon_fail(int report, const char *why)
 
 	if (len && write(report, why, len) < 0)
 		fprintf(stderr, "%s\n", why); /* whoever waited has gone */
+}
+
+int pidfile_write(const char *path, char *why, size_t why_len)
+{
+	FILE *f;
+	bool bad;
+
+	if (!path)
+		return 0;
+	f = fopen(path, "we");
+	bad = !f || fprintf(f, "%d\n", (int)getpid()) < 0;
+	if (f && fclose(f))
+		bad = true;
+	if (!bad)
+		return 0;
+	snprintf(why, why_len, "%s: %s", path, strerror(errno));
+	return -EIO;
 }

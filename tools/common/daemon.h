@@ -5,6 +5,8 @@
 #ifndef TOOLS_COMMON_DAEMON_H
 #define TOOLS_COMMON_DAEMON_H
 
+#include <stddef.h>
+
 /*
  * Forks, before there is any loop or thread. Returns in the child: 0, and *report is where to say
  * how it went. Does not return in the parent: it waits for that word, prints it if it is an error,
@@ -18,5 +20,8 @@ int daemon_ready(int report);
 
 /* One line that tells the parent what is wrong. The caller then exits. */
 void daemon_fail(int report, const char *why);
+
+/* Writes our process id to @path (NULL: nowhere). 0; -errno and one line in @why. */
+int pidfile_write(const char *path, char *why, size_t why_len);
 
 #endif

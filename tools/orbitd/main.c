@@ -161,17 +161,6 @@ static int listen_all(struct orbitd *d)
 	return 0;
 }
 
-static int write_pid(struct orbitd *d)
-{
-	FILE *f = d->c.pid ? fopen(d->c.pid, "we") : NULL;
-
-	if (!d->c.pid)
-		return 0;
-	if (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f))
-		return fail(d, -errno, d->c.pid, NULL);
-	return 0;
-}
-
 static int bring_up(struct orbitd *d)
 {
 	struct node_config cfg = node_config_default();
@@ -192,7 +181,7 @@ static int bring_up(struct orbitd *d)
 			   loop_on_signal(d->cluster.loop, SIGINT, on_signal, d)))
 		rc = fail(d, -EINVAL, "signals", "cannot be caught");
 	if (!rc)
-		rc = write_pid(d);
+		rc = pidfile_write(d->c.pid, d->why, sizeof(d->why));
 	if (!rc)
 		rc = listen_all(d);
 	if (!rc)

@@ -191,6 +191,8 @@ static int run(struct mount *m)
 {
 	int rc = bring_up(m);
 
+	if (!rc)
+		rc = pidfile_write(m->o->pid, m->why, sizeof(m->why));
 	if (!rc) {
 		rc = detach(m);
 		if (rc)
@@ -206,6 +208,8 @@ static int run(struct mount *m)
 		loop_run(m->cluster.loop);
 	rc = take_down(m);
 	log_info("mod=orbitfs rc=%s msg=\"unmounted\"", log_errno(rc));
+	if (m->o->pid)
+		unlink(m->o->pid);
 	return rc;
 }
 

@@ -39,6 +39,7 @@ const char options_help[] =
 	"     read_ahead=SIZE          how far to read ahead (4M; 0: none)\n"
 	"     ro, allow_other, nosuid, nodev, noexec, noatime, relatime\n"
 	"     log=FILE                 where messages go (else syslog)\n"
+	"     pid=FILE                 write the process id there\n"
 	"  --help, --version\n"
 	"T: 500ms, 5s, 2m, 1h. SIZE: 512K, 64M, 1G.\n";
 
@@ -110,6 +111,7 @@ static void set_text(char **at, const char *value)
 static int take_valued(struct option_ctx *x, const char *name, const char *value)
 {
 	struct options *o = x->o;
+	char **text;
 
 	if (!strcmp(name, "cluster"))
 		return value && !cluster_where_seeds(&o->where, value) ? 0
@@ -122,13 +124,16 @@ static int take_valued(struct option_ctx *x, const char *name, const char *value
 		return value && !text_parse_duration(value, &o->timeout)
 			       ? 0
 			       : bad_value(x, name, value);
-	if (!strcmp(name, "store") || !strcmp(name, "log")) {
-		if (!value || !*value)
-			return bad_value(x, name, value);
-		set_text(*name == 's' ? &o->store : &o->log, value);
-		return 0;
-	}
-	return 1;
+	text = !strcmp(name, "store") ? &o->store
+	       : !strcmp(name, "log") ? &o->log
+	       : !strcmp(name, "pid") ? &o->pid
+				      : NULL;
+	if (!text)
+		return 1;
+	if (!value || !*value)
+		return bad_value(x, name, value);
+	set_text(text, value);
+	return 0;
 }
 
 /* One word of the list, "name" or "name=value"; cut at its '='. */
@@ -298,6 +303,15 @@ static int make_absolute(char **path)
 	return 0;
 }
 
+static int settle_path(struct option_ctx *x, char **path)
+{
+	int rc = *path ? make_absolute(path) : 0;
+
+	if (rc)
+		snprintf(x->why, x->why_len, "%s: %s", *path, strerror(-rc));
+	return rc;
+}
+
 static int settle(struct option_ctx *x)
 {
 	struct options *o = x->o;
@@ -310,10 +324,8 @@ static int settle(struct option_ctx *x)
 	}
 	o->source = NULL;
 	if (o->store) {
-		if (make_absolute(&o->store)) {
-			snprintf(x->why, x->why_len, "%s: %s", o->store, strerror(errno));
+		if (settle_path(x, &o->store))
 			return -EINVAL;
-		}
 		o->where.store = o->store;
 		set_text(&o->source, o->store);
 	} else {
@@ -327,14 +339,8 @@ static int settle(struct option_ctx *x)
 		buf_u8(&b, 0);
 		o->source = (char *)b.data;
 	}
-	if (o->log && make_absolute(&o->log)) {
-		snprintf(x->why, x->why_len, "%s: %s", o->log, strerror(errno));
+	if (settle_path(x, &o->log) || settle_path(x, &o->pid) || settle_path(x, &o->mountpoint))
 		return -EINVAL;
-	}
-	if (make_absolute(&o->mountpoint)) {
-		snprintf(x->why, x->why_len, "%s: %s", o->mountpoint, strerror(errno));
-		return -EINVAL;
-	}
 	add_kernel(o, x->suid ? "suid" : "nosuid");
 	add_kernel(o, x->dev ? "dev" : "nodev");
 	buf_u8(&o->kernel, 0);
@@ -377,6 +383,7 @@ void options_fini(struct options *o)
 	free(o->mountpoint);
 	free(o->store);
 	free(o->log);
+	free(o->pid);
 	free(o->source);
 	buf_fini(&o->kernel);
 }

@@ -21,6 +21,7 @@ struct options {
 	char *mountpoint;
 	char *store;
 	char *log;
+	char *pid;
 	char *source;      /* as /proc/mounts shows it */
 	struct buf kernel; /* options for the kernel, comma-separated, NUL-terminated */
 };
