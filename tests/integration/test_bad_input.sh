@@ -1,0 +1,107 @@
+# Bad input: one clear line, a code that is not 0, and nothing lost.
+. tests/integration/lib.sh
+
+one_line() { # CODE TEXT COMMAND...: exits with CODE and says one line with TEXT
+	local want=$1 text=$2 out rc
+	shift 2
+	out=$(timeout 30 "$@" 2>&1)
+	rc=$?
+	if [ $rc -eq "$want" ] && [ "$(wc -l <<<"$out")" = 1 ] && grep -qiF -- "$text" <<<"$out"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "FAILED: wants code $want and a line with \"$text\", got $rc: $out: ${*##*/}   (line ${BASH_LINENO[0]})"
+	fi
+}
+
+make_store
+orbitfs=$BIN/orbitfs orbitd=$BIN/orbitd orbitctl=$BIN/orbitctl
+
+# options
+one_line 1 "unknown option: -o frob" $orbitfs --store "$STORE" -o frob "$M"
+one_line 1 "unknown option" $orbitfs --frob "$M"
+one_line 1 "resend_count" $orbitfs --store "$STORE" -o soft,resend_count=many "$M"
+one_line 1 "check_timeout" $orbitfs --store "$STORE" -o check_timeout=1parsec "$M"
+one_line 1 "reads" $orbitfs --store "$STORE" -o reads=maybe "$M"
+one_line 1 "write_behind" $orbitfs --store "$STORE" -o write_behind=-1 "$M"
+one_line 1 "what to mount" $orbitfs "$M"
+one_line 1 "where to mount" $orbitfs --store "$STORE"
+one_line 1 "not both" $orbitfs --store "$STORE" -o cluster=localhost:1 "$M"
+one_line 1 "cluster" $orbitfs -o cluster=localhost:1,,b:2 "$M"
+one_line 1 "neither" $orbitfs nonsense "$M"
+one_line 1 "no such file" $orbitfs --store "$STORE" "$D/nowhere"
+one_line 32 "" $orbitfs --store "$STORE" /etc/passwd
+one_line 2 "unknown flag" $orbitd --frob
+one_line 2 "listen" $orbitd --store "$D/x"
+one_line 2 "log-level" $orbitd --store "$D/x" --listen 127.0.0.1:1 --log-level loud
+printf 'frob = 1\n' >"$D/conf"
+one_line 2 "frob" $orbitd --config "$D/conf"
+one_line 2 "nothere" $orbitd --config "$D/nothere"
+one_line 2 "unknown command" $orbitctl frob
+one_line 2 "not an option here" $orbitctl ping x:1 --fsid y
+one_line 2 "want --store" $orbitctl status
+one_line 2 "want HOST:PORT[=" $orbitctl ring create 127.0.0.1:1=heavy
+
+# nobody there
+free_port
+one_line 32 "refused" $orbitfs -o "cluster=127.0.0.1:$PORT,timeout=1s" "$M"
+one_line 1 "refused" $orbitctl ping "127.0.0.1:$PORT" --timeout 1s
+one_line 1 "refused" $orbitctl status -o "cluster=127.0.0.1:$PORT" --timeout 1s
+
+# stores
+one_line 32 "no such file" $orbitfs --store "$D/none" "$M"
+one_line 1 "--fsid" $orbitd --config /dev/null --store "$D/none" --listen "127.0.0.1:$PORT"
+mkdir "$D/full"
+touch "$D/full/mine"
+one_line 1 "not empty" $orbitctl mkfs --store "$D/full"
+one_line 1 "already" $orbitctl mkfs --store "$STORE"
+one_line 1 "another filesystem" $orbitd --config /dev/null --store "$STORE" --fsid other --listen "127.0.0.1:$PORT"
+mount_store
+echo precious >"$M/file"
+one_line 32 "in use" $orbitfs --store "$STORE" "$D/full"
+one_line 1 "in use" $orbitctl ls --store "$STORE"
+one_line 1 "in use" $orbitd --config /dev/null --store "$STORE" --listen "127.0.0.1:$PORT"
+check "unmount" unmount
+
+# a cluster
+start_nodes 1
+one_line 32 "ring" $orbitfs -o "cluster=$CLUSTER,timeout=1s" "$M"
+mkdir "$D/other"
+one_line 1 "in use" $orbitd --config /dev/null --store "$D/port" --fsid test --listen "${ADDR[1]}"
+check "ring create" "$orbitctl" ring create "${ADDR[@]}"
+check "and again, the same" "$orbitctl" ring create "${ADDR[@]}"
+one_line 1 "belongs to a ring" $orbitctl ring create "${ADDR[1]}=7"
+one_line 32 "no filesystem" $orbitfs -o "cluster=$CLUSTER,timeout=3s" "$M"
+check "mkfs" "$orbitctl" mkfs -o "cluster=$CLUSTER"
+one_line 1 "already" $orbitctl mkfs -o "cluster=$CLUSTER"
+one_line 1 "same node" $orbitctl ring create "${ADDR[1]}" "localhost:${ADDR[1]##*:}"
+
+# forged and truncated messages close the link, and the node lives on
+port=${ADDR[1]##*:}
+send() { # what to send: the node must close the connection by itself
+	timeout 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port; printf '$1' >&3; cat <&3 >/dev/null"
+	[ $? -ne 124 ]
+}
+check "garbage" send 'GET / HTTP/1.1\r\nHost: x\r\n\r\n________________'
+check "2 GiB announced" send 'FBRO\x01\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00'
+head -c 100000 /dev/urandom >"$D/noise"
+timeout 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port; cat '$D/noise' >&3; cat <&3 >/dev/null" 2>/dev/null
+is "noise: closed" "$([ $? -ne 124 ]; echo $?)" 0
+check "the node lives on" "$orbitctl" ping "${ADDR[1]}"
+check "it wrote a line" grep -q 'lvl=warn' "$D/node1.log"
+mount_cluster
+echo y >"$M/y"
+check "unmount" unmount
+check "node stops" stop_node 1
+one_line 32 "cluster" $orbitfs --store "$D/node1" "$M"
+
+# damage
+is "nothing was lost" "$(mount_store && cat "$M/file")" precious
+check "unmount" unmount
+seg=$(find "$STORE" -type f -size +0 -path '*seg*' | sort | head -1)
+[ -n "$seg" ] || die "which file is a segment?"
+cp -a "$STORE" "$D/copy"
+# one flipped byte near the front of a segment
+seg=$D/copy${seg#"$STORE"}
+printf '\xff' | dd of="$seg" bs=1 seek=20 conv=notrunc status=none
+one_line 32 "" $orbitfs --store "$D/copy" "$M"

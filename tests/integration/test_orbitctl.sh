@@ -1,0 +1,74 @@
+# orbitctl's commands on three nodes and on an embedded store.
+. tests/integration/lib.sh
+
+ctl() { "$BIN/orbitctl" "$@"; }
+json() { # valid JSON, as far as a shell can tell: brackets match, keys are quoted
+	awk '{ n = gsub(/[{[]/, ""); m = gsub(/[]}]/, ""); d += n - m } END { exit NR == 0 || d != 0 }'
+}
+
+for c in mkfs "store init" "ring create" "ring show" status ping route put get stat rm ls stalled; do
+	check "$c --help" sh -c "\"$BIN/orbitctl\" $c --help | grep -q '^usage: orbitctl $c'"
+done
+check "--help" sh -c "\"$BIN/orbitctl\" --help | grep -q usage"
+check "--version" sh -c "\"$BIN/orbitctl\" --version | grep -q orbitctl"
+
+objects() { # where
+	head -c 2500000 /dev/urandom >"$D/in"
+	check "put" ctl put thing "$D/in" "$@"
+	check "get" ctl get thing "$D/out" "$@"
+	check "same" cmp "$D/in" "$D/out"
+	is "stat" "$(ctl stat thing --json "$@" | grep -o '"stream_end": [0-9]*')" '"stream_end": 2500000'
+	echo short | ctl put thing "$@" || check "put from standard input" false
+	is "put replaces" "$(ctl get thing "$@")" short
+	id=$(ctl route thing --json "$@" | grep -o '"id": "[0-9a-f]*"' | grep -o '[0-9a-f]\{64\}')
+	is "route gives the ID" ${#id} 64
+	is "get by ID" "$(ctl get "$id" "$@")" short
+	check "ls has it" sh -c "\"$BIN/orbitctl\" ls $* | grep -q $id"
+	check "ls of its map" ctl ls thing "$@"
+	ctl ls --json "$@" | json || check "ls --json" false
+	check "rm" ctl rm thing "$@"
+	ctl get thing "$@" 2>/dev/null
+	is "get: not found" $? 3
+	ctl stat thing "$@" 2>/dev/null
+	is "stat: not found" $? 3
+	ctl rm thing "$@" 2>/dev/null
+	is "rm: not found" $? 3
+	ctl ls thing "$@" 2>/dev/null
+	is "ls: not found" $? 3
+	ctl put empty /dev/null "$@" || check "put of nothing" false
+	is "get of nothing" "$(ctl get empty "$@" | wc -c)" 0
+	check "status" ctl status "$@"
+	ctl status --json "$@" | json || check "status --json" false
+	check "ring show" ctl ring show "$@"
+	ctl ring show --json "$@" | json || check "ring show --json" false
+}
+
+make_store
+objects --store "$STORE"
+
+start_nodes 3
+check "ring create" ctl ring create "${ADDR[1]}=100@east" "${ADDR[2]}=200@west" "${ADDR[3]}" --shard-bits 8 --out "$D/ring"
+check "mkfs" ctl mkfs -o "cluster=$CLUSTER"
+objects -o "cluster=$CLUSTER"
+is "shards" "$(ctl ring show --json -o "cluster=$CLUSTER" | grep -o '"shards": 256' | wc -l)" 1
+check "weights count" [ "$(ctl ring show -o "cluster=$CLUSTER" | awk '/weight 200/ { for (i = 1; i < NF; i++) if ($i == "shards") print $(i + 1) }')" -gt 90 ]
+check "ping" ctl ping "${ADDR[@]}"
+ctl ping --json "${ADDR[@]}" | json || check "ping --json" false
+
+# one node down: said so, and the others still answer
+kill_node 3
+ctl status -o "cluster=$CLUSTER" --timeout 2s >"$D/status" 2>&1
+is "status tells" $? 1
+is "one is down" "$(grep -c ' down ' "$D/status")" 1
+is "two are up" "$(grep -c ' up ' "$D/status")" 2
+ctl status --json -o "cluster=$CLUSTER" --timeout 2s | json || check "status --json with a node down" false
+
+# a new node that takes the map from a file, and the stalled list of a mount
+check "store init" ctl store init --store "$D/new" --fsid test
+refuse "store init again" ctl store init --store "$D/new" --fsid test
+start_node 3
+mount_cluster
+check "stalled: nothing" ctl stalled "$M"
+is "as JSON" "$(ctl stalled "$M" --json)" "[]"
+errs "stalled of another filesystem" "not an orbitfs mount" ctl stalled /proc
+check "unmount" unmount
