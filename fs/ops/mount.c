@@ -66,7 +66,7 @@ static struct mount_txn *txn_new(struct fs *fs)
 	return m;
 }
 
-static void submit_done(void *arg, const struct orbit_reply *r)
+void mount_track_done(void *arg, const struct orbit_reply *r)
 {
 	struct mount_txn *m = arg;
 	struct fs *fs = m->fs;
@@ -86,20 +86,33 @@ static void submit_done(void *arg, const struct orbit_reply *r)
 	mount_op_end(fs);
 }
 
-void mount_submit(struct fs *fs, struct fs_call *call, uint64_t ino, struct txn_build *t,
-	orbit_done_cb *done, void *arg)
+struct mount_txn *mount_track(struct fs *fs, struct fs_call *call, orbit_done_cb *done, void *arg)
 {
 	struct mount_txn *m = txn_new(fs);
 
-	*m = (struct mount_txn){
-		.fs = fs, .call = call, .done = done, .arg = arg, .writes = t->writes};
+	*m = (struct mount_txn){.fs = fs, .call = call, .done = done, .arg = arg};
 	TAILQ_INSERT_TAIL(&fs->txns, m, entry);
 	mount_op_begin(fs); /* ended when done() has returned, so that the mount is there for it */
-	m->handle = orbit_submit(fs->client, t, ino ? file_policy(fs, ino) : NULL, submit_done, m);
-	if (call)
-		call->handle = m->handle;
-	if (fs->ending || (call && call->fatal))
-		orbit_cancel(fs->client, m->handle, false);
+	return m;
+}
+
+void mount_tracked(struct mount_txn *m, orbit_handle h)
+{
+	m->handle = h;
+	if (m->call)
+		m->call->handle = h;
+	if (m->fs->ending || (m->call && m->call->fatal))
+		orbit_cancel(m->fs->client, h, false);
+}
+
+void mount_submit(struct fs *fs, struct fs_call *call, uint64_t ino, struct txn_build *t,
+	orbit_done_cb *done, void *arg)
+{
+	struct mount_txn *m = mount_track(fs, call, done, arg);
+
+	m->writes = t->writes;
+	mount_tracked(m, orbit_submit(fs->client, t, ino ? file_policy(fs, ino) : NULL,
+				 mount_track_done, m));
 }
 
 void mount_op_begin(struct fs *fs)

@@ -60,6 +60,14 @@ int64_t mount_now(struct fs *fs);
 void mount_submit(struct fs *fs, struct fs_call *call, uint64_t ino, struct txn_build *t,
 	orbit_done_cb *done, void *arg);
 
+/*
+ * The same for what else the client carries: m = mount_track(..., done, arg), then
+ * mount_tracked(m, orbit_x(..., mount_track_done, m)).
+ */
+struct mount_txn *mount_track(struct fs *fs, struct fs_call *call, orbit_done_cb *done, void *arg);
+void mount_tracked(struct mount_txn *m, orbit_handle h);
+orbit_done_cb mount_track_done;
+
 /* Ends the call: clears its handle, calls done once. */
 void mount_done(struct fs_call *call, int rc);
 

@@ -6,6 +6,7 @@
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+#include "dht/ring/ring.h"
 #include "fs/ops/file.h"
 #include "fs/ops/reaper.h"
 
@@ -142,6 +143,15 @@ int op_name(const char *name, int dots)
 	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
 		return dots;
 	return (int)len;
+}
+
+bool op_together(struct fs *fs, uint64_t a, uint64_t b)
+{
+	const struct ring_map *m = orbit_ring(fs->client);
+	struct orbit_id ida = layout_inode_id(a), idb = layout_inode_id(b);
+
+	return m && m->shards[ring_shard_of(m, &ida)].primary ==
+			    m->shards[ring_shard_of(m, &idb)].primary;
 }
 
 void op_dir_times(

@@ -8,6 +8,7 @@
 #ifndef ORBIT_OPS_OP_H
 #define ORBIT_OPS_OP_H
 
+#include "dht/base/mem.h"
 #include "fs/ops/hint.h"
 #include "fs/ops/mount.h"
 
@@ -66,6 +67,9 @@ int op_entry(struct fs *fs, const struct orbit_reply *r, int index, uint64_t dir
 /* A name as an argument: its length, or -ENOENT (empty), -ENAMETOOLONG, -EINVAL (has a slash), or
  * @dots for "." and "..". */
 int op_name(const char *name, int dots);
+
+/* Does one node serve both inodes, so that one message reaches them? */
+bool op_together(struct fs *fs, uint64_t a, uint64_t b);
 
 /* The directory @id's times go to @now, because an entry came or went. */
 void op_dir_times(

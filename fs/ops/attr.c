@@ -1,0 +1,227 @@
+/*
+ * Attributes: getattr, setattr (a change of size is truncate.c's).
+ *
+ * One transaction each. setattr reads the object along, and computes what it has become.
+ */
+#include "fs/ops/attr.h"
+
+#include <errno.h>
+
+#include "fs/cache/data.h"
+#include "fs/ops/op.h"
+#include "fs/ops/readdir.h"
+#include "fs/ops/truncate.h"
+
+#define SET_TIMES (FS_SET_ATIME | FS_SET_MTIME | FS_SET_ATIME_NOW | FS_SET_MTIME_NOW | FS_SET_CTIME)
+
+/* ---- getattr ---- */
+
+struct getattr {
+	struct op op;
+	uint64_t ino;
+	int get;
+};
+
+static void getattr_done(void *arg, const struct orbit_reply *r)
+{
+	struct getattr *g = arg;
+	struct fs *fs = g->op.fs;
+	struct fs_attr a;
+	int rc = op_outcome(&g->op, r);
+
+	if (!rc)
+		rc = op_attr(fs, r, g->get, g->ino, &a);
+	/* Gone for good, and the kernel still knows its number: a directory that is open here
+	 * (files that are open stay), or a name that another mount removed. That one has to be
+	 * looked up again, which is what ESTALE makes the kernel do. */
+	if (rc == -ENOENT)
+		rc = dir_remembered(fs, g->ino, &a) ? 0 : -ESTALE;
+	if (!rc) {
+		data_overlay(fs->data, &a);
+		g->op.call->attr = a;
+	}
+	op_end(&g->op, rc);
+}
+
+void fs_getattr(struct fs *fs, struct fs_call *c, uint64_t ino)
+{
+	struct getattr *g = op_new(sizeof(*g), fs, c);
+	struct orbit_id id = layout_inode_id(ino);
+	struct txn_build t;
+
+	g->ino = ino;
+	txn_init(&t);
+	g->get = txn_get(&t, &id);
+	op_submit(&g->op, ino, &t, getattr_done);
+}
+
+/* ---- setattr ---- */
+
+struct setattr {
+	struct op op;
+	uint64_t ino;
+	unsigned what;
+	struct fs_attr set;
+	uint32_t mode; /* as believed; 0: not known */
+	int64_t now;
+	int get;
+};
+
+static void setattr_submit(struct op *o);
+
+uint32_t attr_mode_killed(uint32_t mode)
+{
+	if (S_ISDIR(mode))
+		return mode;
+	mode &= ~(uint32_t)S_ISUID;
+	/* without group execution it means mandatory locking */
+	return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
+}
+
+void attr_put(struct txn_build *t, struct fs_attr *a, unsigned what, const struct fs_attr *set,
+	int64_t now)
+{
+	struct orbit_id id = layout_inode_id(a->ino);
+	uint32_t mode = a->mode;
+
+	if (what & FS_SET_MODE)
+		mode = (mode & S_IFMT) | (set->mode & 07777);
+	if (what & FS_SET_KILL_SUID)
+		mode = attr_mode_killed(mode);
+	if (what & FS_SET_MODE || mode != a->mode)
+		txn_set(t, &id, SLOT_MODE, mode);
+	a->mode = mode;
+	if (what & FS_SET_UID)
+		txn_set(t, &id, SLOT_UID, a->uid = set->uid);
+	if (what & FS_SET_GID)
+		txn_set(t, &id, SLOT_GID, a->gid = set->gid);
+	if (what & (FS_SET_ATIME | FS_SET_ATIME_NOW)) {
+		a->atime = what & FS_SET_ATIME_NOW ? now : set->atime;
+		txn_set(t, &id, SLOT_ATIME, (uint64_t)a->atime);
+	}
+	if (what & (FS_SET_MTIME | FS_SET_MTIME_NOW)) {
+		a->mtime = what & FS_SET_MTIME_NOW ? now : set->mtime;
+		txn_set(t, &id, SLOT_MTIME, (uint64_t)a->mtime);
+	}
+	if (what & FS_SET_CTIME) {
+		a->ctime = set->ctime;
+		txn_set(t, &id, SLOT_CTIME, (uint64_t)a->ctime);
+	} else {
+		a->ctime = a->ctime > now ? a->ctime : now;
+		txn_max(t, &id, SLOT_CTIME, (uint64_t)now);
+	}
+}
+
+static void setattr_got(void *arg, const struct orbit_reply *r)
+{
+	struct setattr *s = arg;
+	struct fs_attr a;
+	int rc = op_outcome(&s->op, r);
+
+	if (!rc)
+		rc = op_attr(s->op.fs, r, s->get, s->ino, &a);
+	if (rc) {
+		op_end(&s->op, rc == -ENOENT ? -ESTALE : rc);
+		return;
+	}
+	s->mode = a.mode;
+	op_retry(&s->op, setattr_submit);
+}
+
+static void setattr_get(struct op *o)
+{
+	struct setattr *s = container_of(o, struct setattr, op);
+	struct orbit_id id = layout_inode_id(s->ino);
+	struct txn_build t;
+
+	txn_init(&t);
+	s->get = txn_get(&t, &id);
+	op_submit(o, s->ino, &t, setattr_got);
+}
+
+static void setattr_done(void *arg, const struct orbit_reply *r)
+{
+	struct setattr *s = arg;
+	struct fs *fs = s->op.fs;
+	struct txn_build none;
+	struct fs_attr a;
+	int rc = op_outcome(&s->op, r);
+
+	if (rc == WHY_STALE_MODE) {
+		op_retry(&s->op, setattr_get);
+		return;
+	}
+	if (!rc)
+		rc = op_attr(fs, r, s->get, s->ino, &a);
+	if (!rc) {
+		/* the same changes once more, to what was there before */
+		txn_init(&none);
+		attr_put(&none, &a, s->what, &s->set, s->now);
+		txn_fini(&none);
+		hint_learn(fs, &a);
+		mount_changed(fs, s->ino);
+		data_overlay(fs->data, &a);
+		s->op.call->attr = a;
+	}
+	op_end(&s->op, rc);
+}
+
+static void setattr_submit(struct op *o)
+{
+	struct setattr *s = container_of(o, struct setattr, op);
+	struct orbit_id id = layout_inode_id(s->ino);
+	struct fs_attr a = {.ino = s->ino, .mode = s->mode};
+	struct txn_build t;
+
+	txn_init(&t);
+	s->now = mount_now(o->fs);
+	op_why(o, txn_exists(&t, &id), -ESTALE);
+	if (s->what & FS_SET_KILL_SUID && !(s->what & FS_SET_MODE))
+		op_why(o, txn_slot_eq(&t, &id, SLOT_MODE, s->mode), WHY_STALE_MODE);
+	s->get = txn_get(&t, &id);
+	attr_put(&t, &a, s->what, &s->set, s->now);
+	op_submit(o, s->ino, &t, setattr_done);
+}
+
+static void setattr_begin(struct setattr *s)
+{
+	const struct hint_inode *h = hint_inode(s->op.fs, s->ino);
+
+	s->mode = h ? h->mode : 0;
+	if (s->what & (FS_SET_MODE | FS_SET_KILL_SUID) && !s->mode)
+		setattr_get(&s->op);
+	else
+		setattr_submit(&s->op);
+}
+
+static void setattr_flushed(void *arg, int rc)
+{
+	(void)rc; /* reported to who wrote, when it closes or syncs */
+	setattr_begin(arg);
+}
+
+void fs_setattr(
+	struct fs *fs, struct fs_call *c, uint64_t ino, unsigned what, const struct fs_attr *set)
+{
+	struct setattr *s;
+
+	if (!what) {
+		fs_getattr(fs, c, ino);
+		return;
+	}
+	if (!mount_writable(fs, c))
+		return;
+	if (what & FS_SET_SIZE) {
+		truncate_setattr(fs, c, ino, what, set);
+		return;
+	}
+	s = op_new(sizeof(*s), fs, c);
+	s->ino = ino;
+	s->what = what;
+	s->set = *set;
+	/* Times of writes that are on their way must not overtake those that the user sets now. */
+	if (what & SET_TIMES && !data_forget_times(fs->data, ino))
+		data_flush(fs->data, ino, setattr_flushed, s);
+	else
+		setattr_begin(s);
+}

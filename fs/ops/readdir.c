@@ -1,0 +1,643 @@
+/*
+ * Listing directories.
+ *
+ * Entries come in batches of some hundred, with the inodes that lie in the directory's shard; what
+ * lies elsewhere is asked for in a second round, at all nodes at once. The kernel takes a batch in
+ * small bites. Cookies are hashes of the names, so they stay good while the directory changes;
+ * where the last bite ended is known by the whole key, since two names may have one hash.
+ *
+ * Attributes are handed out only as long as this mount has not changed the inode since they were
+ * read (and not for long at all): the kernel believes them to be of now.
+ *
+ * No hold is taken. A file needs one for its data; of a directory that was removed while it is open
+ * there is nothing to keep but its attributes, and those are remembered here: it is empty, has no
+ * links, and nothing can be created in it. So opening a directory changes nothing in the cluster.
+ */
+#include "fs/ops/readdir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/ring/ring.h"
+#include "fs/cache/data.h"
+#include "fs/ops/op.h"
+
+#define BATCH_MIN 32
+#define BATCH_MAX 512
+#define BATCH_BYTES (256u << 10)
+#define BATCH_AGE (500 * ENV_MS)
+#define CHUNK 64 /* objects of one transaction of the second round */
+#define DOT 1
+#define DOTDOT 2
+#define RELATIME (24 * 3600 * INT64_C(1000000000))
+
+struct entry {
+	const uint8_t *key;    /* in a frame that the batch keeps */
+	const uint8_t *object; /* encoded; NULL: not here, or not asked for */
+	uint64_t ino;
+	uint16_t klen;
+	uint8_t type;
+};
+
+struct fs_dir {
+	TAILQ_ENTRY(fs_dir) entry;
+	struct fs *fs;
+	struct fs_attr attr; /* as last seen */
+	bool released, touched;
+	struct readdir *busy;          /* at work */
+	TAILQ_HEAD(, readdir) waiting; /* for their turn */
+
+	/* The batch. */
+	struct entry *e;
+	unsigned n;
+	bool valid, plus;
+	bool more;        /* there are entries behind it */
+	uint64_t start;   /* it begins after this cookie */
+	uint64_t changes; /* fs->changes when it was asked for */
+	uint64_t when;    /* env_now() then */
+	unsigned want;    /* entries to ask for next */
+	struct frame **frame;
+	unsigned nframes;
+
+	/* Where the last reply ended. */
+	uint64_t cookie;
+	unsigned pos;
+};
+
+struct readdir {
+	struct op op;
+	struct fs_dir *dir;
+	uint64_t cookie;
+	bool plus;
+	unsigned taken; /* entries given to fill() */
+	bool (*fill)(void *arg, const struct fs_dirent *e);
+	void *arg;
+	int get, range;
+	uint64_t changes;
+	unsigned chunks; /* of the second round, not answered yet */
+	int rc;
+	TAILQ_ENTRY(readdir) entry;
+};
+
+/* One transaction of the second round: entries of the batch, by number. */
+struct chunk {
+	struct readdir *rd;
+	unsigned n;
+	unsigned at[CHUNK];
+	int get[CHUNK];
+};
+
+static void readdir_begin(struct readdir *rd);
+static void readdir_give(struct readdir *rd);
+
+/* ---- open and release ---- */
+
+struct opendir {
+	struct op op;
+	uint64_t ino;
+	int get;
+};
+
+static void opendir_done(void *arg, const struct orbit_reply *r)
+{
+	struct opendir *o = arg;
+	struct fs *fs = o->op.fs;
+	struct fs_dir *d;
+	struct fs_attr a;
+	int rc = op_outcome(&o->op, r);
+
+	if (!rc)
+		rc = op_attr(fs, r, o->get, o->ino, &a);
+	if (rc == -ENOENT)
+		rc = -ESTALE;
+	if (!rc && !S_ISDIR(a.mode))
+		rc = -ENOTDIR;
+	if (!rc) {
+		d = mem_zalloc(sizeof(*d));
+		d->fs = fs;
+		d->attr = a;
+		d->want = BATCH_MAX;
+		TAILQ_INIT(&d->waiting);
+		TAILQ_INSERT_TAIL(&fs->dirs, d, entry);
+		o->op.call->dir = d;
+		o->op.call->attr = a;
+	}
+	op_end(&o->op, rc);
+}
+
+void fs_opendir(struct fs *fs, struct fs_call *c, uint64_t ino)
+{
+	struct opendir *o = op_new(sizeof(*o), fs, c);
+	struct orbit_id id = layout_inode_id(ino);
+	struct txn_build t;
+
+	o->ino = ino;
+	txn_init(&t);
+	o->get = txn_get(&t, &id);
+	op_submit(&o->op, ino, &t, opendir_done);
+}
+
+static void batch_drop(struct fs_dir *d)
+{
+	for (unsigned i = 0; i < d->nframes; i++)
+		frame_unref(d->frame[i]);
+	free(d->frame);
+	free(d->e);
+	d->frame = NULL;
+	d->e = NULL;
+	d->nframes = d->n = d->pos = 0;
+	d->valid = false;
+}
+
+static void dir_free(struct fs_dir *d)
+{
+	batch_drop(d);
+	TAILQ_REMOVE(&d->fs->dirs, d, entry);
+	free(d);
+}
+
+void fs_releasedir(struct fs *fs, struct fs_dir *d)
+{
+	(void)fs;
+	d->released = true;
+	if (!d->busy)
+		dir_free(d);
+}
+
+bool dir_remembered(struct fs *fs, uint64_t ino, struct fs_attr *a)
+{
+	struct fs_dir *d;
+
+	TAILQ_FOREACH (d, &fs->dirs, entry) {
+		if (d->attr.ino == ino) {
+			*a = d->attr;
+			a->nlink = 0;
+			a->children = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void fsyncdir_done(void *arg, const struct orbit_reply *r)
+{
+	struct op *o = arg;
+
+	op_end(o, op_outcome(o, r));
+}
+
+void fs_fsyncdir(struct fs *fs, struct fs_call *c, struct fs_dir *d)
+{
+	struct op *o = op_new(sizeof(*o), fs, c);
+	struct mount_txn *m = mount_track(fs, c, fsyncdir_done, o);
+
+	(void)d;
+	mount_tracked(m, orbit_sync(fs->client, NULL, mount_track_done, m));
+}
+
+/* ---- atime ---- */
+
+static void touched(void *arg, const struct orbit_reply *r)
+{
+	(void)arg;
+	(void)r; /* a time that nobody waits for */
+}
+
+/* Reading counts as access when what was read is newer than the last access, or a day later. */
+static void dir_touch(struct fs_dir *d)
+{
+	struct fs *fs = d->fs;
+	struct orbit_id id = layout_inode_id(d->attr.ino);
+	const struct fs_attr *a = &d->attr;
+	int64_t now = mount_now(fs);
+	struct txn_build t;
+
+	if (d->touched || fs->cfg.noatime || fs->cfg.read_only || a->nlink == 0)
+		return;
+	d->touched = true;
+	if (a->atime > a->mtime && a->atime > a->ctime && now - a->atime < RELATIME)
+		return;
+	txn_init(&t);
+	txn_max(&t, &id, SLOT_ATIME, (uint64_t)now);
+	mount_submit(fs, NULL, a->ino, &t, touched, NULL);
+}
+
+/* ---- fetching a batch ---- */
+
+static void readdir_end(struct readdir *rd, int rc)
+{
+	struct fs_dir *d = rd->dir;
+	struct readdir *next;
+
+	d->busy = NULL;
+	if (d->released) {
+		/* nobody can wait for a directory that is not open any more */
+		while ((next = TAILQ_FIRST(&d->waiting))) {
+			TAILQ_REMOVE(&d->waiting, next, entry);
+			op_end(&next->op, -EBADF);
+		}
+		dir_free(d);
+		op_end(&rd->op, rc);
+		return;
+	}
+	next = TAILQ_FIRST(&d->waiting);
+	if (next) {
+		TAILQ_REMOVE(&d->waiting, next, entry);
+		d->busy = next;
+	}
+	op_end(&rd->op, rc);
+	if (next)
+		readdir_begin(next);
+}
+
+static void batch_keep(struct fs_dir *d, const struct orbit_reply *r)
+{
+	d->frame = mem_grow(d->frame, d->nframes + r->nparts, sizeof(*d->frame));
+	for (unsigned i = 0; i < r->nparts; i++)
+		d->frame[d->nframes++] = frame_ref(r->frame[i]);
+}
+
+static bool parse_entry(struct cur *c, struct entry *e)
+{
+	size_t klen, vlen, nlen;
+	const char *name;
+	const void *val;
+
+	e->key = cur_blob(c, TXN_KEY_MAX, &klen);
+	e->klen = (uint16_t)klen;
+	val = cur_blob(c, TXN_VALUE_MAX, &vlen);
+	e->object = cur_u8(c) ? cur_bytes(c, TXN_OBJECT_LEN) : NULL;
+	if (!cur_ok(c) || e->key[0] != 'd')
+		return false;
+	if (layout_dirent_name(e->key, klen, &name, &nlen) ||
+		layout_dirent_parse(val, vlen, &e->ino, &e->type))
+		e->ino = 0; /* damage: left out, for the checker to find */
+	return true;
+}
+
+static int batch_parse(struct fs_dir *d, const struct txn_result *res)
+{
+	struct cur c = cur_of(res->data, res->len);
+	uint32_t n, i;
+
+	d->more = cur_u8(&c) != 0;
+	n = cur_u32(&c);
+	if (!cur_ok(&c) || n > BATCH_MAX)
+		return -EIO;
+	d->e = mem_zalloc(n * sizeof(*d->e));
+	for (i = 0; i < n; i++) {
+		if (!parse_entry(&c, &d->e[d->n])) {
+			d->more = false; /* extended attributes come behind the entries */
+			break;
+		}
+		d->n++;
+	}
+	d->valid = true;
+	return cur_ok(&c) ? 0 : -EIO;
+}
+
+static void chunk_done(void *arg, const struct orbit_reply *r)
+{
+	struct chunk *ch = arg;
+	struct readdir *rd = ch->rd;
+	struct fs_dir *d = rd->dir;
+	struct txn_result res;
+
+	if (r->rc) {
+		rd->rc = r->rc;
+	} else {
+		batch_keep(d, r);
+		for (unsigned i = 0; i < ch->n; i++) {
+			if (orbit_result(r, ch->get[i], &res) == 0 && res.present &&
+				res.len == TXN_OBJECT_LEN)
+				d->e[ch->at[i]].object = res.data;
+		}
+	}
+	free(ch);
+	if (--rd->chunks > 0)
+		return;
+	if (rd->rc) {
+		batch_drop(d);
+		readdir_end(rd, rd->rc);
+		return;
+	}
+	readdir_give(rd);
+}
+
+static void chunk_submit(struct readdir *rd, const struct fs_dir *d, const unsigned *at, unsigned n)
+{
+	struct chunk *ch = mem_zalloc(sizeof(*ch));
+	struct txn_build t;
+
+	ch->rd = rd;
+	ch->n = n;
+	txn_init(&t);
+	for (unsigned i = 0; i < n; i++) {
+		struct orbit_id id = layout_inode_id(d->e[at[i]].ino);
+
+		ch->at[i] = at[i];
+		ch->get[i] = txn_get(&t, &id);
+	}
+	rd->chunks++;
+	mount_submit(rd->op.fs, rd->op.call, d->attr.ino, &t, chunk_done, ch);
+}
+
+/* Those of the @left entries at @at that @node serves (NULL map: all) go out; the rest stays. */
+static unsigned ask_node(
+	struct readdir *rd, const struct ring_map *map, unsigned node, unsigned *at, unsigned left)
+{
+	const struct fs_dir *d = rd->dir;
+	unsigned mine[CHUNK], n = 0, stay = 0;
+
+	for (unsigned i = 0; i < left; i++) {
+		struct orbit_id id = layout_inode_id(d->e[at[i]].ino);
+
+		if (map && map->shards[ring_shard_of(map, &id)].primary != node) {
+			at[stay++] = at[i];
+			continue;
+		}
+		mine[n++] = at[i];
+		if (n == CHUNK) {
+			chunk_submit(rd, d, mine, n);
+			n = 0;
+		}
+	}
+	if (n)
+		chunk_submit(rd, d, mine, n);
+	return stay;
+}
+
+/* Asks for the inodes that did not come along. */
+static void second_round(struct readdir *rd)
+{
+	struct fs_dir *d = rd->dir;
+	const struct ring_map *map = orbit_ring(rd->op.fs->client);
+	unsigned *at = mem_grow(NULL, d->n, sizeof(*at)), left = 0;
+
+	for (unsigned i = 0; i < d->n; i++) {
+		if (d->e[i].ino && !d->e[i].object)
+			at[left++] = i;
+	}
+	rd->rc = 0;
+	rd->chunks = 1; /* so that no answer is the last before all are sent */
+	for (unsigned node = 0; map && left && node < map->nnodes; node++)
+		left = ask_node(rd, map, node, at, left);
+	if (left) /* of shards that nobody serves now: the client waits for them */
+		ask_node(rd, NULL, 0, at, left);
+	free(at);
+	if (--rd->chunks == 0)
+		readdir_give(rd);
+}
+
+static void fetched(void *arg, const struct orbit_reply *r)
+{
+	struct readdir *rd = arg;
+	struct fs_dir *d = rd->dir;
+	struct txn_result res;
+	struct fs_attr a;
+	int rc = op_outcome(&rd->op, r);
+
+	if (!rc)
+		rc = op_attr(rd->op.fs, r, rd->get, d->attr.ino, &a);
+	if (rc == -ENOENT) { /* removed and gone: nothing in it */
+		d->attr.nlink = 0;
+		d->valid = true;
+		d->more = false;
+		readdir_give(rd);
+		return;
+	}
+	if (!rc && orbit_result(r, rd->range, &res))
+		rc = -EIO;
+	if (!rc) {
+		d->attr = a;
+		batch_keep(d, r);
+		rc = batch_parse(d, &res);
+	}
+	if (rc) {
+		batch_drop(d);
+		readdir_end(rd, rc);
+		return;
+	}
+	if (rd->plus)
+		second_round(rd);
+	else
+		readdir_give(rd);
+}
+
+/* A batch from @key on, which may be of the present one. */
+static void fetch(
+	struct readdir *rd, uint64_t after, const uint8_t *key, size_t klen, bool inclusive)
+{
+	struct fs_dir *d = rd->dir;
+	struct fs *fs = rd->op.fs;
+	struct orbit_id id = layout_inode_id(d->attr.ino);
+	struct txn_build t;
+
+	txn_init(&t);
+	rd->get = txn_get(&t, &id);
+	rd->range = txn_range(&t, &id, key, klen, inclusive, d->want, BATCH_BYTES,
+		rd->plus ? layout_inode_suffix : NULL);
+	batch_drop(d);
+	d->plus = rd->plus;
+	d->start = d->cookie = after;
+	d->changes = fs->changes;
+	d->when = env_now(fs->env);
+	op_submit(&rd->op, d->attr.ino, &t, fetched);
+}
+
+static void fetch_after(struct readdir *rd, uint64_t cookie)
+{
+	uint8_t key[DIRENT_KEY_MAX];
+	size_t klen = layout_dirent_after(cookie, key);
+
+	fetch(rd, cookie, key, klen, true);
+}
+
+/* ---- giving out ---- */
+
+static uint64_t cookie_of(const struct entry *e)
+{
+	return layout_dirent_cookie(e->key, e->klen);
+}
+
+/* Puts d->pos behind @cookie within the batch: false when the batch does not say what is there. */
+static bool seek(struct fs_dir *d, uint64_t cookie)
+{
+	unsigned lo = 0, hi = d->n;
+
+	if (!d->valid || cookie < d->start)
+		return false;
+	if (cookie == d->cookie)
+		return true;
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2;
+
+		if (cookie_of(&d->e[mid]) <= cookie)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == d->n && d->more && (lo == 0 || cookie_of(&d->e[lo - 1]) != cookie))
+		return false;
+	d->pos = lo;
+	d->cookie = cookie;
+	return true;
+}
+
+static bool give(struct readdir *rd, const struct fs_dirent *de)
+{
+	if (!rd->fill(rd->arg, de))
+		return false;
+	rd->taken++;
+	rd->dir->cookie = de->cookie;
+	return true;
+}
+
+static bool give_dots(struct readdir *rd)
+{
+	struct fs_dir *d = rd->dir;
+
+	if (rd->cookie < DOT) {
+		if (!give(rd, &(struct fs_dirent){.name = ".",
+				      .len = 1,
+				      .ino = d->attr.ino,
+				      .cookie = DOT,
+				      .type = DT_DIR}))
+			return false;
+		rd->cookie = DOT;
+	}
+	if (rd->cookie < DOTDOT) {
+		if (!give(rd, &(struct fs_dirent){.name = "..",
+				      .len = 2,
+				      .ino = d->attr.parent,
+				      .cookie = DOTDOT,
+				      .type = DT_DIR}))
+			return false;
+		rd->cookie = DOTDOT;
+	}
+	return true;
+}
+
+enum gave { GAVE, FULL, SKIPPED, STALE };
+
+static enum gave give_entry(struct readdir *rd, const struct entry *e)
+{
+	struct fs *fs = rd->op.fs;
+	char name[LAYOUT_NAME_MAX + 1];
+	struct fs_dirent de = {.name = name, .ino = e->ino, .type = e->type};
+	struct fs_attr a;
+	struct txn_object o;
+	struct cur c;
+
+	if (!e->ino)
+		return SKIPPED;
+	if (rd->plus) {
+		if (mount_changed_since(fs, e->ino, rd->dir->changes))
+			return STALE;
+		if (!e->object)
+			return SKIPPED;
+		c = cur_of(e->object, TXN_OBJECT_LEN);
+		o = txn_get_object(&c);
+		if (layout_attr(e->ino, &o, &a))
+			return SKIPPED;
+		hint_learn(fs, &a);
+		hint_learn_name(fs, rd->dir->attr.ino, e->key, e->klen, e->ino, e->type);
+		data_overlay(fs->data, &a);
+		de.attr = &a;
+	}
+	de.len = e->klen - 9u;
+	memcpy(name, e->key + 9, de.len);
+	name[de.len] = 0;
+	de.cookie = cookie_of(e);
+	return give(rd, &de) ? GAVE : FULL;
+}
+
+/* From where the last one ended; the batch is of no use any more. */
+static void fetch_on(struct readdir *rd)
+{
+	struct fs_dir *d = rd->dir;
+	uint8_t key[DIRENT_KEY_MAX];
+	uint64_t cookie = d->cookie;
+	size_t klen;
+
+	if (d->pos == 0) {
+		fetch_after(rd, cookie);
+		return;
+	}
+	klen = d->e[d->pos - 1].klen;
+	memcpy(key, d->e[d->pos - 1].key, klen);
+	fetch(rd, cookie, key, klen, false);
+}
+
+/* The batch stands right behind the cookie: gives entries until it is empty or the caller full. */
+static void give_entries(struct readdir *rd)
+{
+	struct fs_dir *d = rd->dir;
+	enum gave gave;
+
+	for (; d->pos < d->n; d->pos++) {
+		gave = give_entry(rd, &d->e[d->pos]);
+		if (gave == FULL) {
+			readdir_end(rd, 0);
+			return;
+		}
+		if (gave == STALE && rd->taken) {
+			readdir_end(rd, 0);
+			return;
+		}
+		if (gave == STALE) {
+			d->want = d->want / 2 > BATCH_MIN ? d->want / 2 : BATCH_MIN;
+			fetch_on(rd);
+			return;
+		}
+	}
+	d->want = d->want < BATCH_MAX ? 2 * d->want : BATCH_MAX;
+	if (rd->taken || !d->more)
+		readdir_end(rd, 0);
+	else
+		fetch_on(rd);
+}
+
+static void readdir_give(struct readdir *rd)
+{
+	if (give_dots(rd))
+		give_entries(rd);
+	else
+		readdir_end(rd, 0);
+}
+
+static void readdir_begin(struct readdir *rd)
+{
+	struct fs_dir *d = rd->dir;
+	bool known = rd->cookie && seek(d, rd->cookie);
+	bool good = !rd->plus || (d->plus && env_now(d->fs->env) - d->when < BATCH_AGE);
+
+	if (rd->cookie == 0)
+		dir_touch(d);
+	if (known && good)
+		readdir_give(rd);
+	else if (known)
+		fetch_on(rd);
+	else
+		fetch_after(rd, rd->cookie);
+}
+
+void fs_readdir(struct fs *fs, struct fs_call *c, struct fs_dir *d, uint64_t cookie, bool plus,
+	bool (*fill)(void *arg, const struct fs_dirent *e), void *arg)
+{
+	struct readdir *rd = op_new(sizeof(*rd), fs, c);
+
+	rd->dir = d;
+	rd->cookie = cookie;
+	rd->plus = plus;
+	rd->fill = fill;
+	rd->arg = arg;
+	if (d->busy) {
+		TAILQ_INSERT_TAIL(&d->waiting, rd, entry);
+		return;
+	}
+	d->busy = rd;
+	readdir_begin(rd);
+}

@@ -1,0 +1,314 @@
+/*
+ * Extended attributes: entries of the inode's map. One transaction each.
+ *
+ * The kernel asks for security.capability before every write. The answer "none" is remembered for
+ * as long as the kernel may remember attributes, so that writing costs no extra transaction.
+ */
+#include <errno.h>
+#include <linux/limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "dht/base/buf.h"
+#include "fs/ops/file.h"
+#include "fs/ops/op.h"
+#include "fs/ops/policy.h"
+
+#define CAPS_NAME "security.capability"
+#define LIST_ENTRIES 1024
+#define LIST_BYTES (1u << 20)
+
+struct xattr {
+	struct op op;
+	uint64_t ino;
+	int get, read;
+	bool root;
+	bool caps;   /* it is CAPS_NAME */
+	bool policy; /* it is POLICY_XATTR */
+	void *value; /* set: a copy of a policy's text; NULL: removed */
+	size_t len;
+	struct buf names; /* list: so far */
+	size_t klen;      /* list: where to go on */
+	uint8_t key[1 + LAYOUT_XATTR_NAME_MAX];
+};
+
+static bool begins(const char *name, const char *with)
+{
+	return !strncmp(name, with, strlen(with));
+}
+
+/* May the caller use this name? Linux' errors. */
+static int check_name(const struct fs_call *c, const char *name, bool write)
+{
+	size_t len = strnlen(name, LAYOUT_XATTR_NAME_MAX + 1);
+	const char *rest = strchr(name, '.');
+
+	if (len == 0 || len > LAYOUT_XATTR_NAME_MAX)
+		return -ERANGE;
+	if (begins(name, "trusted.") && c->uid != 0)
+		return write ? -EPERM : -ENODATA;
+	if (!begins(name, "user.") && !begins(name, "security.") && !begins(name, "trusted."))
+		return -EOPNOTSUPP;
+	return rest[1] ? 0 : -EINVAL;
+}
+
+static struct xattr *xattr_new(struct fs *fs, struct fs_call *c, uint64_t ino, const char *name)
+{
+	struct xattr *x = op_new(sizeof(*x), fs, c);
+
+	x->ino = ino;
+	x->root = c->uid == 0;
+	if (name) {
+		x->klen = layout_xattr_key(name, x->key);
+		x->caps = !strcmp(name, CAPS_NAME);
+		x->policy = !strcmp(name, POLICY_XATTR);
+	}
+	return x;
+}
+
+static void xattr_end(struct xattr *x, int rc)
+{
+	/* list's names are good until the caller has been told */
+	struct buf names = x->names;
+
+	free(x->value);
+	op_end(&x->op, rc);
+	buf_fini(&names);
+}
+
+/* ---- get ---- */
+
+static void get_done(void *arg, const struct orbit_reply *r)
+{
+	struct xattr *x = arg;
+	struct fs *fs = x->op.fs;
+	struct fs_call *call = x->op.call;
+	struct hint_inode *h;
+	struct txn_result res;
+	struct fs_attr a;
+	int rc = op_outcome(&x->op, r);
+
+	if (!rc)
+		rc = op_attr(fs, r, x->get, x->ino, &a);
+	if (rc == -ENOENT)
+		rc = -ESTALE;
+	if (!rc && orbit_result(r, x->read, &res))
+		rc = -EIO;
+	if (!rc && !res.present) {
+		rc = -ENODATA;
+		h = hint_inode(fs, x->ino);
+		if (x->caps && h)
+			h->no_caps_until = env_now(fs->env) + ENV_SEC;
+	}
+	if (!rc) {
+		call->data = res.data;
+		call->len = res.len;
+		call->keep = r->frame[0];
+	}
+	xattr_end(x, rc);
+}
+
+void fs_getxattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *name)
+{
+	struct orbit_id id = layout_inode_id(ino);
+	const struct hint_inode *h = hint_inode(fs, ino);
+	int rc = check_name(c, name, false);
+	struct txn_build t;
+	struct xattr *x;
+
+	if (!rc && h && h->no_caps_until > env_now(fs->env) && !strcmp(name, CAPS_NAME))
+		rc = -ENODATA;
+	if (rc) {
+		mount_done(c, rc);
+		return;
+	}
+	x = xattr_new(fs, c, ino, name);
+	txn_init(&t);
+	x->get = txn_get(&t, &id);
+	x->read = txn_get_map(&t, &id, x->key, x->klen);
+	op_submit(&x->op, ino, &t, get_done);
+}
+
+/* ---- set, remove ---- */
+
+static void change_done(void *arg, const struct orbit_reply *r)
+{
+	struct xattr *x = arg;
+	struct fs *fs = x->op.fs;
+	int rc = op_outcome(&x->op, r);
+
+	if (!rc) {
+		mount_changed(fs, x->ino);
+		if (x->policy)
+			file_policy_set(fs, x->ino, x->value, x->len);
+	}
+	xattr_end(x, rc);
+}
+
+/* Begins a change; not sure of capabilities any more from now on. */
+static struct xattr *change_new(
+	struct fs *fs, struct fs_call *c, uint64_t ino, const char *name, struct txn_build *t)
+{
+	struct orbit_id id = layout_inode_id(ino);
+	struct xattr *x = xattr_new(fs, c, ino, name);
+	struct hint_inode *h = hint_inode(fs, ino);
+
+	if (x->caps && h)
+		h->no_caps_until = 0;
+	txn_init(t);
+	op_why(&x->op, txn_exists(t, &id), -ESTALE);
+	return x;
+}
+
+static void change_submit(struct xattr *x, struct txn_build *t)
+{
+	struct orbit_id id = layout_inode_id(x->ino);
+
+	txn_max(t, &id, SLOT_CTIME, (uint64_t)mount_now(x->op.fs));
+	op_submit(&x->op, x->ino, t, change_done);
+}
+
+/* A policy that could not be obeyed is refused when it is set. */
+static int check_policy(const struct fs *fs, const void *value, size_t len)
+{
+	struct orbit_policy p = fs->cfg.policy;
+	char *text;
+	int rc;
+
+	if (len > POLICY_TEXT_MAX)
+		return -EINVAL;
+	text = mem_dup(value, len);
+	rc = policy_parse(text, &p, NULL, 0);
+	free(text);
+	return rc;
+}
+
+void fs_setxattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *name,
+	const void *value, size_t len, int flags)
+{
+	struct orbit_id id = layout_inode_id(ino);
+	int rc = check_name(c, name, true);
+	struct txn_build t;
+	struct xattr *x;
+
+	if (!rc && flags & ~(XATTR_CREATE | XATTR_REPLACE))
+		rc = -EINVAL;
+	if (!rc && len > LAYOUT_XATTR_VALUE_MAX)
+		rc = -E2BIG;
+	if (!rc && !strcmp(name, POLICY_XATTR))
+		rc = check_policy(fs, value, len);
+	if (rc) {
+		mount_done(c, rc);
+		return;
+	}
+	if (!mount_writable(fs, c))
+		return;
+	x = change_new(fs, c, ino, name, &t);
+	if (flags & XATTR_CREATE)
+		op_why(&x->op, txn_map_absent(&t, &id, x->key, x->klen), -EEXIST);
+	if (flags & XATTR_REPLACE)
+		op_why(&x->op, txn_map_present(&t, &id, x->key, x->klen), -ENODATA);
+	txn_put(&t, &id, x->key, x->klen, value, len);
+	if (x->policy) {
+		x->value = mem_dup(value, len);
+		x->len = len;
+	}
+	change_submit(x, &t);
+}
+
+void fs_removexattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *name)
+{
+	struct orbit_id id = layout_inode_id(ino);
+	int rc = check_name(c, name, true);
+	struct txn_build t;
+	struct xattr *x;
+
+	if (rc) {
+		mount_done(c, rc);
+		return;
+	}
+	if (!mount_writable(fs, c))
+		return;
+	x = change_new(fs, c, ino, name, &t);
+	op_why(&x->op, txn_map_present(&t, &id, x->key, x->klen), -ENODATA);
+	txn_del(&t, &id, x->key, x->klen);
+	change_submit(x, &t);
+}
+
+/* ---- list ---- */
+
+static void list_more(struct xattr *x);
+
+/* Adds the names of one answer: 1 when there are more, 0, -EIO, -E2BIG. */
+static int list_parse(struct xattr *x, const struct txn_result *res)
+{
+	struct cur c = cur_of(res->data, res->len);
+	bool more = cur_u8(&c) != 0;
+	uint32_t n = cur_u32(&c);
+
+	while (n-- > 0 && cur_ok(&c)) {
+		size_t klen, vlen;
+		const char *key = cur_blob(&c, TXN_KEY_MAX, &klen);
+
+		cur_blob(&c, TXN_VALUE_MAX, &vlen);
+		cur_u8(&c);
+		if (!cur_ok(&c) || klen < 2 || klen > sizeof(x->key) || key[0] != 'x')
+			return -EIO;
+		memcpy(x->key, key, klen);
+		x->klen = klen;
+		if (!x->root && klen > 8 && !memcmp(key + 1, "trusted.", 8))
+			continue;
+		buf_bytes(&x->names, key + 1, klen - 1);
+		buf_u8(&x->names, 0);
+	}
+	if (!cur_ok(&c) || x->names.err)
+		return -EIO;
+	if (x->names.len > XATTR_LIST_MAX)
+		return -E2BIG;
+	return more;
+}
+
+static void list_done(void *arg, const struct orbit_reply *r)
+{
+	struct xattr *x = arg;
+	struct txn_result res;
+	int rc = op_outcome(&x->op, r);
+
+	if (!rc && orbit_result(r, x->read, &res))
+		rc = -EIO;
+	if (!rc && !res.present)
+		rc = -ESTALE;
+	if (!rc)
+		rc = list_parse(x, &res);
+	if (rc > 0) {
+		list_more(x);
+		return;
+	}
+	if (!rc) {
+		x->op.call->data = x->names.data ? x->names.data : (const void *)"";
+		x->op.call->len = x->names.len;
+		x->op.call->keep = NULL;
+	}
+	xattr_end(x, rc);
+}
+
+static void list_more(struct xattr *x)
+{
+	struct orbit_id id = layout_inode_id(x->ino);
+	struct txn_build t;
+
+	txn_init(&t);
+	x->read = txn_range(&t, &id, x->key, x->klen, false, LIST_ENTRIES, LIST_BYTES, NULL);
+	op_submit(&x->op, x->ino, &t, list_done);
+}
+
+void fs_listxattr(struct fs *fs, struct fs_call *c, uint64_t ino)
+{
+	struct xattr *x = xattr_new(fs, c, ino, NULL);
+
+	/* entries of a directory have keys below, nothing has keys above */
+	x->key[0] = 'x';
+	x->klen = 1;
+	list_more(x);
+}
