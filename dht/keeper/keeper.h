@@ -27,18 +27,24 @@ struct keeper_config {
  * that were alive get a full timeout from now. */
 int keeper_new(
 	struct keeper **out, struct env *e, struct store *st, const struct keeper_config *cfg);
+/* Frees at once; what is under way is told -ESHUTDOWN (WIRE_IO). After a clean stop nothing may be
+ * under way (keeper_busy()); in a crash the store is freed right after. NULL is harmless. */
 void keeper_free(struct keeper *k);
+
+/* Something was asked and is not yet durable. */
+bool keeper_busy(const struct keeper *k);
 
 /* The map; NULL when this node was not given one yet. Borrowed. */
 const struct ring_map *keeper_ring(const struct keeper *k);
 
 /* Takes a newer map (of the same filesystem), stores it durably, then done(arg, rc): 0, -EEXIST
- * when ours is as new, -EMEDIUMTYPE another filesystem. Takes its own reference. */
+ * when ours is as new, -EMEDIUMTYPE another filesystem, -EINVAL another number of shards. Takes
+ * its own reference. */
 void keeper_set_ring(
 	struct keeper *k, struct ring_map *m, void (*done)(void *arg, int rc), void *arg);
 
-/* Carries out one WIRE_SESSION_OPEN; done() when the outcome is durable. Only on the keeper's node.
- */
+/* Carries out one WIRE_SESSION_OPEN; done() when the outcome is durable, which for RENEW and CHECK
+ * is from inside. Only on the keeper's node. */
 void keeper_session(struct keeper *k, const struct wire_session_open *m,
 	void (*done)(void *arg, const struct wire_session *out), void *arg);
 

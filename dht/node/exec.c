@@ -1,0 +1,536 @@
+/*
+ * Transactions on shards that are served here.
+ *
+ *   run -> refused, replayed                    answered
+ *       -> blocked by a lock or a gate          waits, runs again
+ *       -> evaluated: not in memory             waits, runs again
+ *                     a compare failed, ...     answered
+ *                     bytes are being read      finish() comes when they are there
+ *       -> finish: nothing written              answered
+ *                  effect taken                 answered when it is in the log
+ *                  store busy                   waits, runs again
+ *
+ * An effect carries the numbers that its shards gave at evaluation. If bytes have to be read first,
+ * the shards are gated: nothing else is applied to them until then.
+ *
+ * An effect ends with what the shards record of it: the reply in the lowest shard's section, and
+ * floors (sess.c) and numbers (shard.c) in each.
+ */
+#include "dht/node/impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+
+/* ---- making and freeing ---- */
+
+void exec_add(struct exec *x, struct shard *s)
+{
+	unsigned i = x->nparts;
+
+	while (i > 0 && x->parts[i - 1].shard->number >= s->number) {
+		if (x->parts[i - 1].shard == s)
+			return;
+		i--;
+	}
+	memmove(&x->parts[i + 1], &x->parts[i], (x->nparts - i) * sizeof(x->parts[0]));
+	x->parts[i] = (struct part){.shard = s};
+	x->nparts++;
+}
+
+struct exec *exec_new(struct node *n, struct conn *c, struct frame *f, const struct wire_txn *m,
+	const struct txn_view *v, const struct req_ops *ops, void (*finish)(struct exec *x))
+{
+	struct exec *x = mem_zalloc(sizeof(*x) + (v->nobjects + 1u) * sizeof(x->parts[0]));
+
+	req_init(&x->r, n, c, f, ops);
+	x->m = *m;
+	x->v = *v;
+	x->finish = finish;
+	x->exclusive = v->writes;
+	for (unsigned i = 0; i < v->nobjects; i++)
+		exec_add(x, node_shard(n, ring_shard_of(n->ring, &v->object[i])));
+	return x;
+}
+
+void exec_open_gate(struct exec *x)
+{
+	if (!x->gated)
+		return;
+	x->gated = false;
+	for (unsigned i = 0; i < x->nparts; i++)
+		x->parts[i].shard->gate = NULL;
+	for (unsigned i = 0; i < x->nparts; i++)
+		shard_wake(x->parts[i].shard);
+}
+
+static void drop_evaluation(struct exec *x)
+{
+	if (!x->evaluated)
+		return;
+	assert(!x->reads_left);
+	x->evaluated = false;
+	txn_outcome_fini(&x->out);
+	frame_unref(x->f);
+	x->f = NULL;
+	free(x->reads);
+	x->reads = NULL;
+	x->open = NULL;
+	for (unsigned i = 0; i < x->nparts; i++)
+		x->parts[i].section = x->parts[i].record = false;
+}
+
+void exec_reset(struct exec *x)
+{
+	drop_evaluation(x);
+	exec_open_gate(x);
+}
+
+void exec_release(struct req *r)
+{
+	struct exec *x = container_of(r, struct exec, r);
+
+	drop_evaluation(x);
+	if (x->gated) {
+		for (unsigned i = 0; i < x->nparts; i++)
+			x->parts[i].shard->gate = NULL;
+	}
+	free(x);
+}
+
+/* ---- sessions ---- */
+
+bool exec_learn(struct exec *x)
+{
+	if (!x->m.session)
+		return true;
+	for (unsigned i = 0; i < x->nparts; i++) {
+		struct part *p = &x->parts[i];
+
+		p->sess = sess_learn(x->r.n, p->shard->number, &x->m);
+		if (!p->sess) {
+			req_status(&x->r, WIRE_BAD_REQUEST);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool exec_refused(const struct exec *x)
+{
+	for (unsigned i = 0; i < x->nparts; i++) {
+		if (x->parts[i].sess && sess_refuses(x->parts[i].sess, x->m.number))
+			return true;
+	}
+	return x->r.doomed;
+}
+
+bool exec_mine(const struct exec *x)
+{
+	for (unsigned i = 0; i < x->nparts; i++) {
+		if (!shard_mine(x->r.n, x->parts[i].shard->number))
+			return false;
+	}
+	return true;
+}
+
+/* ---- evaluation ---- */
+
+static int where_shard(void *arg, const struct orbit_id *id)
+{
+	struct exec *x = arg;
+	uint16_t shard = ring_shard_of(x->r.n->ring, id);
+
+	return shard_mine(x->r.n, shard) ? shard : -1;
+}
+
+void exec_number(struct exec *x, struct part *p)
+{
+	p->section = true;
+	p->at.shard = p->shard->number;
+	shard_next(x->r.n, p->shard, &p->at.term, &p->at.seq);
+}
+
+static void where_next(void *arg, uint16_t shard, uint64_t *term, uint64_t *seq)
+{
+	struct exec *x = arg;
+
+	for (unsigned i = 0; i < x->nparts; i++) {
+		struct part *p = &x->parts[i];
+
+		if (p->shard->number != shard)
+			continue;
+		exec_number(x, p);
+		x->open = p;
+		*term = p->at.term;
+		*seq = p->at.seq;
+		return;
+	}
+	assert(!"a section of a shard that no object lies in");
+}
+
+struct txn_where exec_where(struct exec *x, size_t results_max)
+{
+	return (struct txn_where){.shard_of = where_shard,
+		.next = where_next,
+		.arg = x,
+		.session = x->m.session,
+		.results_max = results_max};
+}
+
+static bool locked(struct exec *x, const void *value, size_t len, const void *suffix)
+{
+	struct orbit_id id;
+
+	if (len < 8)
+		return false;
+	id = orbit_id_make(get_be64(value), suffix);
+	return lock_conflict_read(
+		&node_shard(x->r.n, ring_shard_of(x->r.n->ring, &id))->locks, &id);
+}
+
+/* Whether the result of a FOLLOW or RANGE shows an object that somebody has locked. */
+static bool follows_locked(struct exec *x, const struct txn_op *op, const struct txn_result *res)
+{
+	struct cur c = cur_of(res->data, res->len);
+	const void *value;
+	uint32_t n;
+	size_t len;
+
+	if (op->kind == TXN_FOLLOW) {
+		value = cur_blob(&c, TXN_VALUE_MAX, &len);
+		return res->present == 2 && value && locked(x, value, len, op->suffix);
+	}
+	cur_u8(&c);
+	n = cur_u32(&c);
+	while (n--) {
+		cur_blob(&c, TXN_KEY_MAX, &len);
+		value = cur_blob(&c, TXN_VALUE_MAX, &len);
+		if (!cur_u8(&c))
+			continue;
+		cur_bytes(&c, TXN_OBJECT_LEN);
+		if (!cur_ok(&c))
+			return false;
+		if (locked(x, value, len, op->suffix))
+			return true;
+	}
+	return false;
+}
+
+/* What a transaction names is checked before evaluation; what its entries name, only now. The shard
+ * to wait for, or NULL. */
+static struct shard *followed_blocked(struct exec *x)
+{
+	struct txn_iter it = txn_iter_of(&x->v);
+	struct txn_result res;
+	struct txn_op op;
+	bool any = false;
+
+	for (unsigned i = 0; i < x->nparts; i++)
+		any |= !lock_none(&x->parts[i].shard->locks);
+	while (any && txn_next(&it, &op)) {
+		if (!op.suffix || txn_result_find(x->f->b.data + x->results_from,
+					  x->f->b.len - x->results_from, op.index, &res))
+			continue;
+		if (follows_locked(x, &op, &res))
+			return node_shard(
+				x->r.n, ring_shard_of(x->r.n->ring, &x->v.object[op.object]));
+	}
+	return NULL;
+}
+
+/* The bytes are there, or will not be. */
+static void read_settle(struct exec *x)
+{
+	int rc = x->rc;
+
+	if (rc == -EAGAIN) {
+		exec_reset(x);
+		req_wait_store(&x->r);
+	} else if (rc) {
+		exec_refuse(x, status_of(rc), 0);
+	} else {
+		x->finish(x);
+	}
+}
+
+static void read_done(struct store_read *sr, int rc)
+{
+	struct exec *x = container_of(sr, struct exec_read, r)->x;
+
+	x->r.pinned--;
+	if (rc && !x->rc)
+		x->rc = rc;
+	if (--x->reads_left)
+		return;
+	if (x->r.n->stopping)
+		req_end(&x->r);
+	else
+		read_settle(x);
+}
+
+/* Reads the bytes that the results need, as they are now. */
+static void read_start(struct exec *x)
+{
+	x->rc = 0;
+	if (x->out.nfills)
+		x->reads = mem_zalloc(x->out.nfills * sizeof(*x->reads));
+	for (size_t i = 0; i < x->out.nfills && !x->rc; i++) {
+		const struct txn_fill *fill = &x->out.fill[i];
+		struct exec_read *er = &x->reads[i];
+		int rc;
+
+		er->x = x;
+		er->r.done = read_done;
+		rc = store_read(x->r.n->st, &er->r, fill->shard, &fill->id, fill->off, fill->len,
+			x->f->b.data + fill->at);
+		if (rc == -EINPROGRESS) {
+			x->reads_left++;
+			x->r.pinned++;
+		} else {
+			x->rc = rc;
+		}
+	}
+	if (!x->reads_left) {
+		read_settle(x);
+	} else if (x->exclusive) {
+		x->gated = true;
+		for (unsigned i = 0; i < x->nparts; i++)
+			x->parts[i].shard->gate = &x->r;
+	}
+}
+
+void exec_evaluate(struct exec *x, enum txn_part part, size_t results_max)
+{
+	struct node *n = x->r.n;
+	struct txn_where where;
+	struct shard *blocked;
+	int rc;
+
+	x->f = reply_new(n, WIRE_OK, 0, 256);
+	x->results_from = x->f->b.len;
+	x->evaluated = true;
+	x->r.after = n->applied;
+	where = exec_where(x, x->results_from + results_max);
+	txn_outcome_init(&x->out);
+	x->out.results = x->f->b;
+	buf_init(&x->f->b);
+	rc = txn_eval(n->st, &x->v, part, &where, &x->out);
+	x->f->b = x->out.results;
+	buf_init(&x->out.results);
+	if (rc == -EAGAIN) {
+		exec_reset(x);
+		req_wait_store(&x->r);
+		return;
+	}
+	if (x->out.status && part == TXN_COMMIT) {
+		/* the vote promised that this cannot be */
+		log_error("mod=node shard=%u session=%u number=%llu status=%s msg=\"a prepared "
+			  "transaction cannot be carried out\"",
+			x->parts[0].shard->number, x->m.session, (unsigned long long)x->m.number,
+			wire_status_name(x->out.status));
+		rc = -EIO;
+	}
+	if (rc || x->out.status) {
+		exec_refuse(x, rc ? status_of(rc) : x->out.status, rc ? 0 : x->out.failed);
+		return;
+	}
+	blocked = followed_blocked(x);
+	if (blocked) {
+		exec_reset(x);
+		req_wait_shard(&x->r, blocked);
+		return;
+	}
+	read_start(x);
+}
+
+/* ---- effects ---- */
+
+void exec_begin(struct exec *x)
+{
+	exec_reset(x);
+	x->evaluated = true;
+	txn_outcome_init(&x->out);
+}
+
+/* The reply as it is stored and sent: its head names the effects, the results follow. */
+struct frame *exec_reply(struct exec *x)
+{
+	size_t len = x->f->b.len - x->results_from;
+	struct wire_effect effects[TXN_OBJECTS_MAX];
+	struct frame *f;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < x->nparts; i++) {
+		if (x->parts[i].section)
+			effects[n++] = x->parts[i].at;
+	}
+	f = frame_new(WIRE_REPLY, 0, 14 + 18 * (size_t)n + len);
+	wire_put_reply_head(&f->b, WIRE_OK, 0, x->r.n->ring->epoch, effects, n);
+	buf_bytes(&f->b, x->f->b.data + x->results_from, len);
+	return f;
+}
+
+void exec_open(struct exec *x, struct part *p)
+{
+	if (x->open == p)
+		return;
+	if (!p->section)
+		exec_number(x, p);
+	effect_section(&x->out.effect, p->at.shard, p->at.term, p->at.seq);
+	x->open = p;
+}
+
+void exec_record(struct exec *x)
+{
+	for (unsigned i = 0; i < x->nparts; i++) {
+		struct part *p = &x->parts[i];
+
+		if (!p->section)
+			continue;
+		exec_open(x, p);
+		if (p->record)
+			sess_record(p->sess, &x->out.effect);
+		shard_stamp(x->r.n, p->shard, &x->out.effect);
+	}
+}
+
+/* Nothing in it makes the store larger for good: such may use the reserve of a full disk. */
+static bool only_frees(const struct txn_view *v)
+{
+	struct txn_iter it = txn_iter_of(v);
+	struct txn_op op;
+
+	while (txn_next(&it, &op)) {
+		if (op.kind == TXN_CREATE || op.kind == TXN_PUT || op.kind == TXN_WRITE ||
+			op.kind == TXN_HOLD)
+			return false;
+	}
+	return true;
+}
+
+int exec_apply(
+	struct exec *x, enum store_urgency urgency, void (*done)(struct store_apply *a, int rc))
+{
+	struct node *n = x->r.n;
+	int rc = x->out.effect.meta.err;
+
+	x->apply.done = done;
+	x->apply.effect = &x->out.effect;
+	if (!rc)
+		rc = store_apply(n->st, &x->apply, urgency);
+	if (rc == -ENOSPC && urgency == STORE_NORMAL && only_frees(&x->v))
+		rc = store_apply(n->st, &x->apply, STORE_RESERVE);
+	if (rc == -EAGAIN) {
+		exec_reset(x);
+		req_wait_store(&x->r);
+		return rc;
+	}
+	if (rc) {
+		exec_refuse(x, status_of(rc), 0);
+		return rc;
+	}
+	x->r.pinned++;
+	node_took(n, &x->r);
+	for (unsigned i = 0; i < x->nparts; i++) {
+		struct part *p = &x->parts[i];
+
+		if (p->section)
+			shard_took(n, p->shard);
+		if (p->record)
+			sess_recorded(p->sess);
+	}
+	return 0;
+}
+
+/* ---- answers without an effect of their own ---- */
+
+static void floors_done(struct store_apply *a, int rc)
+{
+	struct exec *x = container_of(a, struct exec, apply);
+
+	x->r.pinned--;
+	node_effect_done(x->r.n, rc);
+}
+
+/* Puts abandoned numbers into the log: 0 when that is under way or needless; else it waits, or
+ * could not: *failed. */
+static int floors_apply(struct exec *x, int *failed)
+{
+	struct node *n = x->r.n;
+	int rc;
+
+	*failed = 0;
+	for (unsigned i = 0; i < x->nparts; i++) {
+		struct part *p = &x->parts[i];
+
+		if (!p->sess || !p->sess->dirty)
+			continue;
+		if (p->shard->gate && p->shard->gate != &x->r) {
+			req_wait_shard(&x->r, p->shard);
+			return -EAGAIN;
+		}
+		p->record = true;
+		exec_open(x, p);
+	}
+	if (!x->open)
+		return 0;
+	exec_record(x);
+	x->apply.done = floors_done;
+	x->apply.effect = &x->out.effect;
+	rc = x->out.effect.meta.err;
+	if (!rc)
+		rc = store_apply(n->st, &x->apply, STORE_RESERVE);
+	if (rc == -EAGAIN) {
+		req_wait_store(&x->r);
+		return rc;
+	}
+	*failed = rc;
+	if (rc)
+		return 0;
+	x->r.pinned++;
+	node_took(n, &x->r);
+	for (unsigned i = 0; i < x->nparts; i++) {
+		if (!x->parts[i].record)
+			continue;
+		shard_took(n, x->parts[i].shard);
+		sess_recorded(x->parts[i].sess);
+	}
+	return 0;
+}
+
+void exec_answer(struct exec *x, struct frame *f)
+{
+	bool dirty = false;
+	int failed;
+
+	for (unsigned i = 0; i < x->nparts; i++)
+		dirty |= x->parts[i].sess && x->parts[i].sess->dirty;
+	if (!dirty) {
+		req_answer(&x->r, f);
+		return;
+	}
+	exec_begin(x);
+	if (floors_apply(x, &failed)) {
+		/* runs again: what was learned stays to be recorded */
+		frame_unref(f);
+		drop_evaluation(x);
+		return;
+	}
+	if (failed) {
+		frame_unref(f);
+		f = reply_new(x->r.n, status_of(failed), 0, 0);
+	}
+	req_answer(&x->r, f);
+}
+
+void exec_refuse(struct exec *x, uint16_t status, uint16_t failed)
+{
+	exec_reset(x);
+	if (status == WIRE_REFUSED)
+		x->r.n->stats.refused++;
+	exec_answer(x, reply_new(x->r.n, status, failed, 0));
+}

@@ -1,0 +1,480 @@
+/*
+ * impl: the working state of a node, shared by the files of this room and by nobody else.
+ *
+ *   node.c     life cycle, listeners, ring changes
+ *   conn.c     links that came in: HELLO, dispatch, limits
+ *   req.c      requests under way: waiting, ordering of answers
+ *   route.c    who executes a transaction; forwarding
+ *   peer.c     links to other nodes and calls over them
+ *   exec.c     evaluating, effects, answers: what transactions and votes have in common
+ *   single.c   transactions on shards served here
+ *   prepare.c  votes of cross-shard transactions
+ *   decide.c   their outcomes
+ *   doubt.c    outcomes that nobody told us
+ *   intent.c   the records of both, in memory and in the store
+ *   sess.c     sessions on a shard: floors, abandoned numbers, stored replies
+ *   shard.c    a shard's terms and numbers
+ *   lock.c     what prepared transactions have locked
+ *   admin.c    sync, list, status, the map
+ *
+ * Everything that a client asks for becomes a struct req. Whatever it has to wait for, it is run
+ * again from its beginning afterwards, so that nothing it looked at before is taken for granted.
+ * Between looking at the store and applying an effect nothing else runs.
+ */
+#ifndef ORBIT_NODE_IMPL_H
+#define ORBIT_NODE_IMPL_H
+
+#include <uthash.h>
+
+#include "dht/node/lock.h"
+#include "dht/node/node.h"
+#include "dht/txn/txn.h"
+#include "dht/wire/wire.h"
+
+#define NODE_RESULTS_MAX (7u << 20)    /* bytes of results in an answer */
+#define NODE_STORED_MAX 1000000u       /* bytes of results when the reply has to be stored */
+#define NODE_PART_MAX 3000000u         /* bytes of a prepared part: it and its vote are one value */
+#define NODE_ABANDONED_MAX (1u << 16)  /* abandoned numbers of a session on a shard */
+#define NODE_DECIDE_SYNC (20 * ENV_MS) /* how long an outcome waits for others to sync with */
+#define NODE_FORGET_AFTER ENV_SEC      /* how long outcomes that may go are gathered */
+
+struct node;
+struct conn;
+struct shard;
+struct req;
+struct prepared;
+TAILQ_HEAD(req_list, req);
+
+/* ---- requests (req.c) ---- */
+
+enum req_kind { REQ_OTHER, REQ_TXN, REQ_PREPARE, REQ_DECIDE };
+
+/* By what a resent request finds the one that runs. No padding: hashed as bytes. */
+struct req_key {
+	uint64_t number;
+	uint32_t session;
+	uint16_t shard;
+	uint16_t kind;
+};
+
+struct req_ops {
+	void (*run)(struct req *r);     /* from the beginning */
+	void (*release)(struct req *r); /* frees it */
+};
+
+struct req {
+	const struct req_ops *ops;
+	struct node *n;
+	struct conn *conn; /* who wants the answer; NULL: nobody any more */
+	uint64_t id;       /* under which id; 0: no answer is wanted */
+	struct frame *frame;
+	size_t held;        /* bytes counted against the link */
+	bool doomed;        /* abandoned or aborted: must not be evaluated any more */
+	bool running;       /* in n->running */
+	unsigned pinned;    /* callbacks that will come: it cannot go before */
+	struct req_key key; /* while running */
+	struct req_list *queue;
+	struct store_wait wait;
+	uint64_t after;      /* how many effects must be done before it is answered */
+	struct frame *reply; /* waits for that */
+	TAILQ_ENTRY(req) entry, of_conn, of_node;
+	UT_hash_handle hh;
+};
+
+/* Takes a reference to @f (may be NULL). */
+void req_init(struct req *r, struct node *n, struct conn *conn, struct frame *f,
+	const struct req_ops *ops);
+
+/* Makes the request known, so that a resent one finds it. */
+void req_register(
+	struct req *r, enum req_kind kind, uint32_t session, uint64_t number, uint16_t shard);
+struct req *req_find(
+	struct node *n, enum req_kind kind, uint32_t session, uint64_t number, uint16_t shard);
+
+/* The answer now goes to @conn as @id. */
+void req_attach(struct req *r, struct conn *conn, uint64_t id);
+void req_detach(struct req *r);
+
+/* Runs again when the store has what was missing, or takes effects again. */
+void req_wait_store(struct req *r);
+/* Runs again when something of the shard was unlocked. */
+void req_wait_shard(struct req *r, struct shard *s);
+
+/* Answers (taking @f's reference) once all effects up to r->after are done, and ends the request.
+ */
+void req_answer(struct req *r, struct frame *f);
+void req_status(struct req *r, uint16_t status);
+/* Ends it without an answer. */
+void req_end(struct req *r);
+void req_end_all(struct node *n);
+
+/* Sends what waited for the effects that are done by now. */
+void req_flush(struct node *n, int rc);
+
+struct frame *reply_new(struct node *n, uint16_t status, uint16_t failed, size_t room);
+uint16_t status_of(int rc);
+
+/* ---- shards (shard.c) ---- */
+
+struct shard_term {
+	uint64_t term, first;
+};
+
+struct shard {
+	uint16_t number;
+	bool fresh; /* its next effect begins a new term */
+	uint64_t term, seq;
+	struct shard_term *terms; /* oldest first */
+	unsigned nterms;
+	struct lock_table locks;
+	const struct req *gate;  /* it evaluated, and nobody may apply before it does */
+	struct req_list waiting; /* for locks or the gate */
+};
+
+int shards_load(struct node *n);
+void shards_free(struct node *n);
+/* The number that the next effect gets. */
+void shard_next(const struct node *n, const struct shard *s, uint64_t *term, uint64_t *seq);
+/* Records that number in the effect, whose open section is the shard's. */
+void shard_stamp(const struct node *n, const struct shard *s, struct effect *e);
+/* The effect was taken. */
+void shard_took(struct node *n, struct shard *s);
+bool shard_contains(const struct shard *s, uint64_t term, uint64_t seq);
+/* Runs again what waits for it. */
+void shard_wake(struct shard *s);
+/* Is the node its primary? */
+bool shard_mine(const struct node *n, unsigned shard);
+
+/* ---- sessions on a shard (sess.c) ---- */
+
+struct sess_key {
+	uint32_t session;
+	uint32_t shard;
+};
+
+struct numbers {
+	uint64_t *v; /* ascending; in use are [head, len) */
+	size_t head, len, cap;
+};
+
+struct sess {
+	struct sess_key key;
+	uint64_t floor;
+	uint64_t kept; /* the floor that the log has */
+	bool dirty;    /* the log lacks an abandoned number */
+	uint64_t *abandoned;
+	size_t nabandoned;
+	struct numbers stored; /* replies in the store */
+	UT_hash_handle hh;
+};
+
+int sess_load(struct node *n);
+void sess_free_all(struct node *n);
+struct sess *sess_find(struct node *n, uint32_t session, uint16_t shard);
+/* Learns what a request says of its session. NULL: too much of it. */
+struct sess *sess_learn(struct node *n, uint16_t shard, const struct wire_txn *m);
+void sess_floor(struct node *n, uint32_t session, uint16_t shard, uint64_t floor);
+bool sess_refuses(const struct sess *s, uint64_t number);
+bool sess_stored(const struct sess *s, uint64_t number);
+/* Whether an effect of its shard must (or, with @spare, may as well) record something of it. */
+bool sess_wants(const struct sess *s, bool spare);
+/* Records it: floor, abandoned numbers, replies that may go. */
+void sess_record(const struct sess *s, struct effect *e);
+/* That effect was taken. */
+void sess_recorded(struct sess *s);
+void sess_reply_put(const struct sess *s, struct effect *e, struct buf *tmp, uint64_t number,
+	const void *body, size_t len);
+void sess_reply_took(struct sess *s, uint64_t number);
+/* Appends the body of the stored reply: 0, -EAGAIN, -EIO. */
+int sess_reply_get(struct node *n, const struct sess *s, uint64_t number, struct buf *out);
+
+/* ---- execution (exec.c, prepare.c) ---- */
+
+/* One shard that a transaction touches. */
+struct part {
+	struct shard *shard;
+	struct sess *sess; /* NULL without a session */
+	bool section;      /* the effect has one of it */
+	bool record;       /* something of the session is written along */
+	struct wire_effect at;
+};
+
+struct exec_read {
+	struct store_read r;
+	struct exec *x;
+};
+
+struct exec {
+	struct req r;
+	struct wire_txn m;
+	struct txn_view v;
+	void (*finish)(struct exec *x); /* once it is evaluated */
+	struct txn_outcome out;
+	struct frame *f;     /* the answer: results grow in its buffer */
+	size_t results_from; /* where in that buffer they begin */
+	bool evaluated;      /* out and f are in use */
+	bool exclusive;      /* nothing may be applied between its evaluation and its effect */
+	bool gated;
+	struct store_apply apply;
+	struct store_sync sync;
+	int rc;
+	struct exec_read *reads; /* one per fill */
+	unsigned reads_left;
+	struct part *open;         /* whose section the effect ends with */
+	struct prepared *prepared; /* that is voted on or decided */
+	bool commit, own;          /* a decision; and it is ours, not the client's */
+	unsigned nparts;
+	struct part parts[]; /* ascending; the first is home: there lies the reply */
+};
+
+/* Takes on a transaction that is served here. */
+void exec_arrive(
+	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v);
+
+struct exec *exec_new(struct node *n, struct conn *c, struct frame *f, const struct wire_txn *m,
+	const struct txn_view *v, const struct req_ops *ops, void (*finish)(struct exec *x));
+void exec_release(struct req *r);
+/* It touches that shard as well. */
+void exec_add(struct exec *x, struct shard *s);
+/* Learns what it says of its session; false: it was answered. */
+bool exec_learn(struct exec *x);
+/* Its session does not want it executed any more. */
+bool exec_refused(const struct exec *x);
+/* Is every shard (still) served here? */
+bool exec_mine(const struct exec *x);
+/* Throws away what was evaluated and opens the gate. */
+void exec_reset(struct exec *x);
+/* Evaluates, reads, and calls finish(); or waits; or answers. */
+void exec_evaluate(struct exec *x, enum txn_part part, size_t results_max);
+/* Lets others apply again. */
+void exec_open_gate(struct exec *x);
+/* The reply that names the effect's sections, with the results behind it. */
+struct frame *exec_reply(struct exec *x);
+/* Begins an effect without evaluating anything. */
+void exec_begin(struct exec *x);
+/* Answers without an effect of its own (takes @f), once what must be in the log is there. */
+void exec_answer(struct exec *x, struct frame *f);
+void exec_refuse(struct exec *x, uint16_t status, uint16_t failed);
+/* The effect will have a section of @p's shard. */
+void exec_number(struct exec *x, struct part *p);
+/* The section of @p becomes the effect's last. */
+void exec_open(struct exec *x, struct part *p);
+/* Writes what is to be recorded of shards and sessions behind the effect's sections. */
+void exec_record(struct exec *x);
+/* Gives the effect to the store. 0: taken, @done follows; else it waits or was answered. */
+int exec_apply(
+	struct exec *x, enum store_urgency urgency, void (*done)(struct store_apply *a, int rc));
+struct txn_where exec_where(struct exec *x, size_t results_max);
+
+void prepare_arrive(
+	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v);
+
+/* ---- cross-shard commit (intent.c, decide.c, doubt.c) ---- */
+
+struct intent_key {
+	uint64_t number;
+	uint32_t session;
+	uint32_t shard;
+};
+
+struct prepared {
+	struct intent_key key;
+	struct lock_owner owner;
+	struct node *n;
+	struct frame *frame; /* the view points into this, */
+	void *record;        /* or into this */
+	struct txn_view view;
+	const void *body;
+	size_t body_len;
+	uint16_t participants[WIRE_PARTICIPANTS_MAX];
+	unsigned nparticipants;
+	struct buf vote; /* the reply's body */
+	bool listed;     /* it is in n->prepared, and holds its locks */
+	bool durable;    /* the record is on disk */
+	bool promised;   /* another participant was told that we voted yes: the client's word alone
+			    does not abort it any more */
+	struct req_list asking; /* requests that wait for its outcome */
+	/* doubt.c */
+	uint64_t due;
+	unsigned tries;
+	struct doubt *doubt; /* while the others are being asked */
+	UT_hash_handle hh;
+};
+
+struct outcome {
+	struct intent_key key;
+	bool committed;
+	bool forgotten; /* is being deleted */
+	UT_hash_handle hh;
+};
+
+int intents_load(struct node *n);
+void intents_free(struct node *n);
+struct prepared *prepared_find(struct node *n, uint32_t session, uint64_t number, uint16_t shard);
+struct prepared *prepared_new(struct node *n, uint32_t session, uint64_t number, uint16_t shard);
+/* Takes its locks and waits for its outcome. */
+void prepared_add(struct prepared *p);
+/* The outcome is known: gives them up. */
+void prepared_remove(struct prepared *p);
+void prepared_free(struct prepared *p);
+/* The record: appends its value. */
+void prepared_encode(const struct prepared *p, struct buf *b);
+struct outcome *outcome_find(struct node *n, uint32_t session, uint64_t number, uint16_t shard);
+void outcome_add(struct node *n, const struct intent_key *key, bool committed);
+void outcome_encode(const struct prepared *p, bool committed, struct buf *b);
+/* Appends the vote that a committed transaction's outcome keeps: 0, -EAGAIN, -EIO. */
+int outcome_vote(struct node *n, const struct outcome *o, struct buf *out);
+/* Deletes it from the log, some time. */
+void outcome_forget(struct node *n, struct outcome *o);
+void forget_fire(struct env_timer *t);
+
+void decide_arrive(struct conn *c, struct frame *f, const struct wire_decide *m);
+void resolve_arrive(struct conn *c, struct frame *f, const struct wire_decide *m);
+void forget_arrive(struct conn *c, const struct wire_decide *m);
+/* Decides on what the others said. */
+void decide_self(struct prepared *p, bool commit);
+/* They wait for a sync and are answered then. */
+void decided_fire(struct env_timer *t);
+void groups_free(struct node *n);
+/* What we know of it, told durably: @told comes later, with PREPARED, COMMITTED or UNKNOWN. */
+typedef void resolve_told_cb(void *arg, uint16_t status);
+void resolve_local(struct node *n, const struct wire_decide *m, resolve_told_cb *told, void *arg);
+
+/* Watches a prepared transaction from now on. */
+void doubt_watch(struct prepared *p);
+/* Asks the others now. */
+void doubt_ask(struct prepared *p);
+void doubt_forget(struct prepared *p);
+/* A verdict of ours could not be carried out: asks again later. */
+void doubt_undecided(struct node *n, uint32_t session, uint64_t number, uint16_t shard);
+void doubt_fire(struct env_timer *t);
+
+/* ---- links that came in (conn.c) ---- */
+
+struct conn {
+	struct node *n;
+	struct link *link;
+	bool hello;
+	bool doomed; /* an ERROR went out; nothing more is read */
+	uint8_t role;
+	uint64_t doomed_at;
+	size_t held; /* bytes of requests under way */
+	struct req_list reqs;
+	struct env_timer closing;
+	TAILQ_ENTRY(conn) entry;
+};
+
+void conn_accept(struct link *l, void *arg);
+void conn_close(struct conn *c);
+/* Takes the reference. */
+void conn_send(struct conn *c, struct frame *f, uint64_t id);
+/* Says why, and closes. */
+void conn_fail(struct conn *c, uint16_t status, const char *why);
+
+/* ---- links to nodes (peer.c) ---- */
+
+struct peer;
+
+/* One call: done() comes exactly once, with the answer (borrowed) and 0, or -EHOSTUNREACH,
+ * -ETIMEDOUT, -ESHUTDOWN. Embedded by the caller. */
+struct call {
+	void (*done)(struct call *c, int rc, struct frame *answer);
+	struct peer *peer;
+	struct frame *frame; /* until it is sent */
+	uint64_t id;
+	uint64_t deadline;
+	TAILQ_ENTRY(call) entry;
+	UT_hash_handle hh;
+};
+
+/* Calls the node with that index in the map; takes @f's reference and sets its id. */
+void peer_call(struct node *n, uint16_t node, struct frame *f, struct call *c);
+void peers_free(struct node *n);
+void put_hello(const struct node *n, struct buf *b);
+/* NULL, or why we don't talk to who said this; *status is to be sent. */
+const char *hello_refuse(const struct node *n, const struct wire_hello *h, uint16_t *status);
+
+/* ---- routing (route.c) ---- */
+
+void route_txn(struct conn *c, struct frame *f);
+void route_prepare(struct conn *c, struct frame *f);
+void route_decide(struct conn *c, struct frame *f);
+/* That node has a map of that epoch: fetches it if it is newer than ours. */
+void route_epoch(struct node *n, uint16_t node, uint64_t epoch);
+
+/* ---- the rest (admin.c) ---- */
+
+void admin_sync(struct conn *c, struct frame *f);
+void admin_list(struct conn *c, struct frame *f);
+void admin_status(struct conn *c, struct frame *f);
+void admin_map_get(struct conn *c, struct frame *f);
+void admin_ring_set(struct conn *c, struct frame *f);
+void admin_session(struct conn *c, struct frame *f);
+
+/* ---- the node ---- */
+
+struct listener {
+	struct env_listener *l;
+	TAILQ_ENTRY(listener) entry;
+};
+
+struct node {
+	struct env *env;
+	struct store *st;
+	struct node_config cfg;
+	struct keeper *keeper;
+	struct orbit_id id;
+	uint8_t fsid[16];
+	uint64_t incarnation;
+
+	const struct ring_map *ring; /* the keeper's; NULL: none yet */
+	uint16_t self;               /* our index in it, or RING_NONE */
+	struct shard *shards;
+	unsigned nshards;
+
+	struct sess *sessions;
+	struct prepared *prepared;
+	struct outcome *outcomes;
+	struct req *running;
+
+	TAILQ_HEAD(, listener) listeners;
+	TAILQ_HEAD(, conn) conns;
+	TAILQ_HEAD(, peer) peers;
+	struct req_list reqs;         /* all of them */
+	struct req_list answers;      /* wait for effects to be done, ordered by after */
+	TAILQ_HEAD(, forget) forgets; /* effects under way that delete outcomes */
+	TAILQ_HEAD(, group) groups;   /* syncs of outcomes under way */
+	struct req_list decided;      /* outcomes that wait for a sync */
+	size_t held;                  /* bytes of requests under way */
+	uint64_t applied, done; /* effects given to the store, and told by it to be in the log */
+	bool log_failed;        /* said so */
+	struct env_timer decided_timer, doubt_timer, forget_timer;
+
+	struct buf tmp;
+	bool fetching;      /* a newer map */
+	uint64_t doubt_due; /* when doubt_timer fires */
+
+	bool stopping;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+	struct env_timer stop_timer;
+
+	struct node_stats stats;
+};
+
+/* Called by whatever ends something that node_stop() has to wait for. */
+void node_check_stopped(struct node *n);
+/* Counts an effect that the store took. */
+static inline void node_took(struct node *n, struct req *r)
+{
+	r->after = ++n->applied;
+}
+/* To be called by each of our effects' done(). */
+void node_effect_done(struct node *n, int rc);
+
+static inline struct shard *node_shard(struct node *n, unsigned shard)
+{
+	return &n->shards[shard];
+}
+
+#endif

@@ -1,0 +1,386 @@
+/*
+ * The records of cross-shard commit, in memory and in the store:
+ *
+ *   KEY_PREPARED, session, number   u8 format, u64 age, u8 n, n times u16 participant,
+ *                                   blob vote (a reply's body), blob part (a transaction's body)
+ *   KEY_OUTCOME, session, number    u8 format, u8 committed, u8 n, n times u16 participant,
+ *                                   blob vote
+ *
+ * An outcome goes when it was told to be forgotten; an abort also once the floor of its session has
+ * passed it, as not knowing the number then says the same. Outcomes that may go are gathered for a
+ * while and deleted together.
+ */
+#include "dht/node/impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+
+#define INTENT_FORMAT 1
+#define FORGET_ONCE 256
+
+static struct intent_key key_of(uint32_t session, uint64_t number, uint16_t shard)
+{
+	return (struct intent_key){.number = number, .session = session, .shard = shard};
+}
+
+/* ---- prepared ---- */
+
+struct prepared *prepared_find(struct node *n, uint32_t session, uint64_t number, uint16_t shard)
+{
+	const struct intent_key key = key_of(session, number, shard);
+	struct prepared *p;
+
+	HASH_FIND(hh, n->prepared, &key, sizeof(key), p);
+	return p;
+}
+
+struct prepared *prepared_new(struct node *n, uint32_t session, uint64_t number, uint16_t shard)
+{
+	struct prepared *p = mem_zalloc(sizeof(*p));
+
+	p->n = n;
+	p->key = key_of(session, number, shard);
+	p->owner.session = session;
+	p->owner.number = number;
+	TAILQ_INIT(&p->asking);
+	return p;
+}
+
+void prepared_add(struct prepared *p)
+{
+	struct node *n = p->n;
+
+	HASH_ADD(hh, n->prepared, key, sizeof(p->key), p);
+	p->listed = true;
+	lock_take(&node_shard(n, p->key.shard)->locks, &p->owner, &p->view);
+	doubt_watch(p);
+}
+
+void prepared_remove(struct prepared *p)
+{
+	struct node *n = p->n;
+
+	if (!p->listed)
+		return;
+	HASH_DEL(n->prepared, p);
+	p->listed = false;
+	lock_drop(&node_shard(n, p->key.shard)->locks, &p->owner);
+	doubt_forget(p);
+}
+
+void prepared_free(struct prepared *p)
+{
+	if (!p)
+		return;
+	prepared_remove(p);
+	frame_unref(p->frame);
+	free(p->record);
+	buf_fini(&p->vote);
+	free(p);
+}
+
+static void put_participants(const struct prepared *p, struct buf *b)
+{
+	buf_u8(b, (uint8_t)p->nparticipants);
+	for (unsigned i = 0; i < p->nparticipants; i++)
+		buf_u16(b, p->participants[i]);
+	buf_blob(b, p->vote.data, p->vote.len);
+}
+
+void prepared_encode(const struct prepared *p, struct buf *b)
+{
+	buf_u8(b, INTENT_FORMAT);
+	buf_u64(b, p->owner.age);
+	put_participants(p, b);
+	buf_blob(b, p->body, p->body_len);
+}
+
+static int prepared_load(struct node *n, const struct intent_key *key, const void *val, size_t len)
+{
+	struct prepared *p = prepared_new(n, key->session, key->number, (uint16_t)key->shard);
+	size_t vote_len;
+	const void *vote;
+	uint8_t format;
+	struct cur c;
+
+	p->record = mem_dup(val, len);
+	c = cur_of(p->record, len);
+	format = cur_u8(&c);
+	p->owner.age = cur_u64(&c);
+	p->nparticipants = cur_u8(&c);
+	if (format != INTENT_FORMAT || p->nparticipants > WIRE_PARTICIPANTS_MAX)
+		goto bad;
+	for (unsigned i = 0; i < p->nparticipants; i++)
+		p->participants[i] = cur_u16(&c);
+	vote = cur_blob(&c, EFFECT_VALUE_MAX, &vote_len);
+	p->body = cur_blob(&c, EFFECT_VALUE_MAX, &p->body_len);
+	if (!cur_done(&c) || txn_check(p->body, p->body_len, &p->view))
+		goto bad;
+	buf_bytes(&p->vote, vote, vote_len);
+	/* it is not known who was told of the vote before the restart */
+	p->promised = true;
+	prepared_add(p);
+	return 0;
+bad:
+	prepared_free(p);
+	return -EUCLEAN;
+}
+
+/* ---- outcomes ---- */
+
+struct outcome *outcome_find(struct node *n, uint32_t session, uint64_t number, uint16_t shard)
+{
+	const struct intent_key key = key_of(session, number, shard);
+	struct outcome *o;
+
+	HASH_FIND(hh, n->outcomes, &key, sizeof(key), o);
+	return o;
+}
+
+static void forget_later(struct node *n)
+{
+	if (!n->forget_timer.armed)
+		env_timer_set(n->env, &n->forget_timer, env_now(n->env) + NODE_FORGET_AFTER);
+}
+
+void outcome_add(struct node *n, const struct intent_key *key, bool committed)
+{
+	struct outcome *o = mem_zalloc(sizeof(*o));
+
+	o->key = *key;
+	o->committed = committed;
+	HASH_ADD(hh, n->outcomes, key, sizeof(o->key), o);
+	if (!committed)
+		forget_later(n);
+}
+
+void outcome_encode(const struct prepared *p, bool committed, struct buf *b)
+{
+	const struct prepared none = {0};
+
+	buf_u8(b, INTENT_FORMAT);
+	buf_u8(b, committed);
+	put_participants(p ? p : &none, b);
+}
+
+static int outcome_parse(struct cur c, bool *committed, const void **vote, size_t *vote_len)
+{
+	uint8_t format = cur_u8(&c);
+	unsigned n;
+
+	*committed = cur_u8(&c);
+	n = cur_u8(&c);
+	cur_bytes(&c, 2 * (size_t)n);
+	*vote = cur_blob(&c, EFFECT_VALUE_MAX, vote_len);
+	return cur_done(&c) && format == INTENT_FORMAT ? 0 : -EUCLEAN;
+}
+
+int outcome_vote(struct node *n, const struct outcome *o, struct buf *out)
+{
+	struct wire_reply m;
+	const void *vote;
+	struct key key;
+	bool committed;
+	size_t len;
+	int rc;
+
+	key_session(&key, KEY_OUTCOME, (uint16_t)o->key.shard, o->key.session, o->key.number);
+	buf_reset(&n->tmp);
+	rc = store_get(n->st, key.b, key.len, &n->tmp);
+	if (rc == -EAGAIN)
+		return rc;
+	if (rc || n->tmp.err ||
+		outcome_parse(cur_of(n->tmp.data, n->tmp.len), &committed, &vote, &len) ||
+		wire_get_reply(cur_of(vote, len), &m)) {
+		log_error("mod=node shard=%u session=%u number=%llu rc=-%s msg=\"an outcome cannot "
+			  "be read\"",
+			o->key.shard, o->key.session, (unsigned long long)o->key.number,
+			log_errno(rc));
+		return -EIO;
+	}
+	buf_bytes(out, vote, len);
+	return 0;
+}
+
+static int outcome_load(struct node *n, const struct intent_key *key, const void *val, size_t len)
+{
+	const void *vote;
+	bool committed;
+	size_t vote_len;
+
+	if (outcome_parse(cur_of(val, len), &committed, &vote, &vote_len))
+		return -EUCLEAN;
+	outcome_add(n, key, committed);
+	return 0;
+}
+
+/* ---- forgetting ---- */
+
+void outcome_forget(struct node *n, struct outcome *o)
+{
+	o->forgotten = true;
+	forget_later(n);
+}
+
+struct forget {
+	struct node *n;
+	struct effect effect;
+	struct store_apply apply;
+	TAILQ_ENTRY(forget) entry;
+};
+
+static void forget_done(struct store_apply *a, int rc)
+{
+	struct forget *f = container_of(a, struct forget, apply);
+	struct node *n = f->n;
+
+	TAILQ_REMOVE(&n->forgets, f, entry);
+	effect_fini(&f->effect);
+	free(f);
+	node_effect_done(n, rc);
+	if (n->stopping)
+		node_check_stopped(n);
+}
+
+/* May it go, as things stand? */
+static bool may_go(struct node *n, const struct outcome *o)
+{
+	const struct sess *s;
+
+	if (node_shard(n, o->key.shard)->gate)
+		return false;
+	if (o->forgotten)
+		return true;
+	if (o->committed)
+		return false;
+	s = sess_find(n, o->key.session, (uint16_t)o->key.shard);
+	return s && s->kept > o->key.number;
+}
+
+static int by_shard(const void *a, const void *b)
+{
+	const struct outcome *const *x = a, *const *y = b;
+
+	return (int)(*x)->key.shard - (int)(*y)->key.shard;
+}
+
+static void forget_effect(struct node *n, struct effect *e, struct outcome *const *go, unsigned ngo)
+{
+	uint64_t term, seq;
+	struct shard *s;
+	struct key key;
+
+	for (unsigned i = 0; i < ngo; i++) {
+		const struct intent_key *k = &go[i]->key;
+
+		s = node_shard(n, k->shard);
+		if (i == 0 || go[i - 1]->key.shard != k->shard) {
+			shard_next(n, s, &term, &seq);
+			effect_section(e, s->number, term, seq);
+			shard_stamp(n, s, e);
+		}
+		key_session(&key, KEY_OUTCOME, s->number, k->session, k->number);
+		effect_del(e, key.b, key.len);
+	}
+}
+
+void forget_fire(struct env_timer *t)
+{
+	struct node *n = container_of(t, struct node, forget_timer);
+	struct outcome *go[FORGET_ONCE], *o, *tmp;
+	unsigned ngo = 0;
+	struct forget *f;
+	bool more = false;
+
+	HASH_ITER (hh, n->outcomes, o, tmp) {
+		more |= o->forgotten || !o->committed;
+		if (ngo < FORGET_ONCE && may_go(n, o))
+			go[ngo++] = o;
+	}
+	if (more && !n->log_failed)
+		forget_later(n);
+	if (!ngo || n->stopping)
+		return;
+	qsort(go, ngo, sizeof(go[0]), by_shard);
+	f = mem_zalloc(sizeof(*f));
+	f->n = n;
+	effect_init(&f->effect);
+	forget_effect(n, &f->effect, go, ngo);
+	f->apply.done = forget_done;
+	f->apply.effect = &f->effect;
+	if (f->effect.meta.err || store_apply(n->st, &f->apply, STORE_RESERVE)) {
+		/* not urgent: the timer comes again */
+		effect_fini(&f->effect);
+		free(f);
+		return;
+	}
+	n->applied++;
+	TAILQ_INSERT_TAIL(&n->forgets, f, entry);
+	for (unsigned i = 0; i < ngo; i++) {
+		if (i == 0 || go[i - 1]->key.shard != go[i]->key.shard)
+			shard_took(n, node_shard(n, go[i]->key.shard));
+	}
+	for (unsigned i = 0; i < ngo; i++) {
+		HASH_DEL(n->outcomes, go[i]);
+		free(go[i]);
+	}
+}
+
+/* ---- at the start, and at the end ---- */
+
+static int load_class(struct node *n, uint8_t class,
+	int (*one)(struct node *n, const struct intent_key *key, const void *val, size_t len))
+{
+	const uint8_t to = class + 1;
+	struct store_iter *it = store_iter_new(n->st, &class, 1, &to, 1);
+	const void *key, *val;
+	size_t klen, vlen;
+	int rc;
+
+	while ((rc = store_iter_next(it, &key, &klen, &val, &vlen)) == 1) {
+		const uint8_t *at = (const uint8_t *)key + KEY_HEAD;
+		struct intent_key k;
+
+		rc = -EUCLEAN;
+		if (klen != KEY_HEAD + 12)
+			break;
+		k = key_of((uint32_t)get_be16(at) << 16 | get_be16(at + 2), get_be64(at + 4),
+			get_be16(at - 2));
+		if (k.shard >= n->nshards)
+			break;
+		rc = one(n, &k, val, vlen);
+		if (rc)
+			break;
+	}
+	store_iter_free(it);
+	return rc;
+}
+
+int intents_load(struct node *n)
+{
+	int rc = load_class(n, KEY_PREPARED, prepared_load);
+
+	return rc ? rc : load_class(n, KEY_OUTCOME, outcome_load);
+}
+
+void intents_free(struct node *n)
+{
+	struct prepared *p, *ptmp;
+	struct outcome *o, *otmp;
+	struct forget *f;
+
+	HASH_ITER (hh, n->prepared, p, ptmp)
+		prepared_free(p);
+	HASH_ITER (hh, n->outcomes, o, otmp) {
+		HASH_DEL(n->outcomes, o);
+		free(o);
+	}
+	while ((f = TAILQ_FIRST(&n->forgets))) {
+		TAILQ_REMOVE(&n->forgets, f, entry);
+		effect_fini(&f->effect);
+		free(f);
+	}
+}

@@ -1,0 +1,253 @@
+/*
+ * A node's life: made, given a ring map, listening, stopped, freed. impl.h has the plan of the
+ * room.
+ *
+ *   state      requests                          ends by
+ *   serving    taken, run, answered              node_stop()
+ *   stopping   none taken; those that the store  the last of them: stopped()
+ *              still calls go to their end
+ *
+ * node_free() in any state is what a crash does: nothing is called any more, so the store has to go
+ * before the loop runs again.
+ */
+#include "dht/node/impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+
+#define STOP_POLL (5 * ENV_MS)
+
+struct node_config node_config_default(void)
+{
+	return (struct node_config){.in_doubt_timeout = 2 * ENV_SEC,
+		.forward_timeout = 30 * ENV_SEC,
+		.queue_max = 256u << 20,
+		.keeper = {.session_timeout = KEEPER_SESSION_TIMEOUT}};
+}
+
+/* ---- the ring ---- */
+
+/* Everything of the shards that the store has. */
+static int load(struct node *n)
+{
+	int rc;
+
+	store_blocking(n->st, true);
+	rc = shards_load(n);
+	if (!rc)
+		rc = sess_load(n);
+	if (!rc)
+		rc = intents_load(n);
+	store_blocking(n->st, false);
+	return rc;
+}
+
+static int take_ring(struct node *n)
+{
+	int rc = 0;
+
+	n->ring = keeper_ring(n->keeper);
+	if (!n->ring)
+		return 0;
+	n->self = ring_find(n->ring, &n->id);
+	if (n->self == RING_NONE)
+		log_warn("mod=node epoch=%llu msg=\"the ring map does not know this node\"",
+			(unsigned long long)n->ring->epoch);
+	if (!n->shards)
+		rc = load(n);
+	if (rc)
+		log_error("mod=node rc=-%s msg=\"cannot load the shards' records\"", log_errno(rc));
+	return rc;
+}
+
+struct ring_wait {
+	struct node *n;
+	void (*done)(void *arg, int rc);
+	void *arg;
+};
+
+static void ring_set(void *arg, int rc)
+{
+	struct ring_wait *w = arg;
+	struct node *n = w->n;
+
+	if (!rc)
+		rc = take_ring(n);
+	/* what waits may no longer be ours */
+	for (unsigned i = 0; !rc && i < n->nshards && !n->stopping; i++) {
+		if (!TAILQ_EMPTY(&n->shards[i].waiting))
+			shard_wake(&n->shards[i]);
+	}
+	if (w->done)
+		w->done(w->arg, rc);
+	free(w);
+}
+
+void node_set_ring(struct node *n, struct ring_map *m, void (*done)(void *arg, int rc), void *arg)
+{
+	struct ring_wait *w = mem_zalloc(sizeof(*w));
+
+	w->n = n;
+	w->done = done;
+	w->arg = arg;
+	keeper_set_ring(n->keeper, m, ring_set, w);
+}
+
+const struct ring_map *node_ring(const struct node *n)
+{
+	return n->ring;
+}
+
+/* ---- life ---- */
+
+static void init_lists(struct node *n)
+{
+	TAILQ_INIT(&n->listeners);
+	TAILQ_INIT(&n->conns);
+	TAILQ_INIT(&n->peers);
+	TAILQ_INIT(&n->reqs);
+	TAILQ_INIT(&n->answers);
+	TAILQ_INIT(&n->decided);
+	TAILQ_INIT(&n->forgets);
+	TAILQ_INIT(&n->groups);
+}
+
+int node_new(struct node **out, struct env *e, struct store *st, const struct node_config *cfg)
+{
+	const struct store_info *info = store_info(st);
+	struct node *n = mem_zalloc(sizeof(*n));
+	int rc;
+
+	n->env = e;
+	n->st = st;
+	n->cfg = *cfg;
+	n->id = info->node;
+	memcpy(n->fsid, info->fsid, sizeof(n->fsid));
+	n->incarnation = info->starts;
+	n->self = RING_NONE;
+	n->decided_timer.fire = decided_fire;
+	n->doubt_timer.fire = doubt_fire;
+	n->forget_timer.fire = forget_fire;
+	init_lists(n);
+	rc = keeper_new(&n->keeper, e, st, &cfg->keeper);
+	if (!rc)
+		rc = take_ring(n);
+	if (rc) {
+		node_free(n);
+		return rc;
+	}
+	*out = n;
+	return 0;
+}
+
+int node_listen(struct node *n, const char *addr, const char **bound)
+{
+	struct listener *l = mem_zalloc(sizeof(*l));
+	const char *at;
+	int rc = env_listen(n->env, addr, conn_accept, n, &l->l);
+
+	if (rc) {
+		free(l);
+		return rc;
+	}
+	TAILQ_INSERT_TAIL(&n->listeners, l, entry);
+	at = env_listener_addr(n->env, l->l);
+	if (bound)
+		*bound = at;
+	log_info("mod=node addr=%s incarnation=%llu msg=\"accepting\"", at,
+		(unsigned long long)n->incarnation);
+	return 0;
+}
+
+static void unlisten(struct node *n)
+{
+	struct listener *l;
+
+	while ((l = TAILQ_FIRST(&n->listeners))) {
+		TAILQ_REMOVE(&n->listeners, l, entry);
+		env_unlisten(n->env, l->l);
+		free(l);
+	}
+}
+
+static void stop_fire(struct env_timer *t)
+{
+	struct node *n = container_of(t, struct node, stop_timer);
+	void (*stopped)(void *arg) = n->stopped;
+
+	if (!TAILQ_EMPTY(&n->reqs) || !TAILQ_EMPTY(&n->forgets) || !TAILQ_EMPTY(&n->groups)) {
+		return; /* whoever ends last asks again */
+	}
+	if (keeper_busy(n->keeper)) {
+		env_timer_set(n->env, &n->stop_timer, env_now(n->env) + STOP_POLL);
+		return;
+	}
+	n->stopped = NULL;
+	if (stopped)
+		stopped(n->stopped_arg);
+}
+
+void node_check_stopped(struct node *n)
+{
+	if (n->stopped && !n->stop_timer.armed)
+		env_timer_set(n->env, &n->stop_timer, env_now(n->env));
+}
+
+void node_stop(struct node *n, void (*done)(void *arg), void *arg)
+{
+	struct conn *c;
+
+	assert(!n->stopping);
+	n->stopping = true;
+	n->stopped = done;
+	n->stopped_arg = arg;
+	n->stop_timer.fire = stop_fire;
+	unlisten(n);
+	while ((c = TAILQ_FIRST(&n->conns)))
+		conn_close(c);
+	peers_free(n);
+	req_end_all(n);
+	node_check_stopped(n);
+}
+
+void node_free(struct node *n)
+{
+	struct conn *c;
+	struct req *r;
+
+	if (!n)
+		return;
+	n->stopping = true;
+	n->stopped = NULL;
+	unlisten(n);
+	while ((c = TAILQ_FIRST(&n->conns)))
+		conn_close(c);
+	peers_free(n);
+	/* tells those that wait for it */
+	keeper_free(n->keeper);
+	n->ring = NULL;
+	while ((r = TAILQ_FIRST(&n->reqs))) {
+		r->pinned = 0;
+		req_end(r);
+	}
+	groups_free(n);
+	intents_free(n);
+	sess_free_all(n);
+	shards_free(n);
+	env_timer_clear(n->env, &n->decided_timer);
+	env_timer_clear(n->env, &n->doubt_timer);
+	env_timer_clear(n->env, &n->forget_timer);
+	env_timer_clear(n->env, &n->stop_timer);
+	buf_fini(&n->tmp);
+	free(n);
+}
+
+void node_stats(const struct node *n, struct node_stats *out)
+{
+	*out = n->stats;
+	out->sessions = HASH_COUNT(n->sessions);
+}

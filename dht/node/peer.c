@@ -1,0 +1,302 @@
+/*
+ * Links to other nodes, made when something is to be sent, and calls over them.
+ *
+ *   state        link   calls                       goes to
+ *   IDLE         no     none                        CONNECTING with the first call
+ *   CONNECTING   yes    in line                     GREETING, BACKOFF
+ *   GREETING     yes    in line; HELLO is out       UP when theirs is right, BACKOFF
+ *   UP           yes    sent                        BACKOFF
+ *   BACKOFF      no     fail at once                IDLE by the timer
+ *
+ * A link that fails fails all its calls: whoever asked decides what to do. What stood in line for
+ * an earlier incarnation of the node is not given to its successor: it may be older than what the
+ * node was told, and forgot, before (sess.c).
+ */
+#include "dht/node/impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+
+#define BACKOFF_MIN (20 * ENV_MS)
+#define BACKOFF_MAX ENV_SEC
+#define GREET_TIMEOUT (5 * ENV_SEC)
+
+enum peer_state { PEER_IDLE, PEER_CONNECTING, PEER_GREETING, PEER_UP, PEER_BACKOFF };
+TAILQ_HEAD(call_list, call);
+
+struct peer {
+	struct node *n;
+	struct orbit_id id;
+	enum peer_state state;
+	struct link *link;
+	unsigned tries, next_addr;
+	uint64_t incarnation; /* that we talked to last; 0: never */
+	uint64_t next_id;
+	struct call_list line;   /* to be sent */
+	struct call_list sent;   /* oldest first */
+	struct call *by_id;      /* those that are sent */
+	struct env_timer timer;  /* back-off, or waiting for HELLO */
+	struct env_timer oldest; /* the first of the sent is overdue */
+	TAILQ_ENTRY(peer) entry;
+};
+
+static struct peer *peer_of(struct node *n, uint16_t node)
+{
+	const struct orbit_id *id = &n->ring->nodes[node].id;
+	struct peer *p;
+
+	TAILQ_FOREACH (p, &n->peers, entry) {
+		if (!orbit_id_cmp(&p->id, id))
+			return p;
+	}
+	p = mem_zalloc(sizeof(*p));
+	p->n = n;
+	p->id = *id;
+	TAILQ_INIT(&p->line);
+	TAILQ_INIT(&p->sent);
+	TAILQ_INSERT_TAIL(&n->peers, p, entry);
+	return p;
+}
+
+static void call_end(struct call *c, struct call_list *in, int rc, struct frame *answer)
+{
+	struct peer *p = c->peer;
+
+	TAILQ_REMOVE(in, c, entry);
+	if (in == &p->sent)
+		HASH_DEL(p->by_id, c);
+	frame_unref(c->frame);
+	c->frame = NULL;
+	c->done(c, rc, answer);
+}
+
+static void fail_calls(struct peer *p, struct call_list *list, int rc)
+{
+	struct call_list all = TAILQ_HEAD_INITIALIZER(all);
+	struct call *c;
+
+	/* what they call may make new calls */
+	TAILQ_FOREACH (c, list, entry) {
+		if (list == &p->sent)
+			HASH_DEL(p->by_id, c);
+	}
+	TAILQ_CONCAT(&all, list, entry);
+	while ((c = TAILQ_FIRST(&all)))
+		call_end(c, &all, rc, NULL);
+}
+
+static void peer_fail(struct peer *p, int rc)
+{
+	uint64_t wait = BACKOFF_MIN << (p->tries < 6 ? p->tries : 6);
+	struct env *e = p->n->env;
+
+	if (p->link)
+		link_close(p->link);
+	p->link = NULL;
+	if (wait > BACKOFF_MAX)
+		wait = BACKOFF_MAX;
+	if (p->tries++ == 0)
+		log_info("mod=node rc=-%s msg=\"link to a node failed\"", log_errno(rc));
+	p->state = PEER_BACKOFF;
+	p->next_addr++;
+	env_timer_clear(e, &p->oldest);
+	env_timer_set(e, &p->timer, env_now(e) + wait / 2 + env_random_u64(e) % wait);
+	fail_calls(p, &p->sent, -EHOSTUNREACH);
+	fail_calls(p, &p->line, -EHOSTUNREACH);
+}
+
+/* ---- calls ---- */
+
+static void set_oldest(struct peer *p)
+{
+	struct call *c = TAILQ_FIRST(&p->sent);
+
+	if (c)
+		env_timer_set(p->n->env, &p->oldest, c->deadline);
+	else
+		env_timer_clear(p->n->env, &p->oldest);
+}
+
+static void oldest_fire(struct env_timer *t)
+{
+	struct peer *p = container_of(t, struct peer, oldest);
+	uint64_t now = env_now(p->n->env);
+	struct call *c;
+
+	while ((c = TAILQ_FIRST(&p->sent)) && c->deadline <= now)
+		call_end(c, &p->sent, -ETIMEDOUT, NULL);
+	set_oldest(p);
+}
+
+static void send_line(struct peer *p)
+{
+	struct call *c;
+
+	while (p->state == PEER_UP && (c = TAILQ_FIRST(&p->line))) {
+		struct frame *f = c->frame;
+
+		TAILQ_REMOVE(&p->line, c, entry);
+		c->id = f->id = ++p->next_id;
+		c->frame = NULL;
+		c->deadline = env_now(p->n->env) + p->n->cfg.forward_timeout;
+		TAILQ_INSERT_TAIL(&p->sent, c, entry);
+		HASH_ADD(hh, p->by_id, id, sizeof(c->id), c);
+		/* if this fails, down() follows */
+		link_send(p->link, f);
+		if (TAILQ_FIRST(&p->sent) == c)
+			set_oldest(p);
+	}
+}
+
+/* ---- the link ---- */
+
+static void peer_up(struct link *l, void *arg)
+{
+	struct peer *p = arg;
+	struct frame *f = frame_new(WIRE_HELLO, 0, 96);
+
+	(void)l;
+	put_hello(p->n, &f->b);
+	p->state = PEER_GREETING;
+	env_timer_set(p->n->env, &p->timer, env_now(p->n->env) + GREET_TIMEOUT);
+	link_send(p->link, f);
+}
+
+static void peer_greeted(struct peer *p, struct frame *f)
+{
+	char want[ORBIT_ID_HEX], got[ORBIT_ID_HEX];
+	struct node *n = p->n;
+	struct wire_hello h;
+	const char *why;
+	uint16_t status;
+
+	if (wire_get_hello(frame_cur(f), &h)) {
+		log_warn("mod=node peer=%s msg=\"a HELLO that makes no sense\"", p->link->peer);
+		peer_fail(p, -EPROTO);
+		return;
+	}
+	why = hello_refuse(n, &h, &status);
+	if (!why && orbit_id_cmp(&h.node, &p->id))
+		why = "another node answers at this address";
+	if (why) {
+		log_warn("mod=node peer=%s want=%s got=%s msg=\"link refused: %s\"", p->link->peer,
+			orbit_id_hex(&p->id, want), orbit_id_hex(&h.node, got), why);
+		peer_fail(p, -EPROTO);
+		return;
+	}
+	env_timer_clear(n->env, &p->timer);
+	p->state = PEER_UP;
+	p->tries = 0;
+	if (p->incarnation && p->incarnation != h.incarnation)
+		fail_calls(p, &p->line, -EHOSTUNREACH);
+	p->incarnation = h.incarnation;
+	send_line(p);
+	if (n->ring)
+		route_epoch(n, ring_find(n->ring, &p->id), h.epoch);
+}
+
+static void peer_message(struct link *l, struct frame *f, void *arg)
+{
+	struct peer *p = arg;
+	struct wire_error m;
+	struct call *c;
+
+	if (f->type == WIRE_ERROR) {
+		if (!wire_get_error(frame_cur(f), &m))
+			log_warn("mod=node peer=%s status=%s msg=\"refused by a node: %.*s\"",
+				l->peer, wire_status_name(m.status), (int)m.text_len, m.text);
+		peer_fail(p, -EPROTO);
+		return;
+	}
+	if (p->state == PEER_GREETING && f->type == WIRE_HELLO) {
+		peer_greeted(p, f);
+		return;
+	}
+	if (p->state != PEER_UP || !(f->flags & FRAME_REPLY))
+		return;
+	HASH_FIND(hh, p->by_id, &f->id, sizeof(f->id), c);
+	if (!c)
+		return; /* answered too late */
+	call_end(c, &p->sent, 0, f);
+	if (p->state == PEER_UP)
+		set_oldest(p);
+}
+
+static void peer_down(struct link *l, int rc, void *arg)
+{
+	(void)l;
+	peer_fail(arg, rc);
+}
+
+static const struct link_events peer_events = {peer_up, peer_message, peer_down};
+
+static void timer_fire(struct env_timer *t)
+{
+	struct peer *p = container_of(t, struct peer, timer);
+
+	if (p->state == PEER_BACKOFF)
+		p->state = PEER_IDLE;
+	else if (p->state == PEER_GREETING)
+		peer_fail(p, -ETIMEDOUT);
+}
+
+static int dial(struct peer *p)
+{
+	const struct ring_map *ring = p->n->ring;
+	uint16_t at = ring_find(ring, &p->id);
+	const struct ring_node *node;
+	int rc;
+
+	if (at == RING_NONE)
+		return -EHOSTUNREACH;
+	node = &ring->nodes[at];
+	rc = env_connect(
+		p->n->env, node->addr[p->next_addr % node->naddrs], &peer_events, p, &p->link);
+	if (rc)
+		p->link = NULL;
+	else
+		p->state = PEER_CONNECTING;
+	return rc;
+}
+
+void peer_call(struct node *n, uint16_t node, struct frame *f, struct call *c)
+{
+	struct peer *p = peer_of(n, node);
+
+	c->peer = p;
+	c->frame = f;
+	TAILQ_INSERT_TAIL(&p->line, c, entry);
+	if (n->stopping || p->state == PEER_BACKOFF) {
+		call_end(c, &p->line, n->stopping ? -ESHUTDOWN : -EHOSTUNREACH, NULL);
+		return;
+	}
+	p->timer.fire = timer_fire;
+	p->oldest.fire = oldest_fire;
+	if (p->state == PEER_UP)
+		send_line(p);
+	else if (p->state == PEER_IDLE && dial(p))
+		peer_fail(p, -EHOSTUNREACH);
+}
+
+void peers_free(struct node *n)
+{
+	struct peer *p;
+
+	TAILQ_FOREACH (p, &n->peers, entry) {
+		if (p->link)
+			link_close(p->link);
+		p->link = NULL;
+		p->state = PEER_IDLE;
+		fail_calls(p, &p->sent, -ESHUTDOWN);
+		fail_calls(p, &p->line, -ESHUTDOWN);
+	}
+	while ((p = TAILQ_FIRST(&n->peers))) {
+		TAILQ_REMOVE(&n->peers, p, entry);
+		env_timer_clear(n->env, &p->timer);
+		env_timer_clear(n->env, &p->oldest);
+		free(p);
+	}
+}

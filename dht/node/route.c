@@ -1,0 +1,220 @@
+/*
+ * Who executes a request. A transaction whose shards all lie with one other node is forwarded to
+ * it, one hop; everything else that is not ours is answered WRONG_NODE. What is malformed goes no
+ * further than here.
+ */
+#include "dht/node/impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+
+static void answer(struct conn *c, struct frame *f, uint16_t status)
+{
+	if (f->id)
+		conn_send(c, reply_new(c->n, status, 0, 0), f->id);
+}
+
+/* ---- the map ---- */
+
+struct fetch {
+	struct call call;
+	struct node *n;
+};
+
+static void fetched(struct call *call, int rc, struct frame *answer_frame)
+{
+	struct fetch *fe = container_of(call, struct fetch, call);
+	struct node *n = fe->n;
+	struct ring_map *map = NULL;
+	struct wire_map m;
+
+	n->fetching = false;
+	free(fe);
+	if (rc || n->stopping)
+		return;
+	if (answer_frame->type == WIRE_MAP && !wire_get_map(frame_cur(answer_frame), &m) && m.map)
+		rc = ring_decode(m.map, m.map_len, &map);
+	if (rc)
+		log_warn("mod=node rc=-%s msg=\"a node gave a ring map that makes no sense\"",
+			log_errno(rc));
+	if (map)
+		node_set_ring(n, map, NULL, NULL);
+	ring_unref(map);
+}
+
+void route_epoch(struct node *n, uint16_t node, uint64_t epoch)
+{
+	struct fetch *fe;
+	struct frame *f;
+
+	if (node == RING_NONE || node == n->self || epoch <= n->ring->epoch || n->fetching ||
+		n->stopping)
+		return;
+	n->fetching = true;
+	fe = mem_zalloc(sizeof(*fe));
+	fe->n = n;
+	fe->call.done = fetched;
+	f = frame_new(WIRE_MAP_GET, 0, 8);
+	wire_put_map_get(&f->b, n->ring->epoch);
+	peer_call(n, node, f, &fe->call);
+}
+
+/* ---- forwarding ---- */
+
+struct forward {
+	struct req r;
+	struct call call;
+	uint16_t node;
+};
+
+static void forward_release(struct req *r)
+{
+	free(container_of(r, struct forward, r));
+}
+
+static void forward_run(struct req *r)
+{
+	(void)r; /* waits for nothing that runs it again */
+}
+
+static const struct req_ops forward_ops = {.run = forward_run, .release = forward_release};
+
+static void forwarded(struct call *call, int rc, struct frame *answer_frame)
+{
+	struct forward *w = container_of(call, struct forward, call);
+	struct node *n = w->r.n;
+	uint16_t node = w->node;
+	struct wire_reply m;
+	struct frame *f;
+
+	w->r.pinned--;
+	w->r.after = 0; /* it saw nothing of ours */
+	if (rc == -ETIMEDOUT || rc == -ESHUTDOWN) {
+		req_end(&w->r);
+		return;
+	}
+	if (rc || answer_frame->type != WIRE_REPLY || wire_get_reply(frame_cur(answer_frame), &m)) {
+		req_status(&w->r, WIRE_UNREACHABLE);
+		return;
+	}
+	/* a frame that came over a link is not ours to change */
+	f = frame_new(WIRE_REPLY, 0, frame_body_len(answer_frame));
+	buf_bytes(&f->b, frame_body(answer_frame), frame_body_len(answer_frame));
+	req_answer(&w->r, f);
+	if (n->ring)
+		route_epoch(n, node, m.epoch);
+}
+
+static void forward(struct conn *c, struct frame *f, const struct wire_txn *m, uint16_t node)
+{
+	struct forward *w = mem_zalloc(sizeof(*w));
+	struct frame *copy = frame_new(WIRE_TXN, 0, frame_body_len(f));
+	struct wire_txn head = *m;
+
+	head.flags |= WIRE_TXN_FORWARDED;
+	wire_put_txn_head(&copy->b, &head);
+	buf_bytes(&copy->b, m->body, m->body_len);
+	req_init(&w->r, c->n, c, f, &forward_ops);
+	w->node = node;
+	w->r.pinned++;
+	w->call.done = forwarded;
+	c->n->stats.forwarded++;
+	peer_call(c->n, node, copy, &w->call);
+}
+
+/* The node that is primary of all shards of the transaction, or RING_NONE. */
+static uint16_t primary_of(const struct node *n, const struct txn_view *v)
+{
+	uint16_t node = RING_NONE;
+
+	for (unsigned i = 0; i < v->nobjects; i++) {
+		uint16_t p = n->ring->shards[ring_shard_of(n->ring, &v->object[i])].primary;
+
+		if (i > 0 && p != node)
+			return RING_NONE;
+		node = p;
+	}
+	return node;
+}
+
+/* ---- requests ---- */
+
+void route_txn(struct conn *c, struct frame *f)
+{
+	struct node *n = c->n;
+	struct wire_txn m;
+	struct txn_view v;
+	uint16_t node;
+
+	if (wire_get_txn(frame_cur(f), &m) || txn_check(m.body, m.body_len, &v) || !v.nobjects ||
+		m.nparticipants || (v.writes && (!m.session || (m.flags & WIRE_TXN_READS)))) {
+		answer(c, f, WIRE_BAD_REQUEST);
+		return;
+	}
+	node = n->ring ? primary_of(n, &v) : RING_NONE;
+	if (node == RING_NONE || (node != n->self && (m.flags & WIRE_TXN_FORWARDED)))
+		answer(c, f, WIRE_WRONG_NODE);
+	else if (node != n->self)
+		forward(c, f, &m, node);
+	else
+		exec_arrive(c, f, &m, &v);
+}
+
+/* All objects lie in one shard, and that one takes part. */
+static bool part_fits(const struct node *n, const struct wire_txn *m, const struct txn_view *v)
+{
+	uint16_t shard = ring_shard_of(n->ring, &v->object[0]);
+	bool found = false;
+
+	for (unsigned i = 1; i < v->nobjects; i++) {
+		if (ring_shard_of(n->ring, &v->object[i]) != shard)
+			return false;
+	}
+	for (unsigned i = 0; i < m->nparticipants; i++) {
+		if (wire_participant(m, i) >= n->nshards)
+			return false;
+		found |= wire_participant(m, i) == shard;
+	}
+	return found;
+}
+
+void route_prepare(struct conn *c, struct frame *f)
+{
+	struct node *n = c->n;
+	struct wire_txn m;
+	struct txn_view v;
+
+	if (wire_get_txn(frame_cur(f), &m) || txn_check(m.body, m.body_len, &v) || !v.nobjects ||
+		!m.session || m.flags)
+		answer(c, f, WIRE_BAD_REQUEST);
+	else if (!n->ring)
+		answer(c, f, WIRE_WRONG_NODE);
+	else if (!part_fits(n, &m, &v))
+		answer(c, f, WIRE_BAD_REQUEST);
+	else if (!shard_mine(n, ring_shard_of(n->ring, &v.object[0])))
+		answer(c, f, WIRE_WRONG_NODE);
+	else if (m.body_len > NODE_PART_MAX)
+		answer(c, f, WIRE_TOO_BIG);
+	else
+		prepare_arrive(c, f, &m, &v);
+}
+
+void route_decide(struct conn *c, struct frame *f)
+{
+	struct node *n = c->n;
+	struct wire_decide m;
+
+	if (wire_get_decide(frame_cur(f), &m) || !m.session)
+		answer(c, f, WIRE_BAD_REQUEST);
+	else if (!shard_mine(n, m.shard))
+		answer(c, f, WIRE_WRONG_NODE);
+	else if (f->type == WIRE_DECIDE)
+		decide_arrive(c, f, &m);
+	else if (f->type == WIRE_RESOLVE)
+		resolve_arrive(c, f, &m);
+	else
+		forget_arrive(c, &m);
+}

@@ -1,0 +1,151 @@
+/*
+ * Transactions whose shards are all served here: one record in the log commits them.
+ *
+ *   run -> resent, and carried out before       the stored reply is sent again
+ *       -> given up, or below the floor         refused
+ *       -> a lock or a gate in the way          waits, runs again
+ *       -> evaluated (exec.c), then finish: nothing to write: answered
+ *                                           effect taken, its reply within: answered when it is
+ *                                           in the log
+ */
+#include "dht/node/impl.h"
+
+#include <errno.h>
+
+#include "dht/base/mem.h"
+
+/* The shard that keeps it waiting, or NULL. */
+static struct shard *txn_blocked(struct exec *x)
+{
+	for (unsigned i = 0; i < x->nparts; i++) {
+		struct shard *s = x->parts[i].shard;
+
+		if (x->exclusive && s->gate)
+			return s;
+		if (lock_conflict(&s->locks, &x->v, NULL)) {
+			x->r.n->stats.conflicts++;
+			return s;
+		}
+	}
+	return NULL;
+}
+
+static void txn_replay(struct exec *x)
+{
+	struct frame *f = frame_new(WIRE_REPLY, 0, 256);
+	int rc = sess_reply_get(x->r.n, x->parts[0].sess, x->m.number, &f->b);
+
+	if (rc == -EAGAIN) {
+		frame_unref(f);
+		req_wait_store(&x->r);
+		return;
+	}
+	if (rc) {
+		frame_unref(f);
+		f = reply_new(x->r.n, WIRE_IO, 0, 0);
+	}
+	x->r.n->stats.replayed++;
+	x->r.after = x->r.n->applied;
+	exec_answer(x, f);
+}
+
+static void txn_run(struct req *r)
+{
+	struct exec *x = container_of(r, struct exec, r);
+	struct shard *s;
+
+	if (!exec_mine(x)) {
+		exec_refuse(x, WIRE_WRONG_NODE, 0);
+		return;
+	}
+	if (exec_refused(x)) {
+		exec_refuse(x, WIRE_REFUSED, 0);
+		return;
+	}
+	if (x->v.writes && sess_stored(x->parts[0].sess, x->m.number)) {
+		txn_replay(x);
+		return;
+	}
+	s = txn_blocked(x);
+	if (s) {
+		req_wait_shard(r, s);
+		return;
+	}
+	exec_evaluate(x, TXN_ALL, x->v.writes ? NODE_STORED_MAX : NODE_RESULTS_MAX);
+}
+
+static void txn_applied(struct store_apply *a, int rc)
+{
+	struct exec *x = container_of(a, struct exec, apply);
+
+	x->r.pinned--;
+	node_effect_done(x->r.n, rc); /* it is among the answers that this lets go */
+}
+
+static void txn_finish(struct exec *x)
+{
+	struct part *home = &x->parts[0];
+	struct frame *f = x->f;
+
+	if (!x->v.writes) {
+		x->f = NULL;
+		exec_answer(x, f);
+		return;
+	}
+	/* while bytes were read it may have been given up */
+	if (exec_refused(x)) {
+		exec_refuse(x, WIRE_REFUSED, 0);
+		return;
+	}
+	for (unsigned i = 0; i < x->nparts; i++) {
+		struct part *p = &x->parts[i];
+
+		p->record = sess_wants(p->sess, p != home);
+		if (!p->section && (p->record || p == home))
+			exec_number(x, p);
+	}
+	f = exec_reply(x);
+	if (f->b.err)
+		x->out.effect.meta.err = f->b.err;
+	exec_open(x, home);
+	sess_reply_put(home->sess, &x->out.effect, &x->r.n->tmp, x->m.number, frame_body(f),
+		frame_body_len(f));
+	exec_record(x);
+	if (exec_apply(x, STORE_NORMAL, txn_applied)) {
+		frame_unref(f);
+		return;
+	}
+	sess_reply_took(home->sess, x->m.number);
+	x->r.n->stats.executed++;
+	req_answer(&x->r, f);
+	/* x waits for its effect: nothing has ended it yet */
+	exec_open_gate(x);
+}
+
+static const struct req_ops txn_ops = {.run = txn_run, .release = exec_release};
+
+void exec_arrive(
+	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v)
+{
+	struct node *n = c->n;
+	uint16_t home = UINT16_MAX;
+	struct req *running;
+	struct exec *x;
+
+	for (unsigned i = 0; i < v->nobjects; i++) {
+		uint16_t shard = ring_shard_of(n->ring, &v->object[i]);
+
+		home = shard < home ? shard : home;
+	}
+	running = v->writes ? req_find(n, REQ_TXN, m->session, m->number, home) : NULL;
+	if (running) {
+		n->stats.replayed++;
+		req_attach(running, c, f->id);
+		return;
+	}
+	x = exec_new(n, c, f, m, v, &txn_ops, txn_finish);
+	if (v->writes)
+		req_register(&x->r, REQ_TXN, m->session, m->number, home);
+	if (exec_learn(x))
+		txn_run(&x->r);
+}
