@@ -297,7 +297,7 @@ int txn_eval(struct store *st, const struct txn_view *v, enum txn_part part,
 		rc = pass(&e, txn_is_compare, compare_rest);
 	if (!rc && part != TXN_COMMIT)
 		rc = pass(&e, txn_is_read, eval_read);
-	if (!rc && e.again)
+	if (!rc && e.missed)
 		rc = -EAGAIN;
 	if (!rc && v->writes)
 		rc = eval_writes(&e);

@@ -44,11 +44,11 @@ struct eval {
 	const struct txn_view *v;
 	const struct txn_where *where;
 	struct txn_outcome *out;
-	struct buf tmp; /* a value being looked at */
-	bool again;     /* something was missed on the way, but the walk went on */
-	bool emit;      /* the effect is wanted */
-	bool begun;     /* this shard's section is */
-	uint64_t seq;   /* of that section */
+	struct buf tmp;  /* a value being looked at */
+	unsigned missed; /* objects that a range names and that were passed over */
+	bool emit;       /* the effect is wanted */
+	bool begun;      /* this shard's section is */
+	uint64_t seq;    /* of that section */
 	unsigned nchanges, nholds;
 	struct eval_object object[TXN_OBJECTS_MAX]; /* the first v->nobjects are set */
 	struct eval_change change[TXN_OPS_MAX];

@@ -11,6 +11,7 @@
 #include "dht/wire/wire.h"
 
 #define RANGES_MAX 256 /* pieces in one result */
+#define MISSED_MAX 48  /* objects asked for at once: the store remembers some 64 misses */
 
 static int read_get(struct eval *e, const struct txn_op *op, struct eval_object *o)
 {
@@ -55,9 +56,11 @@ static int follow(
 	id = orbit_id_make(get_be64(b->data + val), suffix);
 	if (e->where->shard_of(e->where->arg, &id) != o->shard)
 		return 0;
+	if (e->missed == MISSED_MAX)
+		return 0;
 	rc = eval_header(e, o->shard, &id, &named);
 	if (rc == -EAGAIN)
-		e->again = true;
+		e->missed++;
 	if (rc == -EAGAIN || rc == -ENOENT)
 		return 0;
 	if (rc)
