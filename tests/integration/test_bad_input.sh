@@ -98,7 +98,7 @@ one_line 32 "cluster" $orbitfs --store "$D/node1" "$M"
 # damage
 is "nothing was lost" "$(mount_store && cat "$M/file")" precious
 check "unmount" unmount
-seg=$(find "$STORE" -type f -size +0 -path '*seg*' | sort | head -1)
+seg=$(find "$STORE" -type f -size +0 -name 'log-*' | sort | head -1)
 [ -n "$seg" ] || die "which file is a segment?"
 cp -a "$STORE" "$D/copy"
 # one flipped byte near the front of a segment

@@ -18,6 +18,7 @@ struct ctl {
 	struct cluster_where where;
 	uint64_t timeout; /* ns for anything that may not answer; default 10 s */
 	bool json;
+	bool verbose;
 	const char *fsid;
 	const char *out; /* --out FILE */
 	unsigned shard_bits, replicas;

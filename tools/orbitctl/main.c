@@ -69,7 +69,7 @@ static void usage(FILE *f)
 		fprintf(f, "  %-12s %s\n", commands[i].name, commands[i].help);
 	fputs("\n  --json          print for machines      --timeout T   wait so long (10s; 0: for "
 	      "ever)\n"
-	      "  --help          with COMMAND: its usage --version\n\n"
+	      "  --help          with COMMAND: its usage --verbose     show the log, too\n\n"
 	      "exit codes: 0 done, 1 failed, 2 usage, 3 not found\n",
 		f);
 }
@@ -183,6 +183,7 @@ static const struct option longs[] = {
 	{"cancel", required_argument, NULL, 'C'},
 	{"count", required_argument, NULL, 'n'},
 	{"help", no_argument, NULL, 'h'},
+	{"verbose", no_argument, NULL, 'v'},
 	{0},
 };
 
@@ -232,6 +233,9 @@ static int take(struct ctl *k, int opt, const char *value)
 		return cluster_where_seeds(&k->where, value + 8);
 	case 'j':
 		k->json = true;
+		return 0;
+	case 'v':
+		k->verbose = true;
 		return 0;
 	case 't':
 		return text_parse_duration(value, &k->timeout);
@@ -288,7 +292,7 @@ static int parse(struct ctl *k, const struct command *cmd, int argc, char **argv
 	int opt;
 
 	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "o:hv", longs, NULL)) != -1) {
 		if (opt == 'h') {
 			printf("usage: orbitctl %s\n%s\n", cmd->usage, cmd->help);
 			return -1;
@@ -321,7 +325,6 @@ int main(int argc, char **argv)
 	int words, code;
 
 	signal(SIGPIPE, SIG_IGN);
-	log_set_level(LOG_LVL_ERROR);
 	cmd = find_command(argc, argv, &words);
 	if (!cmd) {
 		if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
@@ -340,6 +343,8 @@ int main(int argc, char **argv)
 	}
 	k.command = cmd->name;
 	code = parse(&k, cmd, argc - words, argv + words);
+	if (!code && !k.verbose && log_open("/dev/null"))
+		log_set_level(LOG_LVL_ERROR);
 	if (!code)
 		code = cmd->run(&k);
 	else if (code < 0)

@@ -199,8 +199,6 @@ static int detach(struct orbitd *d)
 
 	if (d->report < 0)
 		return 0;
-	if (!d->c.log)
-		log_syslog("orbitd");
 	rc = daemon_ready(d->report);
 	if (rc)
 		return fail(d, rc, "going to the background", NULL);
@@ -235,6 +233,8 @@ static int start(struct orbitd *d)
 		return 1;
 	}
 	log_set_level(d->c.level);
+	if (d->c.daemon && !d->c.log)
+		log_syslog("orbitd");
 	if (d->c.daemon)
 		rc = daemon_fork("orbitd", 1, &d->report);
 	if (rc) {

@@ -49,10 +49,6 @@ static int detach(struct mount *m)
 
 	if (m->report < 0)
 		return 0;
-	if (!m->o->log)
-		log_syslog("orbitfs");
-	if (!m->o->verbose)
-		log_set_level(LOG_LVL_INFO);
 	rc = daemon_ready(m->report);
 	if (!rc)
 		m->report = -1;
@@ -227,8 +223,8 @@ static int mount_it(struct options *o)
 	}
 	if (o->verbose || o->debug)
 		log_set_level(LOG_LVL_DEBUG);
-	else if (!o->foreground && !o->log)
-		log_set_level(LOG_LVL_WARN); /* of the start, only what a person must see */
+	if (!o->foreground && !o->log)
+		log_syslog("orbitfs"); /* the terminal gets one line, and only if it fails */
 	if (!o->foreground)
 		rc = daemon_fork("orbitfs", EXIT_MOUNT, &m.report);
 	if (rc) {
