@@ -171,7 +171,8 @@ void op_dir_times(
 void op_orphaned(struct fs *fs, const struct fs_attr *a)
 {
 	hint_forget(fs, a->ino);
+	reaper_expect(fs, a);
 	/* while it is open here, the last close tells the reaper */
 	if (!file_unlinked(fs, a->ino))
-		reaper_orphan(fs, a);
+		reaper_kick(fs, a->ino);
 }

@@ -27,8 +27,11 @@ void reaper_free(struct fs *fs);
 /* @ino may be an orphan that nobody holds now. Cheap; the work comes later. */
 void reaper_kick(struct fs *fs, uint64_t ino);
 
-/* The same by whom the last name was removed: @a as it was before. A small one is then removed
- * without being read again. */
+/* The same by whom knows the inode: @a as it was a moment ago. A small one is then removed without
+ * being read again. */
 void reaper_orphan(struct fs *fs, const struct fs_attr *a);
+
+/* @a's inode lost its last name and is still held here: reaper_kick() will follow. */
+void reaper_expect(struct fs *fs, const struct fs_attr *a);
 
 #endif

@@ -23,11 +23,6 @@ struct fs_config fs_config_default(void)
 	};
 }
 
-struct orbit_client *fs_client(struct fs *fs)
-{
-	return fs->client;
-}
-
 /* ---- mkfs ---- */
 
 struct mkfs {
