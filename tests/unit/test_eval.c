@@ -439,6 +439,30 @@ static void test_eval_create_fill_and_delete_leaves_nothing(void **state)
 	}
 }
 
+static void test_eval_bytes_before_a_delete_do_not_count_after(void **state)
+{
+	struct orbit_id a = id_of(1, 'a');
+	struct txn_build *t = &rig->t;
+
+	(void)state;
+	make(&a);
+	txn_write(t, &a, 50, "0123456789", 10);
+	RUN_OK();
+	txn_write(t, &a, 0, "0123456789", 10);
+	txn_delete(t, &a);
+	txn_create(t, &a, 0, NULL);
+	txn_write(t, &a, 98, "ab", 2);
+	txn_write(t, &a, 5, "0123456789", 10);
+	txn_write(t, &a, 45, "0123456789", 10);
+	RUN_OK();
+	assert_int_equal(gained(0), 10);
+	assert_int_equal(gained(1), -20);
+	assert_int_equal(gained(3), 2);
+	assert_int_equal(gained(4), 10);
+	assert_int_equal(gained(5), 10);
+	assert_int_equal(look(&a).stream_bytes, 22);
+}
+
 /* ---- shards and parts ---- */
 
 static void test_eval_several_shards_make_several_sections(void **state)
@@ -572,6 +596,7 @@ int main(void)
 		TEST(test_eval_delete_takes_all),
 		TEST(test_eval_delete_then_create_begins_anew),
 		TEST(test_eval_create_fill_and_delete_leaves_nothing),
+		TEST(test_eval_bytes_before_a_delete_do_not_count_after),
 		TEST(test_eval_several_shards_make_several_sections),
 		TEST(test_eval_not_served_here),
 		TEST(test_eval_vote_and_commit),
