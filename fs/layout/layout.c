@@ -224,6 +224,8 @@ int layout_attr(uint64_t ino, const struct txn_object *o, struct fs_attr *a)
 		.parent = s[SLOT_PARENT],
 		.cut = s[SLOT_CUT],
 		.trim = s[SLOT_TRIM],
+		.trim_to = s[SLOT_TRIM_TO],
+		.block_bytes = s[SLOT_BYTES],
 		.children = s[SLOT_CHILDREN],
 	};
 	return 0;

@@ -50,7 +50,7 @@ enum layout_slot {
 	SLOT_TRIM = 12,     /* 1 + offset from which blocks are to be trimmed; 0: nothing to trim */
 	SLOT_CHILDREN = 13, /* directory: entries; rmdir compares it with 0 */
 	SLOT_BYTES = 14, /* bytes in block objects (those in the inode's own stream not counted) */
-	SLOT_FLAGS = 15, /* reserved, 0 */
+	SLOT_TRIM_TO = 15, /* with SLOT_TRIM: how long the file was before it was cut; else 0 */
 };
 
 /* A block object has one slot: the highest cut that its writers saw. */
@@ -123,7 +123,8 @@ struct fs_attr {
 	uint64_t rdev;
 	int64_t atime, mtime, ctime, btime; /* ns since 1970 */
 	uint64_t version;                   /* of the object */
-	uint64_t parent, cut, trim, children;
+	uint64_t parent, cut, trim, trim_to, children;
+	uint64_t block_bytes; /* those of bytes that are in block objects */
 };
 
 /* -EUCLEAN when the object can't be an inode (no type in its mode). */
