@@ -47,11 +47,11 @@ static struct ring_map *vector_map(void)
 		node_of("a", 100, "r1"), node_of("b", 100, "r2"), node_of("c", 50, "")};
 	struct ring_map *m;
 
-	strcpy(nodes[0].addr[0], "127.0.0.1:7001");
-	strcpy(nodes[1].addr[0], "127.0.0.1:7002");
-	strcpy(nodes[1].addr[1], "[::1]:7002");
+	snprintf(nodes[0].addr[0], ENV_ADDR_MAX, "%s", "127.0.0.1:7001");
+	snprintf(nodes[1].addr[0], ENV_ADDR_MAX, "%s", "127.0.0.1:7002");
+	snprintf(nodes[1].addr[1], ENV_ADDR_MAX, "%s", "[::1]:7002");
 	nodes[1].naddrs = 2;
-	strcpy(nodes[2].addr[0], "unix:/run/c");
+	snprintf(nodes[2].addr[0], ENV_ADDR_MAX, "%s", "unix:/run/c");
 	assert_int_equal(ring_make(&m, fsid, 2, 2, nodes, 3), 0);
 	return m;
 }
