@@ -244,7 +244,7 @@ struct txn_outcome {
 	uint16_t status; /* enum wire_status */
 	uint16_t failed; /* op index when WIRE_COMPARE */
 	struct buf results;
-	struct effect effect;  /* sections begun by on_shard(); empty if nothing is written */
+	struct effect effect;  /* one section per shard that changes; empty if none does */
 	struct txn_fill *fill; /* what has to be read into results */
 	size_t nfills, fill_cap;
 };
@@ -254,15 +254,17 @@ void txn_outcome_fini(struct txn_outcome *o);
 struct txn_where {
 	/* The shard of an ID, or -1 when it is not served here. */
 	int (*shard_of)(void *arg, const struct orbit_id *id);
-	/* The number that the next effect of this shard gets. */
+	/* The number that the next effect of this shard gets; asked once for each section, in their
+	 * order, not at all for a shard in which nothing changes. */
 	void (*next)(void *arg, uint16_t shard, uint64_t *term, uint64_t *seq);
 	void *arg;
 	uint32_t session;
 	size_t results_max; /* bytes; more gives WIRE_TOO_BIG */
 };
 
-/* What of a transaction to evaluate: all (TXN), compares and reads (PREPARE), writes only (commit
- * of what was prepared). */
+/* What of a transaction to evaluate: all (TXN); all, but keeping no effect and asking for no number
+ * (PREPARE: a yes says that the writes will succeed, the results are there already); writes only
+ * (commit of what was prepared). */
 enum txn_part { TXN_ALL, TXN_VOTE, TXN_COMMIT };
 
 /*
