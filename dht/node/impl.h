@@ -376,7 +376,8 @@ void conn_fail(struct conn *c, uint16_t status, const char *why);
 struct peer;
 
 /* One call: done() comes exactly once, with the answer (borrowed) and 0, or -EHOSTUNREACH,
- * -ETIMEDOUT, -ESHUTDOWN. Embedded by the caller. */
+ * -ESTALE (not sent: the node was started anew meanwhile), -ETIMEDOUT, -ESHUTDOWN. Embedded by the
+ * caller. */
 struct call {
 	void (*done)(struct call *c, int rc, struct frame *answer);
 	struct peer *peer;

@@ -191,7 +191,7 @@ static void peer_greeted(struct peer *p, struct frame *f)
 	p->state = PEER_UP;
 	p->tries = 0;
 	if (p->incarnation && p->incarnation != h.incarnation)
-		fail_calls(p, &p->line, -EHOSTUNREACH);
+		fail_calls(p, &p->line, -ESTALE);
 	p->incarnation = h.incarnation;
 	send_line(p);
 	if (n->ring)

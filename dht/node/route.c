@@ -96,6 +96,11 @@ static void forwarded(struct call *call, int rc, struct frame *answer_frame)
 		req_end(&w->r);
 		return;
 	}
+	if (rc == -ESTALE) {
+		/* the client sends it again, if it still wants it */
+		req_status(&w->r, WIRE_WRONG_NODE);
+		return;
+	}
 	if (rc || answer_frame->type != WIRE_REPLY || wire_get_reply(frame_cur(answer_frame), &m)) {
 		req_status(&w->r, WIRE_UNREACHABLE);
 		return;
@@ -188,7 +193,7 @@ void route_prepare(struct conn *c, struct frame *f)
 	struct txn_view v;
 
 	if (wire_get_txn(frame_cur(f), &m) || txn_check(m.body, m.body_len, &v) || !v.nobjects ||
-		!m.session || m.flags)
+		!m.session || (m.flags & ~WIRE_TXN_READS))
 		answer(c, f, WIRE_BAD_REQUEST);
 	else if (!n->ring)
 		answer(c, f, WIRE_WRONG_NODE);
