@@ -18,10 +18,13 @@
 #include "dht/base/id.h"
 
 #define EFFECT_KEY_MAX 1024u        /* bytes of a key */
+#define KEY_MIN 3u                  /* bytes of a key: class and shard */
 #define EFFECT_VALUE_MAX (4u << 20) /* bytes of a value */
 #define EFFECT_META_MAX (16u << 20) /* bytes of meta */
 #define EFFECT_DATA_MAX (16u << 20) /* bytes of data */
-#define EFFECT_CHUNK 4096u          /* bulk data carries one CRC32C per chunk of an extent */
+#define EFFECT_CHUNK                                                                               \
+	4096u /* bulk data carries one CRC32C per chunk of an extent: chunks                       \
+		 end where the stream's offset is a multiple of this */
 
 enum effect_kind {
 	EFFECT_SECTION = 1, /* shard, term, seq: what follows belongs to it */
@@ -46,7 +49,8 @@ void effect_section(struct effect *e, uint16_t shard, uint64_t term, uint64_t se
 void effect_put(struct effect *e, const void *key, size_t klen, const void *val, size_t vlen);
 void effect_del(struct effect *e, const void *key, size_t klen);
 
-/* @data is borrowed until the effect is applied; 1 <= len <= EFFECT_DATA_MAX. */
+/* A key has KEY_MIN..EFFECT_KEY_MAX bytes, a value up to EFFECT_VALUE_MAX: the caller sees to it.
+ * @data is borrowed until the effect is applied; 1 <= len <= EFFECT_DATA_MAX. */
 void effect_write(
 	struct effect *e, const struct orbit_id *id, uint64_t off, const void *data, size_t len);
 void effect_punch(struct effect *e, const struct orbit_id *id, uint64_t from, uint64_t to);
@@ -71,6 +75,10 @@ struct effect_op {
 	const uint8_t *crcs; /* WRITE: u32 little-endian per chunk */
 	size_t ncrcs;
 };
+
+/* Chunks that [off, off+len) touches, len >= 1; and their CRC32Cs, u32 little-endian each. */
+size_t effect_chunks(uint64_t off, size_t len);
+void effect_crcs(uint64_t off, const void *data, size_t len, uint8_t *out);
 
 struct effect_iter {
 	struct cur c;

@@ -26,12 +26,12 @@ struct store;
 struct disk;
 struct store_index;
 
-struct store_config {
+struct store_config {           /* 0 anywhere means the default */
 	uint64_t segment_size;  /* bytes at which a new segment begins; default 64 MiB */
 	uint64_t index_buffer;  /* bytes of index kept in memory before a flush; default 64 MiB */
 	uint64_t cache_size;    /* bytes of the index's block cache; default 256 MiB */
-	uint64_t reserve;       /* bytes kept free for deletes, commits, compaction; default 256 MiB
-				   or 2 % of the disk, whichever is less */
+	uint64_t reserve;       /* bytes kept free for deletes, commits, compaction; default (0)
+				   256 MiB or 2 % of the disk, whichever is less */
 	uint64_t compact_rate;  /* bytes per second that compaction may read; default 50 MB */
 	unsigned compact_below; /* per cent live below which a segment is rewritten; default 50 */
 };
@@ -61,7 +61,9 @@ int store_make(const char *path, const uint8_t fsid[16], const struct orbit_id *
 int store_open(struct store **out, struct env *e, const char *path, const struct store_config *cfg,
 	char *why, size_t why_len);
 
-/* The same over a disk and an index of the caller's (borrowed); for the simulator and for tests. */
+/* The same over a disk and an index of the caller's (borrowed); for the simulator and for tests.
+ * After a crash: store_free(), disk_mem_crash(), index_mem_crash(), store_open_on(). */
+int store_make_on(struct disk *d, const uint8_t fsid[16], const struct orbit_id *node);
 int store_open_on(struct store **out, struct env *e, struct disk *d, struct store_index *ix,
 	const struct store_config *cfg, char *why, size_t why_len);
 
@@ -87,6 +89,10 @@ struct store_iter *store_iter_new(
 int store_iter_next(
 	struct store_iter *it, const void **key, size_t *klen, const void **val, size_t *vlen);
 void store_iter_free(struct store_iter *it);
+
+/* While on, what reads the index waits for the disk instead of saying -EAGAIN: for whoever loads
+ * its state at the start, before anything is served. */
+void store_blocking(struct store *st, bool on);
 
 /* Calls w->ready on the loop when what calls before it missed with -EAGAIN has been brought in, or
  * when the store takes effects again (see store_apply()). Spurious calls happen: try again. */
@@ -132,7 +138,8 @@ enum store_urgency {
  * Appends and applies one effect. 0: from now on reads see it, and a->done(a, rc) follows when the
  * log has it (in the page cache; rc -EIO or -EROFS if that failed). Effects are done in the order
  * they were applied. -EAGAIN: not taken now (the index is being flushed); store_wait() and call
- * again. -ENOSPC, -EROFS: refused, nothing changed. The effect and the data it borrows must stay
+ * again. -ENOSPC, -EROFS, -EBADMSG (malformed), -EIO (damage where it would write): refused,
+ * nothing changed. The effect and the data it borrows must stay
  * until done().
  */
 struct store_apply {

@@ -1,0 +1,173 @@
+/* Turns records into changes of the index: for effects as they come, and again when replayed. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/store/store_int.h"
+
+static bool own_key(const void *key)
+{
+	uint8_t c = *(const uint8_t *)key;
+
+	return c == KEY_EXTENT || c == KEY_STORE;
+}
+
+static int apply_op(
+	struct extent_ctx *x, const struct record *r, const struct effect_op *op, uint16_t shard)
+{
+	switch (op->kind) {
+	case EFFECT_SECTION:
+		return 0;
+	case EFFECT_PUT:
+		if (own_key(op->key))
+			return -EBADMSG;
+		batch_put(x->b, op->key, op->klen, op->val, op->vlen);
+		return 0;
+	case EFFECT_DEL:
+		if (own_key(op->key))
+			return -EBADMSG;
+		batch_del(x->b, op->key, op->klen);
+		return 0;
+	case EFFECT_WRITE:
+		if (op->data_at + op->len > r->data_len)
+			return -EBADMSG;
+		return extent_write(x, shard, &op->id, op->off, op->len,
+			record_data(r) + op->data_at, op->crcs);
+	case EFFECT_PUNCH:
+		return extent_punch(x, shard, &op->id, op->off, op->to);
+	case EFFECT_DROP:
+		return extent_drop(x, shard, &op->id);
+	}
+	return -EBADMSG;
+}
+
+static int apply_effect(struct extent_ctx *x, const struct record *r, const void *meta)
+{
+	struct effect_iter it = effect_iter_of(meta, r->meta_len);
+	bool section = false;
+	struct effect_op op;
+	uint16_t shard = 0;
+	int rc;
+
+	while ((rc = effect_next(&it, &op)) > 0) {
+		if (op.kind == EFFECT_SECTION) {
+			section = true;
+			shard = op.shard;
+		} else if (!section && op.kind >= EFFECT_WRITE) {
+			return -EBADMSG; /* of which shard? */
+		}
+		rc = apply_op(x, r, &op, shard);
+		if (rc)
+			return rc;
+	}
+	if (rc == 0 && it.data_at != r->data_len)
+		rc = -EBADMSG;
+	return rc;
+}
+
+static int apply_moves(struct extent_ctx *x, const struct record *r, const void *meta)
+{
+	struct effect_iter it = move_iter_of(meta, r->meta_len);
+	struct move_op op;
+	int rc;
+
+	while ((rc = move_next(&it, &op)) > 0) {
+		struct extent_move mv = {.shard = op.shard,
+			.id = op.id,
+			.start = op.start,
+			.old = op.old,
+			.pos = record_data(r) + op.data_at,
+			.len = op.len,
+			.crcs = op.crcs};
+
+		if (op.data_at + op.len > r->data_len)
+			return -EBADMSG;
+		rc = extent_move(x, &mv);
+		if (rc)
+			return rc;
+	}
+	return rc;
+}
+
+int apply_batch(struct store *st, const struct record *r, const void *meta, bool cached)
+{
+	struct extent_ctx x = {.ix = st->ix, .b = &st->batch, .cached = cached};
+	uint64_t *end;
+	int rc;
+
+	batch_reset(&st->batch);
+	rc = r->kind == RECORD_MOVE ? apply_moves(&x, r, meta) : apply_effect(&x, r, meta);
+	if (rc == -EAGAIN)
+		wait_miss(st, x.missed.b, x.missed.len, x.missed_to.b, x.missed_to.len);
+	if (rc == -EIO)
+		st->damaged++;
+	if (rc)
+		return rc;
+	end = batch_alloc(&st->batch, 8);
+	*end = htole64(record_end(r));
+	batch_put(&st->batch, FLUSH_KEY_POS, FLUSH_KEY_LEN(FLUSH_KEY_POS), end, 8);
+	return 0;
+}
+
+void apply_counted(struct store *st)
+{
+	for (size_t i = 0; i < st->batch.nlive; i++) {
+		const struct batch_live *l = &st->batch.live[i];
+		struct seg *s = seg_at(st, l->pos);
+
+		/* extents of a segment that is missing count nowhere */
+		if (!s)
+			continue;
+		s->live += (uint64_t)l->bytes;
+		st->live_bytes += (uint64_t)l->bytes;
+		if (l->bytes < 0 && s->sealed && compact_deserves(st, s))
+			flush_garbage(st);
+	}
+	st->mem += st->batch.bytes;
+}
+
+int apply_record(
+	struct store *st, struct store_apply *a, enum record_kind kind, enum store_urgency urgency)
+{
+	const struct effect *e = a->effect;
+	uint64_t len = record_len(e->meta.len, e->data_len);
+	struct record r = {
+		.kind = kind, .meta_len = (uint32_t)e->meta.len, .data_len = (uint32_t)e->data_len};
+	int rc;
+
+	if (st->broken)
+		return -EROFS;
+	if (e->meta.err)
+		return e->meta.err;
+	if (e->meta.len > EFFECT_META_MAX || e->data_len > EFFECT_DATA_MAX)
+		return -EMSGSIZE;
+	if (st->held || st->queued > QUEUE_MAX ||
+		(st->flush != FLUSH_IDLE && st->mem >= st->cfg.index_buffer))
+		return -EAGAIN;
+	rc = space_check(st, len, urgency);
+	if (rc)
+		return rc;
+	r.pos = journal_place(st);
+	rc = apply_batch(st, &r, e->meta.data, true);
+	if (rc)
+		return rc;
+	rc = index_put(st->ix, &st->batch, false);
+	if (rc == -EAGAIN)
+		wait_stall(st);
+	else if (rc)
+		journal_break(st, rc, "the index could not be changed");
+	if (rc)
+		return rc == -EAGAIN ? rc : -EROFS;
+	st->since_flush += len;
+	st->since_room += len;
+	journal_append(st, a, kind);
+	/* the batch counts live bytes of the record that now stands in its segment */
+	apply_counted(st);
+	flush_maybe(st);
+	return 0;
+}
+
+int store_apply(struct store *st, struct store_apply *a, enum store_urgency urgency)
+{
+	return st->closing ? -EROFS : apply_record(st, a, RECORD_EFFECT, urgency);
+}

@@ -1,0 +1,672 @@
+/*
+ * The log: where records go, how they are written and synced.
+ *
+ * A record gets its position when it is applied. It is written at once, on the loop, when it is
+ * small, nothing is queued before it, its segment's file is there and not much is dirty; or else it
+ * is queued, and workers of one lane write what is queued in order. So `written` only grows, and
+ * done() comes in order. Syncs have a lane of their own: one at a time, for all who wait.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/store/store_int.h"
+
+#define STRIDE_EXTRA                                                                               \
+	(RECORD_MAX + 4096)   /* a segment's last record may go that far over its size             \
+			       */
+#define GROUP_MAX (16u << 20) /* bytes written by one job, unless one record is larger */
+#define INLINE_PIECES 60u
+
+static const uint8_t zeros[RECORD_ALIGN];
+
+char *seg_name(uint64_t start, char name[SEG_NAME])
+{
+	snprintf(name, SEG_NAME, "log-%016llx", (unsigned long long)start);
+	return name;
+}
+
+struct seg *seg_new(uint64_t start)
+{
+	struct seg *s = mem_zalloc(sizeof(*s));
+
+	s->start = start;
+	return s;
+}
+
+void seg_insert(struct store *st, struct seg *s)
+{
+	size_t at = st->nsegs;
+
+	if (st->nsegs == st->seg_cap) {
+		st->seg_cap = st->seg_cap ? 2 * st->seg_cap : 8;
+		st->segs = mem_grow(st->segs, st->seg_cap, sizeof(struct seg *));
+	}
+	for (; at && st->segs[at - 1]->start > s->start; at--)
+		st->segs[at] = st->segs[at - 1];
+	st->segs[at] = s;
+	st->nsegs++;
+}
+
+struct seg *seg_at(struct store *st, uint64_t pos)
+{
+	size_t lo = 0, hi = st->nsegs;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (st->segs[mid]->start <= pos)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (!lo || pos - st->segs[lo - 1]->start >= st->segs[lo - 1]->size)
+		return NULL;
+	return st->segs[lo - 1];
+}
+
+static void seg_free(struct seg *s)
+{
+	disk_close(s->file);
+	free(s);
+}
+
+void seg_pin(struct seg *s)
+{
+	s->pins++;
+}
+
+void seg_unpin(struct store *st, struct seg *s)
+{
+	if (--s->pins == 0 && s->gone) {
+		if (s->file)
+			atomic_fetch_sub(&st->open_files, 1);
+		seg_free(s);
+	}
+}
+
+void seg_drop(struct store *st, struct seg *s)
+{
+	size_t i = 0;
+
+	while (st->segs[i] != s)
+		i++;
+	st->nsegs--;
+	memmove(st->segs + i, st->segs + i + 1, (st->nsegs - i) * sizeof(s));
+	st->log_bytes -= s->size;
+	s->gone = true;
+	seg_pin(s);
+	seg_unpin(st, s);
+}
+
+int seg_open(struct store *st, struct seg *s, struct disk_file **out)
+{
+	char name[SEG_NAME];
+	int rc = 0;
+
+	pthread_mutex_lock(&st->open_lock);
+	*out = s->file;
+	if (!*out) {
+		rc = disk_open(st->disk, seg_name(s->start, name), false, out);
+		if (!rc) {
+			atomic_fetch_add(&st->open_files, 1);
+			atomic_store(&s->file, *out);
+		}
+	}
+	pthread_mutex_unlock(&st->open_lock);
+	return rc;
+}
+
+/* ---- new segments ---- */
+
+struct make_work {
+	struct work w;
+	struct store *st;
+	struct seg *seg;
+	bool allocated;
+	int rc;
+};
+
+static void journal_pump(struct store *st);
+
+static void make_run(struct work *w)
+{
+	struct make_work *mk = container_of(w, struct make_work, w);
+	struct disk *d = mk->st->disk;
+	struct disk_file *f;
+	char name[SEG_NAME];
+
+	mk->rc = disk_open(d, seg_name(mk->seg->start, name), true, &f);
+	if (mk->rc)
+		return;
+	/* only a hint: without it space is found as the records come */
+	mk->allocated = !d->ops->allocate(f, mk->st->cfg.segment_size);
+	mk->rc = d->ops->sync_names(d);
+	if (mk->rc) {
+		disk_close(f);
+		return;
+	}
+	atomic_fetch_add(&mk->st->open_files, 1);
+	atomic_store(&mk->seg->file, f);
+}
+
+static void make_done(struct work *w)
+{
+	struct make_work *mk = container_of(w, struct make_work, w);
+	struct store *st = w->owner;
+
+	if (st) {
+		st->making = false;
+		if (!mk->rc) {
+			mk->seg->reserved = mk->allocated ? st->cfg.segment_size : 0;
+			space_refresh(st);
+			journal_pump(st);
+		} else if (mk->seg == st->spare) {
+			/* it is tried again when it is needed */
+			log_warn("mod=store op=segment rc=%s msg=\"cannot make a segment\"",
+				log_errno(mk->rc));
+			free(mk->seg);
+			st->spare = NULL;
+		} else {
+			journal_break(st, mk->rc, "cannot make a segment");
+		}
+	}
+	free(mk);
+}
+
+static struct seg *make_seg(struct store *st, uint64_t start)
+{
+	struct make_work *mk = mem_zalloc(sizeof(*mk));
+
+	mk->st = st;
+	mk->seg = seg_new(start);
+	st->making = true;
+	work_start(&mk->w, st->gate, st, &st->queue, make_run, make_done);
+	return mk->seg;
+}
+
+static uint64_t next_start(const struct store *st)
+{
+	uint64_t size = st->cfg.segment_size, at;
+
+	if (!st->cur)
+		return st->tail;
+	at = st->cur->start + size + STRIDE_EXTRA;
+	at = (at + RECORD_ALIGN - 1) & ~(uint64_t)(RECORD_ALIGN - 1);
+	return at > st->tail ? at : st->tail;
+}
+
+uint64_t journal_place(struct store *st)
+{
+	struct seg *s = st->cur;
+
+	if (!s || s->size >= st->cfg.segment_size) {
+		if (!st->spare)
+			st->spare = make_seg(st, next_start(st));
+		if (s)
+			s->sealed = true;
+		s = st->cur = st->spare;
+		st->spare = NULL;
+		seg_insert(st, s);
+	} else if (s->size > st->cfg.segment_size / 2 && !st->spare && !st->making) {
+		st->spare = make_seg(st, next_start(st));
+	}
+	return s->start + s->size;
+}
+
+/* ---- completion ---- */
+
+static void finish(struct store *st, struct store_apply *a, int rc)
+{
+	a->impl = (void *)(intptr_t)rc;
+	TAILQ_INSERT_TAIL(&st->finished, a, entry);
+	env_post(st->env, &st->finish);
+}
+
+static void finish_sync(struct store *st, struct store_sync *s, int rc)
+{
+	s->impl = (void *)(intptr_t)rc;
+	TAILQ_INSERT_TAIL(&st->synced_list, s, entry);
+	env_post(st->env, &st->finish);
+}
+
+static void run_finish(struct env_task *t)
+{
+	struct store *st = container_of(t, struct store, finish);
+	struct gate *g = st->gate;
+	struct store_apply *a;
+	struct store_sync *s;
+
+	gate_hold(g);
+	while (!g->closed && (a = TAILQ_FIRST(&st->finished))) {
+		TAILQ_REMOVE(&st->finished, a, entry);
+		a->done(a, (int)(intptr_t)a->impl);
+	}
+	while (!g->closed && (s = TAILQ_FIRST(&st->synced_list))) {
+		TAILQ_REMOVE(&st->synced_list, s, entry);
+		s->done(s, (int)(intptr_t)s->impl);
+	}
+	gate_release(g);
+}
+
+static void note_run(struct work *w)
+{
+	int rc = meta_note(w->owner, false);
+
+	if (rc)
+		log_warn("mod=store op=meta rc=%s msg=\"cannot note that the store broke\"",
+			log_errno(rc));
+}
+
+static void note_done(struct work *w)
+{
+	free(w);
+}
+
+/* What was acknowledged may be lost although the kernel stays the same: the next start must know.
+ */
+static void note_broken(struct store *st)
+{
+	work_start(mem_zalloc(sizeof(struct work)), st->gate, st, NULL, note_run, note_done);
+}
+
+void journal_break(struct store *st, int rc, const char *what)
+{
+	struct pending *p;
+	struct store_sync *s;
+	bool first = !st->broken;
+
+	if (first) {
+		log_error("mod=store op=write rc=%s msg=\"%s: nothing more is written\"",
+			log_errno(rc), what);
+		st->broken = rc;
+		st->info.whole = false;
+		note_broken(st);
+	}
+	while ((p = TAILQ_FIRST(&st->queue))) {
+		TAILQ_REMOVE(&st->queue, p, entry);
+		st->queued -= record_len(p->r.meta_len, p->r.data_len);
+		finish(st, p->a, first ? -EIO : -EROFS);
+		first = false;
+		free(p);
+	}
+	while ((s = TAILQ_FIRST(&st->syncs))) {
+		TAILQ_REMOVE(&st->syncs, s, entry);
+		finish_sync(st, s, -EIO);
+	}
+	wait_wake(st);
+}
+
+/* ---- writing back ---- */
+
+struct back_work {
+	struct work w;
+	struct seg *seg;
+	uint64_t off, len, bytes;
+};
+
+static void back_run(struct work *w)
+{
+	struct back_work *b = container_of(w, struct back_work, w);
+	struct disk_file *f = b->seg->file;
+
+	f->disk->ops->writeback(f, b->off, b->len);
+}
+
+static void write_back(struct store *st);
+
+static void back_done(struct work *w)
+{
+	struct back_work *b = container_of(w, struct back_work, w);
+	struct store *st = w->owner;
+
+	if (st) {
+		st->writing_back = false;
+		st->dirty -= b->bytes;
+		seg_unpin(st, b->seg);
+		write_back(st);
+	}
+	free(b);
+}
+
+/* Starts writing back early and in order, so that the kernel never throttles the loop. */
+static void write_back(struct store *st)
+{
+	struct back_work *b;
+	struct seg *s = st->cur;
+
+	if (st->writing_back || st->unstarted < WRITEBACK || !s || !s->file)
+		return;
+	b = mem_zalloc(sizeof(*b));
+	b->seg = s;
+	b->len = st->unstarted < s->size ? st->unstarted : s->size;
+	b->off = s->size - b->len;
+	b->bytes = st->unstarted;
+	st->unstarted = 0;
+	st->writing_back = true;
+	seg_pin(s);
+	work_start(&b->w, st->gate, st, NULL, back_run, back_done);
+}
+
+/* ---- syncing ---- */
+
+struct sync_work {
+	struct work w;
+	uint64_t target;
+	size_t n;
+	int rc;
+	struct sync_seg {
+		struct seg *seg;
+		bool trim;
+	} v[];
+};
+
+static void sync_run(struct work *w)
+{
+	struct sync_work *sw = container_of(w, struct sync_work, w);
+
+	for (size_t i = 0; i < sw->n && !sw->rc; i++) {
+		struct seg *s = sw->v[i].seg;
+
+		if (sw->v[i].trim)
+			sw->rc = disk_truncate(s->file, s->size);
+		if (!sw->rc)
+			sw->rc = disk_sync(s->file);
+	}
+}
+
+static void sync_kick(struct store *st);
+
+static void sync_done(struct work *w)
+{
+	struct sync_work *sw = container_of(w, struct sync_work, w);
+	struct store *st = w->owner;
+
+	if (st) {
+		for (size_t i = 0; i < sw->n; i++) {
+			sw->v[i].seg->trimmed |= sw->v[i].trim;
+			seg_unpin(st, sw->v[i].seg);
+		}
+		st->syncing = false;
+		if (sw->rc) {
+			/* what the kernel could not write it may have forgotten: a second
+			 * fdatasync would say yes to nothing */
+			journal_break(st, sw->rc, "the log could not be synced");
+		} else {
+			st->synced = sw->target;
+			sync_kick(st);
+		}
+	}
+	free(sw);
+}
+
+/* Completes who need not wait any more and starts a sync for who does. */
+static void sync_kick(struct store *st)
+{
+	struct store_sync *s;
+	struct sync_work *sw;
+
+	while ((s = TAILQ_FIRST(&st->syncs)) && (uintptr_t)s->impl <= st->synced) {
+		TAILQ_REMOVE(&st->syncs, s, entry);
+		finish_sync(st, s, 0);
+	}
+	if (!s || st->syncing || st->written == st->synced || st->broken)
+		return;
+	sw = mem_zalloc(sizeof(*sw) + st->nsegs * sizeof(sw->v[0]));
+	sw->target = st->written;
+	for (size_t i = st->nsegs; i--;) {
+		struct seg *g = st->segs[i];
+
+		bool trim = g->sealed && !g->trimmed && g->start + g->size <= st->written;
+
+		if (g->start + g->size <= st->synced && !trim)
+			break;
+		if (g->start >= st->written)
+			continue;
+		sw->v[sw->n].seg = g;
+		sw->v[sw->n++].trim = trim;
+		seg_pin(g);
+	}
+	st->syncing = true;
+	work_start(&sw->w, st->gate, st, &st->syncs, sync_run, sync_done);
+}
+
+void store_sync(struct store *st, struct store_sync *s)
+{
+	if (st->broken) {
+		finish_sync(st, s, -EIO);
+		return;
+	}
+	s->impl = (void *)(uintptr_t)st->tail;
+	TAILQ_INSERT_TAIL(&st->syncs, s, entry);
+	sync_kick(st);
+}
+
+/* ---- writing ---- */
+
+/* Pieces of one record; returns how many. */
+static size_t pieces(
+	const struct record *r, const uint8_t *head, const struct effect *e, struct iovec *v)
+{
+	size_t n = 0, len = RECORD_HEAD + r->meta_len + r->data_len;
+
+	v[n++] = (struct iovec){.iov_base = (void *)head, .iov_len = RECORD_HEAD};
+	if (r->meta_len)
+		v[n++] = (struct iovec){.iov_base = e->meta.data, .iov_len = r->meta_len};
+	if (e->ndata)
+		memcpy(v + n, e->data, e->ndata * sizeof(*v));
+	n += e->ndata;
+	if (len % RECORD_ALIGN)
+		v[n++] = (struct iovec){
+			.iov_base = (void *)zeros, .iov_len = RECORD_ALIGN - len % RECORD_ALIGN};
+	return n;
+}
+
+static void wrote(struct store *st, uint64_t end, uint64_t len)
+{
+	st->written = end;
+	st->dirty += len;
+	st->unstarted += len;
+}
+
+struct write_work {
+	struct work w;
+	struct seg *seg;
+	struct pending_list list;
+	uint64_t bytes;
+	int rc;
+};
+
+static void write_run(struct work *w)
+{
+	struct write_work *ww = container_of(w, struct write_work, w);
+	size_t n = 0, room = 0;
+	struct iovec *v;
+	struct pending *p;
+
+	TAILQ_FOREACH (p, &ww->list, entry)
+		room += p->a->effect->ndata + 3;
+	v = mem_grow(NULL, room, sizeof(*v));
+	TAILQ_FOREACH (p, &ww->list, entry)
+		n += pieces(&p->r, p->head, p->a->effect, v + n);
+	ww->rc = disk_write(
+		ww->seg->file, TAILQ_FIRST(&ww->list)->r.pos - ww->seg->start, v, (int)n);
+	free(v);
+}
+
+static void write_done(struct work *w)
+{
+	struct write_work *ww = container_of(w, struct write_work, w);
+	struct store *st = w->owner;
+	int rc = ww->rc ? -EIO : 0;
+	struct pending *p;
+
+	TAILQ_INIT(&ww->list);
+	if (!st) {
+		free(ww);
+		return;
+	}
+	while ((p = TAILQ_FIRST(&st->writing))) {
+		TAILQ_REMOVE(&st->writing, p, entry);
+		st->queued -= record_len(p->r.meta_len, p->r.data_len);
+		if (!rc)
+			wrote(st, record_end(&p->r), record_len(p->r.meta_len, p->r.data_len));
+		finish(st, p->a, st->broken ? -EROFS : rc);
+		free(p);
+	}
+	seg_unpin(st, ww->seg);
+	if (ww->rc) {
+		journal_break(st, ww->rc, "the log could not be written");
+	} else {
+		journal_pump(st);
+		write_back(st);
+		sync_kick(st);
+		if (!TAILQ_EMPTY(&st->waits))
+			wait_wake(st);
+	}
+	free(ww);
+}
+
+/* Hands what is queued, as far as one segment goes, to a worker. */
+static void journal_pump(struct store *st)
+{
+	struct pending *p = TAILQ_FIRST(&st->queue), *next;
+	struct write_work *ww;
+
+	if (!p || !TAILQ_EMPTY(&st->writing) || !p->seg->file || st->broken)
+		return;
+	ww = mem_zalloc(sizeof(*ww));
+	ww->seg = p->seg;
+	seg_pin(p->seg);
+	for (; p && p->seg == ww->seg; p = next) {
+		uint64_t len = record_len(p->r.meta_len, p->r.data_len);
+
+		if (ww->bytes && ww->bytes + len > GROUP_MAX)
+			break;
+		ww->bytes += len;
+		next = TAILQ_NEXT(p, entry);
+		TAILQ_REMOVE(&st->queue, p, entry);
+		TAILQ_INSERT_TAIL(&st->writing, p, entry);
+	}
+	ww->list = st->writing;
+	work_start(&ww->w, st->gate, st, &st->queue, write_run, write_done);
+}
+
+static bool may_inline(const struct store *st, const struct effect *e, uint64_t len)
+{
+	return len < INLINE_MAX && e->ndata <= INLINE_PIECES && TAILQ_EMPTY(&st->queue) &&
+	       TAILQ_EMPTY(&st->writing) && st->cur->file && st->dirty < DIRTY_MAX;
+}
+
+void journal_append(struct store *st, struct store_apply *a, enum record_kind kind)
+{
+	const struct effect *e = a->effect;
+	uint64_t len = record_len(e->meta.len, e->data_len);
+	struct record r = {.kind = kind,
+		.meta_len = (uint32_t)e->meta.len,
+		.data_len = (uint32_t)e->data_len,
+		.pos = st->cur->start + st->cur->size,
+		.prev = st->tail,
+		.synced = st->synced};
+	struct iovec v[INLINE_PIECES + 3];
+	uint8_t head[RECORD_HEAD];
+	struct pending *p;
+	int rc;
+
+	st->cur->size += len;
+	st->log_bytes += len;
+	st->tail = a->position = record_end(&r);
+	record_seal(&r, e->meta.data, head);
+	if (may_inline(st, e, len)) {
+		rc = disk_write(
+			st->cur->file, r.pos - st->cur->start, v, (int)pieces(&r, head, e, v));
+		finish(st, a, rc ? -EIO : 0);
+		if (rc) {
+			journal_break(st, rc, "the log could not be written");
+			return;
+		}
+		wrote(st, st->tail, len);
+		write_back(st);
+		sync_kick(st);
+		return;
+	}
+	p = mem_zalloc(sizeof(*p));
+	p->a = a;
+	p->seg = st->cur;
+	p->r = r;
+	memcpy(p->head, head, RECORD_HEAD);
+	TAILQ_INSERT_TAIL(&st->queue, p, entry);
+	st->queued += len;
+	journal_pump(st);
+}
+
+static bool peek(const struct pending_list *list, uint64_t pos, size_t len, uint8_t *dst)
+{
+	struct pending *p;
+
+	TAILQ_FOREACH (p, list, entry) {
+		const struct effect *e = p->a->effect;
+		uint64_t at = record_data(&p->r);
+
+		if (pos < at || pos - at >= p->r.data_len)
+			continue;
+		pos -= at;
+		for (size_t i = 0; i < e->ndata && len; i++) {
+			const struct iovec *v = &e->data[i];
+			size_t n;
+
+			if (pos >= v->iov_len) {
+				pos -= v->iov_len;
+				continue;
+			}
+			n = min_size(len, v->iov_len - pos);
+			memcpy(dst, (uint8_t *)v->iov_base + pos, n);
+			dst += n;
+			len -= n;
+			pos = 0;
+		}
+		return true;
+	}
+	return false;
+}
+
+bool journal_peek(struct store *st, uint64_t pos, size_t len, void *dst)
+{
+	return pos >= st->written &&
+	       (peek(&st->writing, pos, len, dst) || peek(&st->queue, pos, len, dst));
+}
+
+void journal_init(struct store *st)
+{
+	TAILQ_INIT(&st->queue);
+	TAILQ_INIT(&st->writing);
+	TAILQ_INIT(&st->syncs);
+	TAILQ_INIT(&st->synced_list);
+	TAILQ_INIT(&st->finished);
+	st->finish.run = run_finish;
+	pthread_mutex_init(&st->open_lock, NULL);
+}
+
+static void free_pending(struct pending_list *list)
+{
+	struct pending *p;
+
+	while ((p = TAILQ_FIRST(list))) {
+		TAILQ_REMOVE(list, p, entry);
+		free(p);
+	}
+}
+
+void journal_fini(struct store *st)
+{
+	env_unpost(st->env, &st->finish);
+	free_pending(&st->queue);
+	free_pending(&st->writing);
+	for (size_t i = 0; i < st->nsegs; i++)
+		seg_free(st->segs[i]);
+	if (st->spare)
+		seg_free(st->spare);
+	free(st->segs);
+	pthread_mutex_destroy(&st->open_lock);
+}

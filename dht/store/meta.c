@@ -1,0 +1,97 @@
+/* The META file: what the store is and how it was left. 128 bytes, see docs/STORE.md. */
+#include <errno.h>
+
+#include "dht/base/crc.h"
+#include "dht/base/log.h"
+#include "dht/store/store_int.h"
+
+#define VERSION 1u
+#define SIZE 128u
+#define CRC_AT (SIZE - 4)
+
+static const char magic[8] = "ORBITSTO";
+
+int meta_load(struct disk *d, struct meta *m)
+{
+	struct buf b = {0};
+	struct cur c, sum;
+	uint32_t version;
+	uint8_t flags;
+	int rc = d->ops->load(d, META_NAME, &b, 4096);
+
+	if (rc)
+		goto out;
+	rc = -EUCLEAN;
+	if (b.len < sizeof(magic) + 4 || memcmp(b.data, magic, sizeof(magic)))
+		goto out;
+	c = cur_of(b.data + sizeof(magic), b.len - sizeof(magic));
+	version = cur_u32(&c);
+	if (version > VERSION) {
+		rc = -EPROTONOSUPPORT;
+		goto out;
+	}
+	if (version != VERSION || b.len != SIZE)
+		goto out;
+	sum = cur_of(b.data + CRC_AT, 4);
+	if (cur_u32(&sum) != crc32c(b.data, CRC_AT))
+		goto out;
+	flags = cur_u8(&c);
+	cur_bytes(&c, 3);
+	memcpy(m->fsid, cur_bytes(&c, 16), 16);
+	memcpy(m->node.b, cur_bytes(&c, ORBIT_ID_LEN), ORBIT_ID_LEN);
+	m->starts = cur_u64(&c);
+	memcpy(m->boot, cur_bytes(&c, 16), 16);
+	m->end = cur_u64(&c);
+	m->clean = flags & 1;
+	m->suspect = flags & 2;
+	rc = 0;
+out:
+	buf_fini(&b);
+	return rc;
+}
+
+int meta_save(struct disk *d, const struct meta *m)
+{
+	struct buf b = {0};
+	int rc;
+
+	buf_bytes(&b, magic, sizeof(magic));
+	buf_u32(&b, VERSION);
+	buf_u8(&b, (uint8_t)((m->clean ? 1 : 0) | (m->suspect ? 2 : 0)));
+	buf_bytes(&b, "\0\0\0", 3);
+	buf_bytes(&b, m->fsid, 16);
+	buf_bytes(&b, m->node.b, ORBIT_ID_LEN);
+	buf_u64(&b, m->starts);
+	buf_bytes(&b, m->boot, 16);
+	buf_u64(&b, m->end);
+	while (!b.err && b.len < CRC_AT)
+		buf_u8(&b, 0);
+	buf_u32(&b, b.err ? 0 : crc32c(b.data, CRC_AT));
+	rc = b.err ? b.err : d->ops->save(d, META_NAME, b.data, b.len);
+	buf_fini(&b);
+	return rc;
+}
+
+int meta_note(struct store *st, bool clean)
+{
+	struct meta m = {.node = st->info.node,
+		.starts = st->info.starts,
+		.clean = clean,
+		.suspect = !clean && !st->info.whole,
+		.end = clean ? st->tail : 0};
+
+	memcpy(m.fsid, st->info.fsid, 16);
+	memcpy(m.boot, st->boot, 16);
+	return meta_save(st->disk, &m);
+}
+
+int store_make_on(struct disk *d, const uint8_t fsid[16], const struct orbit_id *node)
+{
+	struct meta m = {.node = *node, .clean = true};
+	int rc = meta_load(d, &m);
+
+	if (rc != -ENOENT)
+		return rc ? rc : -EEXIST;
+	memcpy(m.fsid, fsid, 16);
+	return meta_save(d, &m);
+}

@@ -1,0 +1,249 @@
+/*
+ * What the parts of the store share. One struct store; journal.c writes and syncs the log, flush.c
+ * flushes the index and removes dead segments, apply.c turns effects into batches, read.c reads,
+ * wait.c brings in what was missed, recover.c and meta.c open, compact.c rewrites old segments.
+ *
+ * Positions: flushed <= synced <= written <= tail. The index in memory reflects tail, the index on
+ * disk flushed; what lies between written and tail is in the queue.
+ */
+#ifndef ORBIT_STORE_STORE_INT_H
+#define ORBIT_STORE_STORE_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "dht/base/mem.h"
+#include "dht/store/disk.h"
+#include "dht/store/extent.h"
+#include "dht/store/index.h"
+#include "dht/store/record.h"
+#include "dht/store/store.h"
+#include "dht/store/work.h"
+
+#define INLINE_MAX (256u << 10) /* appends below this may be written on the loop */
+#define DIRTY_MAX (64u << 20)   /* bytes not written back above which none is */
+#define WRITEBACK (8u << 20)    /* bytes at which writing back begins */
+#define QUEUE_MAX (64u << 20)   /* bytes queued above which effects are refused for now */
+#define SEG_NAME 32             /* bytes of a segment's file name */
+
+struct seg {
+	uint64_t start;
+	uint64_t size;                    /* bytes of records, queued ones included */
+	uint64_t live;                    /* bytes of extents that lie in it */
+	_Atomic(struct disk_file *) file; /* NULL: not open; workers may open it */
+	unsigned pins;                    /* reads and jobs that need it */
+	bool sealed;                      /* no more appends */
+	bool trimmed;                     /* its reserved room was given back */
+	bool dead;                        /* in the last flush nothing live was in it */
+	bool gone;                        /* removed; freed with the last pin */
+	bool stuck;                       /* compaction could not read it */
+	uint64_t used;                    /* when it was read last, for closing files */
+	uint64_t reserved;                /* bytes of room taken for it in advance */
+};
+
+/* A record that waits to be written. */
+struct pending {
+	TAILQ_ENTRY(pending) entry;
+	struct store_apply *a;
+	struct seg *seg;
+	struct record r;
+	uint8_t head[RECORD_HEAD];
+};
+TAILQ_HEAD(pending_list, pending);
+TAILQ_HEAD(apply_list, store_apply);
+TAILQ_HEAD(sync_list, store_sync);
+TAILQ_HEAD(wait_list, store_wait);
+
+enum flush_state {
+	FLUSH_IDLE,
+	FLUSH_PRESYNC, /* syncing the bulk of the log */
+	FLUSH_HOLD,    /* applies are held: syncing the rest */
+	FLUSH_SWITCH,  /* applies are held: the index begins its flush */
+	FLUSH_WAIT,    /* the index is being flushed, applies go on */
+	FLUSH_REMOVE,  /* dead segments are being removed */
+};
+
+struct fetch_work;
+
+#define MISS_MAX 64
+struct miss {
+	size_t flen, tlen;
+	uint8_t keys[]; /* from, to */
+};
+
+struct compact;
+
+struct store {
+	struct env *env;
+	struct disk *disk;
+	struct store_index *ix;
+	bool owned;    /* disk and index are ours */
+	bool blocking; /* store_blocking() */
+	struct store_config cfg;
+	struct store_info info;
+	struct gate *gate;
+	int broken; /* 0, or what ended it: nothing is written any more */
+	struct batch batch;
+
+	/* log */
+	struct seg **segs; /* by start */
+	size_t nsegs, seg_cap;
+	struct seg *cur, *spare; /* appended to; made in advance */
+	bool making;             /* a segment file is being made */
+	uint64_t tail, written, synced;
+	struct pending_list queue, writing;
+	size_t queued;      /* bytes in both */
+	uint64_t dirty;     /* bytes written, not known to be written back */
+	uint64_t unstarted; /* of those, not in the running writeback */
+	bool writing_back, syncing;
+	struct sync_list syncs, synced_list;
+	struct apply_list finished;
+	struct env_task finish;
+	uint64_t log_bytes, live_bytes, damaged;
+	_Atomic unsigned open_files;
+	uint64_t tick;
+	pthread_mutex_t open_lock; /* workers opening segment files */
+
+	/* space */
+	uint64_t total, room; /* of the disk; still free as far as known */
+	uint64_t reserve;
+	uint64_t room_at; /* when it was asked for */
+	uint64_t since_room;
+	bool asking_room, short_of_room;
+
+	/* flush */
+	enum flush_state flush;
+	bool held, flush_again;
+	size_t mem; /* bytes the index holds unflushed, about */
+	uint64_t since_flush, flush_pos, flushed;
+	struct store_sync flush_sync;
+	struct env_timer flush_timer;
+
+	/* waiting */
+	struct wait_list waits;
+	struct env_task wake;
+	struct miss *misses[MISS_MAX];
+	unsigned nmisses;
+	struct fetch_work *fetch; /* under way */
+	bool stalled;
+	struct env_timer stall;
+	void **pins;
+	unsigned npins;
+
+	struct compact *compact;
+
+	/* close */
+	uint8_t boot[16];
+	bool closing;
+	void (*close_done)(void *arg, int rc);
+	void *close_arg;
+};
+
+/* ---- journal.c ---- */
+
+void journal_init(struct store *st);
+void journal_fini(struct store *st);
+/* Where a record of @len bytes will stand; opens a new segment when the current one is full. */
+uint64_t journal_place(struct store *st);
+/* Appends what was placed; @a->effect has meta and data. Calls a->done in its time. */
+void journal_append(struct store *st, struct store_apply *a, enum record_kind kind);
+/* Ends all writing: the rest of the queue and all syncs fail. */
+void journal_break(struct store *st, int rc, const char *what);
+/* Copies [pos, pos+len) out of a record that is not yet written; false when it is none. */
+bool journal_peek(struct store *st, uint64_t pos, size_t len, void *dst);
+
+struct seg *seg_new(uint64_t start);
+void seg_insert(struct store *st, struct seg *s);
+/* The segment in which @pos lies, NULL when there is none. */
+struct seg *seg_at(struct store *st, uint64_t pos);
+char *seg_name(uint64_t start, char name[SEG_NAME]);
+/* Its file, opened if need be (blocking; on a worker or while opening the store). */
+int seg_open(struct store *st, struct seg *s, struct disk_file **out);
+void seg_pin(struct seg *s);
+/* Frees the segment when it is gone and this was the last. */
+void seg_unpin(struct store *st, struct seg *s);
+/* Takes it out of the list; freed at once or with the last pin. */
+void seg_drop(struct store *st, struct seg *s);
+
+/* ---- apply.c ---- */
+
+/* The record of kind @kind at @r->pos as changes of the index, into st->batch, the new log
+ * position with them. 0, -EAGAIN (the miss is noted), -EBADMSG, -EIO. */
+int apply_batch(struct store *st, const struct record *r, const void *meta, bool cached);
+/* Counts the batch's live bytes; the index has taken it. */
+void apply_counted(struct store *st);
+/* As store_apply(), for a record of any kind. */
+int apply_record(
+	struct store *st, struct store_apply *a, enum record_kind kind, enum store_urgency urgency);
+
+/* ---- flush.c ---- */
+
+void flush_want(struct store *st);
+/* To be called after an apply: flushes when it is time. */
+void flush_maybe(struct store *st);
+/* Arms the timer that flushes when there are segments to get rid of. */
+void flush_garbage(struct store *st);
+/* Puts log position and segment table into st->batch, for a flush at @pos. */
+void flush_fill(struct store *st, uint64_t pos);
+void flush_init(struct store *st);
+void flush_fini(struct store *st);
+
+#define FLUSH_KEY_POS "S\0\0pos"
+#define FLUSH_KEY_SEGS "S\0\0segments"
+#define FLUSH_KEY_LEN(k) (sizeof(k) - 1)
+
+/* ---- wait.c ---- */
+
+void wait_miss(struct store *st, const void *from, size_t flen, const void *to, size_t tlen);
+/* Calls all that wait, soon. */
+void wait_wake(struct store *st);
+/* The index would have stalled: wake in a little while. */
+void wait_stall(struct store *st);
+void wait_unpin(struct store *st);
+void wait_init(struct store *st);
+void wait_fini(struct store *st);
+
+/* ---- space.c ---- */
+
+/* Whether @len bytes may be appended: 0 or -ENOSPC. */
+int space_check(struct store *st, uint64_t len, enum store_urgency urgency);
+/* Asks the disk; blocking. */
+int space_ask(struct store *st);
+/* Asks the disk on a worker, when the answer it has is old. */
+void space_refresh(struct store *st);
+/* Bytes that are free beyond what is promised already, as far as known. */
+uint64_t space_left(const struct store *st);
+
+/* ---- meta.c ---- */
+
+#define META_NAME "META"
+struct meta {
+	uint8_t fsid[16];
+	struct orbit_id node;
+	uint64_t starts;
+	uint8_t boot[16];
+	bool clean;   /* the last stop was store_close() */
+	bool suspect; /* opened when not whole, and not closed since */
+	uint64_t end; /* of the log, when clean */
+};
+/* -ENOENT, -EPROTONOSUPPORT, -EUCLEAN, -errno */
+int meta_load(struct disk *d, struct meta *m);
+int meta_save(struct disk *d, const struct meta *m);
+/* Of this run of the store, as it is to stand on disk now. */
+int meta_note(struct store *st, bool clean);
+
+/* ---- recover.c ---- */
+
+/* Makes the index agree with the log; sets info.whole. Blocking. */
+int recover(struct store *st, const struct meta *m, char *why, size_t why_len);
+
+/* ---- compact.c ---- */
+
+/* Starts on the next segment that deserves it, if none is under way. */
+void compact_kick(struct store *st);
+void compact_init(struct store *st);
+void compact_fini(struct store *st);
+/* Whether so little of a sealed segment is live that it should go. */
+bool compact_deserves(struct store *st, const struct seg *s);
+
+#endif
