@@ -101,6 +101,12 @@ $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/libsim.a $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
+# the only unit test that looks into programs
+$(OUT)/tests/unit/test_tools: $(patsubst %.c,$(OUT)/%.o,tests/unit/test_tools.c tools/orbitfs/options.c \
+		tools/orbitd/config.c $(COMMON)) $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(CFLAGS) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+
 $(OUT)/tests/sim/sim: $(SIM_SRC:%.c=$(OUT)/%.o) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@

@@ -148,15 +148,13 @@ static void on_signal(void *arg, int signum)
 static int listen_all(struct orbitd *d)
 {
 	for (unsigned i = 0; i < d->c.nlisten; i++) {
-		const char *bound = NULL;
-		int rc = node_listen(d->cluster.node, d->c.listen[i], &bound);
+		int rc = node_listen(d->cluster.node, d->c.listen[i], NULL);
 
 		if (rc)
 			return fail(d, rc, d->c.listen[i],
 				rc == -EADDRINUSE ? "the port is in use"
 				: rc == -EINVAL   ? "not an address: want HOST:PORT"
 						  : NULL);
-		log_info("mod=orbitd addr=%s msg=\"accepting\"", bound);
 	}
 	return 0;
 }
