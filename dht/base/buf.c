@@ -29,7 +29,7 @@ int buf_reserve(struct buf *b, size_t len)
 		return b->err;
 	if (__builtin_add_overflow(b->len, len, &want))
 		return b->err = -ENOMEM;
-	if (want <= b->cap)
+	if (want <= b->cap && b->data)
 		return 0;
 	cap = b->cap < 128 ? 128 : b->cap;
 	while (cap < want) {
@@ -139,9 +139,11 @@ const void *cur_bytes(struct cur *c, size_t len)
 		cur_fail(c);
 		return NULL;
 	}
+	if (!len)
+		return at ? at : "";
 	c->p += len;
 	c->left -= len;
-	return at ? at : "";
+	return at;
 }
 
 uint8_t cur_u8(struct cur *c)
