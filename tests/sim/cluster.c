@@ -1,0 +1,167 @@
+#include "tests/sim/cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+
+static void die(const char *what, int rc)
+{
+	fprintf(stderr, "sim: %s: %s\n", what, log_errno(rc));
+	abort();
+}
+
+static void must(const char *what, int rc)
+{
+	if (rc)
+		die(what, rc);
+}
+
+static struct store_config small_store(void)
+{
+	struct store_config cfg = store_config_default();
+
+	/* small, so that segments, flushes and compaction happen within a short run */
+	cfg.segment_size = 64 << 10;
+	cfg.index_buffer = 64 << 10;
+	cfg.cache_size = 1 << 20;
+	cfg.reserve = 0;
+	return cfg;
+}
+
+struct waited {
+	bool done;
+	int rc;
+};
+
+static void waited_cb(void *arg, int rc)
+{
+	struct waited *w = arg;
+
+	w->done = true;
+	w->rc = rc;
+}
+
+static void open_node(struct cluster *c, struct cluster_node *n)
+{
+	struct store_config scfg = small_store();
+	struct node_config ncfg = node_config_default();
+	struct env *e = sim_env(n->host);
+	char why[256] = "";
+	int rc = store_open_on(&n->store, e, n->disk, n->index, &scfg, why, sizeof(why));
+
+	if (rc) {
+		fprintf(stderr, "sim: store of %s: %s\n", n->addr, why);
+		die("store_open_on", rc);
+	}
+	must("node_new", node_new(&n->node, e, n->store, &ncfg));
+	must("node_listen", node_listen(n->node, n->addr, NULL));
+	n->up = true;
+	(void)c;
+}
+
+static void make_node(struct cluster *c, unsigned i)
+{
+	struct cluster_node *n = &c->node[i];
+	char name[16];
+
+	snprintf(name, sizeof(name), "n%u", i);
+	snprintf(n->addr, sizeof(n->addr), "%s:1", name);
+	n->host = sim_host_new(c->s, name);
+	n->id = orbit_id_hash(name, strlen(name));
+	n->disk = disk_mem_new();
+	n->index = index_mem_new();
+	must("store_make_on", store_make_on(n->disk, c->fsid, &n->id));
+	open_node(c, n);
+}
+
+struct cluster *cluster_new(uint64_t seed, unsigned nnodes, unsigned shard_bits)
+{
+	struct cluster *c = mem_zalloc(sizeof(*c));
+	struct ring_node *rn = mem_zalloc(nnodes * sizeof(*rn));
+
+	c->s = sim_new(seed);
+	c->nnodes = nnodes;
+	memset(c->fsid, 0x5a, sizeof(c->fsid));
+	for (unsigned i = 0; i < nnodes; i++) {
+		make_node(c, i);
+		rn[i].id = c->node[i].id;
+		rn[i].weight = RING_WEIGHT_DEFAULT;
+		rn[i].naddrs = 1;
+		snprintf(rn[i].addr[0], ENV_ADDR_MAX, "%s", c->node[i].addr);
+	}
+	must("ring_make", ring_make(&c->map, c->fsid, shard_bits, 1, rn, nnodes));
+	free(rn);
+	for (unsigned i = 0; i < nnodes; i++) {
+		struct waited w = {0};
+
+		node_set_ring(c->node[i].node, c->map, waited_cb, &w);
+		if (!sim_wait(c->s, &w.done, 10 * ENV_SEC))
+			die("node_set_ring", -110);
+		must("node_set_ring", w.rc);
+	}
+	return c;
+}
+
+void cluster_crash(struct cluster *c, unsigned i, enum disk_crash how)
+{
+	struct cluster_node *n = &c->node[i];
+
+	if (!n->up)
+		return;
+	n->up = false;
+	sim_host_kill(n->host, how != DISK_PROCESS);
+	node_free(n->node);
+	store_free(n->store);
+	n->node = NULL;
+	n->store = NULL;
+	disk_mem_crash(n->disk, how, sim_random(c->s));
+	index_mem_crash(n->index, sim_random(c->s));
+}
+
+void cluster_start(struct cluster *c, unsigned i)
+{
+	struct cluster_node *n = &c->node[i];
+
+	if (n->up)
+		return;
+	sim_host_start(n->host);
+	open_node(c, n);
+}
+
+struct orbit_client *cluster_client(struct cluster *c, const struct orbit_policy *policy)
+{
+	struct orbit_config cfg = orbit_config_default();
+	struct orbit_client *client;
+	struct waited w = {0};
+	char name[16];
+
+	snprintf(name, sizeof(name), "c%u", c->nclients);
+	c->client_host[c->nclients] = sim_host_new(c->s, name);
+	for (unsigned i = 0; i < c->nnodes; i++)
+		cfg.seeds[cfg.nseeds++] = c->node[i].addr;
+	memcpy(cfg.fsid, c->fsid, sizeof(cfg.fsid));
+	cfg.policy = *policy;
+	must("orbit_new", orbit_new(&client, sim_env(c->client_host[c->nclients++]), &cfg));
+	orbit_wait_ready(client, 30 * ENV_SEC, waited_cb, &w);
+	if (!sim_wait(c->s, &w.done, 60 * ENV_SEC))
+		die("orbit_wait_ready never called back", -110);
+	if (w.rc)
+		fprintf(stderr, "sim: client: %s\n", orbit_last_error(client));
+	must("orbit_wait_ready", w.rc);
+	return client;
+}
+
+void cluster_free(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->nnodes; i++) {
+		cluster_crash(c, i, DISK_PROCESS);
+		disk_free(c->node[i].disk);
+		index_free(c->node[i].index);
+	}
+	ring_unref(c->map);
+	sim_free(c->s);
+	free(c);
+}

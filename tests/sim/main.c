@@ -1,0 +1,191 @@
+/*
+ * sim: runs the workload on many seeds, in as many processes as there are processors.
+ *
+ *   sim [--seeds N] [--first S] [--jobs J] [--verbose]     N seeds from S on
+ *   SEED=n sim, or sim --seed n                            that seed alone, with its log
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "dht/base/log.h"
+#include "tests/sim/workload.h"
+
+struct totals {
+	struct workload_result sum;
+	uint64_t passed, failed;
+};
+
+static int run_one(uint64_t seed, bool verbose, struct workload_result *res)
+{
+	struct workload_config cfg = {.seed = seed, .verbose = verbose};
+	int rc;
+
+	memset(res, 0, sizeof(*res));
+	rc = workload_run(&cfg, res);
+	if (rc)
+		fprintf(stderr, "sim: seed %" PRIu64 " FAILED; replay it with SEED=%" PRIu64 "\n",
+			seed, seed);
+	return rc;
+}
+
+static void add(struct workload_result *sum, const struct workload_result *res)
+{
+	uint64_t *to = (uint64_t *)sum;
+	const uint64_t *from = (const uint64_t *)res;
+
+	for (size_t i = 0; i < sizeof(*sum) / sizeof(uint64_t); i++)
+		to[i] += from[i];
+}
+
+/* Every @jobs-th seed; the totals go back through the pipe. A crash of the child shows as a short
+ * answer; its last seed was printed before. */
+static void child(int fd, uint64_t first, uint64_t seeds, unsigned job, unsigned jobs)
+{
+	struct totals t = {0};
+
+	for (uint64_t i = job; i < seeds; i += jobs) {
+		struct workload_result res;
+		pid_t pid;
+		int status, p[2];
+
+		/* one process a seed: a crash or a leak stays its own */
+		if (pipe(p))
+			_exit(3);
+		pid = fork();
+		if (pid == 0) {
+			alarm(120);
+			int rc = run_one(first + i, false, &res);
+
+			if (write(p[1], &res, sizeof(res)) != sizeof(res))
+				_exit(3);
+			_exit(rc ? 1 : 0);
+		}
+		close(p[1]);
+		memset(&res, 0, sizeof(res));
+		ssize_t got = read(p[0], &res, sizeof(res));
+		close(p[0]);
+		if (pid < 0 || waitpid(pid, &status, 0) < 0)
+			_exit(3);
+		if (got == sizeof(res))
+			add(&t.sum, &res);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+			t.passed++;
+		} else {
+			t.failed++;
+			if (!WIFEXITED(status))
+				fprintf(stderr,
+					"sim: seed %" PRIu64 " CRASHED (signal %d); replay it with "
+					"SEED=%" PRIu64 "\n",
+					first + i, WTERMSIG(status), first + i);
+		}
+	}
+	if (write(fd, &t, sizeof(t)) != sizeof(t))
+		_exit(3);
+	_exit(0);
+}
+
+static void print_result(const struct workload_result *r)
+{
+	printf("  acked %" PRIu64 ", failed %" PRIu64 ", unknown %" PRIu64 ", reads %" PRIu64
+	       ", synced %" PRIu64 ", lost %" PRIu64 "\n",
+		r->acked, r->failed, r->unknown, r->reads, r->synced, r->lost);
+	printf("  crashes %" PRIu64 " (power %" PRIu64 "), cuts %" PRIu64 ", breaks %" PRIu64
+	       ", lost acks %" PRIu64 ", pauses %" PRIu64 ", cancels %" PRIu64 ", resent %" PRIu64
+	       ", conflicts %" PRIu64 "\n",
+		r->crashes, r->power_losses, r->cuts, r->breaks, r->lost_acks, r->pauses,
+		r->cancels, r->resent, r->conflicts);
+}
+
+static int run_many(uint64_t first, uint64_t seeds, unsigned jobs)
+{
+	struct totals all = {0};
+	struct timespec a, b;
+	int fd[64][2];
+	double secs;
+
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	for (unsigned j = 0; j < jobs; j++) {
+		if (pipe(fd[j]))
+			return 3;
+		pid_t pid = fork();
+		if (pid < 0)
+			return 3;
+		if (pid == 0)
+			child(fd[j][1], first, seeds, j, jobs);
+		close(fd[j][1]);
+	}
+	for (unsigned j = 0; j < jobs; j++) {
+		struct totals t;
+
+		if (read(fd[j][0], &t, sizeof(t)) == sizeof(t)) {
+			add(&all.sum, &t.sum);
+			all.passed += t.passed;
+			all.failed += t.failed;
+		}
+		close(fd[j][0]);
+	}
+	while (wait(NULL) > 0)
+		;
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	secs = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
+	printf("sim: seeds %" PRIu64 "..%" PRIu64 ", %.1f seeds/s, %.0f virtual seconds\n", first,
+		first + seeds - 1, (double)seeds / secs, (double)all.sum.virtual_ns / 1e9);
+	print_result(&all.sum);
+	printf("%" PRIu64 " passed, %" PRIu64 " failed\n", all.passed, seeds - all.passed);
+	return all.passed == seeds ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option opts[] = {
+		{"seeds", required_argument, NULL, 'n'},
+		{"first", required_argument, NULL, 'f'},
+		{"jobs", required_argument, NULL, 'j'},
+		{"seed", required_argument, NULL, 's'},
+		{"verbose", no_argument, NULL, 'v'},
+		{0},
+	};
+	uint64_t seeds = 500, first = 1;
+	long jobs = sysconf(_SC_NPROCESSORS_ONLN);
+	const char *one = getenv("SEED");
+	struct workload_result res;
+	int o, rc;
+
+	while ((o = getopt_long(argc, argv, "n:f:j:s:v", opts, NULL)) != -1) {
+		switch (o) {
+		case 'n':
+			seeds = strtoull(optarg, NULL, 10);
+			break;
+		case 'f':
+			first = strtoull(optarg, NULL, 10);
+			break;
+		case 'j':
+			jobs = strtol(optarg, NULL, 10);
+			break;
+		case 's':
+			one = optarg;
+			break;
+		case 'v':
+			log_set_level(LOG_LVL_DEBUG);
+			break;
+		default:
+			fprintf(stderr, "usage: sim [--seeds N] [--first S] [--jobs J] [--seed S] [--verbose]\n");
+			return 2;
+		}
+	}
+	if (one && *one) {
+		rc = run_one(strtoull(one, NULL, 10), true, &res);
+		print_result(&res);
+		return rc ? 1 : 0;
+	}
+	log_set_level(LOG_LVL_ERROR);
+	if (jobs < 1 || jobs > 64)
+		jobs = 2;
+	return run_many(first, seeds, (unsigned)jobs);
+}
