@@ -228,3 +228,8 @@ const struct store_info *store_info(const struct store *st)
 {
 	return &st->info;
 }
+
+int store_broken(const struct store *st)
+{
+	return st->broken;
+}

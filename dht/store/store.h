@@ -76,6 +76,10 @@ void store_free(struct store *st);
 
 const struct store_info *store_info(const struct store *st);
 
+/* 0; or, once a write or a sync has failed, why nothing more is ever written (-EIO, -ENOSPC, ...):
+ * its owner must stop. */
+int store_broken(const struct store *st);
+
 /* ---- reading ---- */
 
 /* Appends the value to @val (unless NULL): 0, -ENOENT, -EAGAIN (not in memory), -EIO. */

@@ -24,11 +24,13 @@
 #include "tools/orbitd/config.h"
 
 #define EXIT_USAGE 2
+#define WATCH_EVERY ENV_SEC
 #define RING_FILE_MAX (64u << 20) /* bytes of a ring map's file */
 
 struct orbitd {
 	struct config c;
 	struct cluster cluster; /* without a client */
+	struct env_timer watch; /* looks after the store */
 	bool stopping;
 	int report; /* to who waits for us, or -1 */
 	char why[512];
@@ -145,6 +147,18 @@ static void on_signal(void *arg, int signum)
 	loop_stop(d->cluster.loop);
 }
 
+/* A node whose store can not be written any more must not go on as if it were one. */
+static void on_watch(struct env_timer *t)
+{
+	struct orbitd *d = container_of(t, struct orbitd, watch);
+
+	if (store_broken(d->cluster.store)) {
+		loop_stop(d->cluster.loop);
+		return;
+	}
+	env_timer_set(d->cluster.env, t, env_now(d->cluster.env) + WATCH_EVERY);
+}
+
 static int listen_all(struct orbitd *d)
 {
 	for (unsigned i = 0; i < d->c.nlisten; i++) {
@@ -183,6 +197,8 @@ static int bring_up(struct orbitd *d)
 	if (!rc)
 		rc = listen_all(d);
 	if (!rc)
+		on_watch(&d->watch);
+	if (!rc)
 		log_info("mod=orbitd node=%s store=%s epoch=%llu msg=\"serving\"",
 			orbit_id_hex(&store_info(d->cluster.store)->node, id), d->c.store,
 			(unsigned long long)(node_ring(d->cluster.node)
@@ -210,8 +226,17 @@ static int run(struct orbitd *d)
 
 	if (!rc)
 		rc = detach(d);
-	while (!rc && !d->stopping)
+	while (!rc && !d->stopping) {
 		loop_run(d->cluster.loop);
+		rc = store_broken(d->cluster.store);
+		if (rc) {
+			fail(d, rc, d->c.store, "the store failed: see the log");
+			log_error("mod=orbitd rc=%s msg=\"stopping: the store failed\"",
+				log_errno(rc));
+		}
+	}
+	if (d->cluster.loop)
+		env_timer_clear(d->cluster.env, &d->watch);
 	if (d->cluster.loop) {
 		rc2 = cluster_close(&d->cluster, 0);
 		if (rc2 && !rc)
@@ -252,7 +277,7 @@ static int start(struct orbitd *d)
 
 int main(int argc, char **argv)
 {
-	struct orbitd d = {.report = -1};
+	struct orbitd d = {.report = -1, .watch.fire = on_watch};
 	int code = 0;
 
 	if (config_load(&d.c, argc, argv, d.why, sizeof(d.why))) {
