@@ -1,0 +1,269 @@
+/*
+ * A request is in one of these states:
+ *
+ *   state      frame  queued  home  sent  waits for
+ *   begun      no     no      -     no    a map, a session (client.h, call_wait())
+ *   parked     yes    no      -     no    the same, again
+ *   homeless   yes    yes     NULL  no    a map that has somebody for it
+ *   waiting    yes    yes     set   no    home's link, or the end of a back-off
+ *   sent       yes    yes     set   yes   the answer; on home's link, or on via's
+ *
+ * Invariants: in the table from request_begin() to request_drop(); sent only while the link that
+ * it was sent on is there; via is never home.
+ */
+#include "dht/client/client.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#define WRONG_NODE_MIN (20 * ENV_MS)
+#define WRONG_NODE_MAX (500 * ENV_MS)
+
+void request_begin(struct request *r, struct orbit_client *c, const struct request_ops *ops,
+	uint64_t period, unsigned tries)
+{
+	r->c = c;
+	r->ops = ops;
+	r->frame = NULL;
+	r->home = r->via = NULL;
+	r->sent = r->queued = false;
+	r->unanswered = r->wrong = 0;
+	entry_begin(&r->e, ++c->next_id, env_now(c->env), period, tries);
+	table_add(&c->table, &r->e);
+	client_arm(c);
+}
+
+static void unqueue(struct request *r)
+{
+	if (!r->queued)
+		return;
+	TAILQ_REMOVE(r->home ? &r->home->pending : &r->c->homeless, r, at);
+	r->queued = false;
+}
+
+static void place(struct request *r, struct peer *home)
+{
+	unqueue(r);
+	r->home = home;
+	r->via = NULL;
+	r->sent = false;
+	TAILQ_INSERT_TAIL(home ? &home->pending : &r->c->homeless, r, at);
+	r->queued = true;
+}
+
+void request_go(struct request *r, enum request_to to, uint16_t shard, struct frame *f)
+{
+	assert(f->id == r->e.id || !r->ops->reply);
+	r->to = to;
+	r->shard = shard;
+	if (r->frame != f)
+		frame_unref(r->frame);
+	r->frame = f;
+	place(r, to == TO_PEER ? r->home : route_of(r->c, r));
+	request_try(r);
+}
+
+void request_park(struct request *r)
+{
+	unqueue(r);
+	r->home = r->via = NULL;
+	r->sent = false;
+}
+
+void request_drop(struct request *r)
+{
+	if (!r->e.listed)
+		return;
+	request_park(r);
+	table_del(&r->c->table, &r->e);
+	frame_unref(r->frame);
+	r->frame = NULL;
+}
+
+static void transmit(struct request *r, struct peer *p)
+{
+	struct orbit_client *c = r->c;
+
+	if (peer_send(p, frame_ref(r->frame))) {
+		r->e.reason = "peer unreachable";
+		return;
+	}
+	r->via = p == r->home ? NULL : p;
+	r->sent = true;
+	r->mark = p->bytes;
+	r->e.touched = env_now(c->env);
+	r->e.reason = "no answer";
+	if (r->e.sendings++)
+		c->n.resent++;
+	c->n.sent++;
+	r->unanswered++;
+	if (r->ops->reply)
+		peer_watch(p);
+	else
+		r->ops->answer(r, p, NULL);
+}
+
+void request_try(struct request *r)
+{
+	if (!r->queued || r->e.backoff)
+		return;
+	if (!r->home) {
+		r->e.reason = r->c->map ? "nobody serves it" : "no ring map";
+	} else if (peer_usable(r->home)) {
+		transmit(r, r->home);
+	} else {
+		r->e.reason = "peer unreachable";
+		peer_want(r->home);
+	}
+}
+
+/* Is the frame still in this process, behind others on a slow link? */
+static bool unsent(const struct request *r, const struct peer *p)
+{
+	return r->sent && (r->via ? r->via : r->home) == p && peer_left(p) < r->mark;
+}
+
+void request_stalled(struct request *r)
+{
+	struct peer *p = r->home;
+
+	if (r->ops->stalled)
+		r->ops->stalled(r);
+	route_refresh(r->c, p);
+	if (!r->queued || !p)
+		return;
+	if (peer_usable(p)) {
+		peer_ping(p);
+	} else {
+		peer_want(p);
+		p = r->ops->forwardable ? route_around(r->c, p, r->via) : NULL;
+		if (!p)
+			return;
+	}
+	if (unsent(r, p))
+		r->e.reason = "link is slow";
+	else
+		transmit(r, p);
+}
+
+uint64_t request_jitter(struct orbit_client *c, uint64_t base, unsigned n, uint64_t cap)
+{
+	uint64_t d = n > 20 ? cap : base << n;
+
+	if (d > cap)
+		d = cap;
+	return d / 2 + env_random_u64(c->env) % (d / 2 + 1);
+}
+
+void request_backoff(struct request *r, uint64_t delay, const char *reason)
+{
+	r->sent = false;
+	r->e.reason = reason;
+	tick_backoff(&r->c->table, &r->e, env_now(r->c->env) + delay);
+	client_arm(r->c);
+}
+
+void request_wrong_node(struct request *r, struct peer *p)
+{
+	if (p == r->via) {
+		request_unreachable(r);
+		return;
+	}
+	if (r->unanswered)
+		r->unanswered--;
+	route_ask(p);
+	request_backoff(r, request_jitter(r->c, WRONG_NODE_MIN, r->wrong++, WRONG_NODE_MAX),
+		"wrong node");
+}
+
+void request_unreachable(struct request *r)
+{
+	r->e.reason = "its node is unreachable for others too";
+}
+
+/* The head says what the sender knew: after a change of route it is written anew. */
+static void rehead(struct request *r)
+{
+	struct wire_txn m;
+	struct frame *f;
+	int rc = wire_get_txn(frame_cur(r->frame), &m);
+
+	assert(rc == 0);
+	(void)rc;
+	f = submit_rehead(r->c, r->frame, r->e.id, m.session, m.number);
+	frame_unref(r->frame);
+	r->frame = f;
+}
+
+void request_reroute(struct request *r)
+{
+	struct peer *home;
+
+	if (!r->queued || r->to == TO_PEER)
+		return;
+	home = route_of(r->c, r);
+	if (home == r->home && !r->wrong)
+		return;
+	if (r->ops->moved && r->ops->moved(r))
+		return;
+	if (home != r->home)
+		place(r, home);
+	if (r->ops->headed)
+		rehead(r);
+	r->wrong = 0;
+	tick_free_send(&r->c->table, &r->e, env_now(r->c->env));
+	request_try(r);
+}
+
+unsigned request_flush(struct peer *p)
+{
+	struct request *r, *next;
+	uint64_t now = env_now(p->c->env);
+	unsigned n = 0;
+
+	TAILQ_FOREACH_SAFE(r, &p->pending, at, next) {
+		tick_free_send(&p->c->table, &r->e, now);
+		transmit(r, p);
+		n++;
+	}
+	return n;
+}
+
+void request_link_lost(struct peer *p)
+{
+	struct request *r;
+	struct entry *e, *tmp;
+
+	TAILQ_FOREACH (r, &p->pending, at) {
+		if (r->via)
+			continue;
+		r->sent = false;
+		r->e.reason = "peer unreachable";
+	}
+	HASH_ITER (hh, p->c->table.by_id, e, tmp) {
+		r = container_of(e, struct request, e);
+		if (r->via != p)
+			continue;
+		r->via = NULL;
+		r->sent = false;
+		request_try(r);
+	}
+}
+
+void request_answer(struct orbit_client *c, struct peer *p, struct frame *f)
+{
+	struct entry *e = table_find(&c->table, f->id);
+	struct request *r;
+
+	if (!e)
+		return; /* late, or a second one */
+	r = container_of(e, struct request, e);
+	if (!r->e.sendings || (p != r->home && p != r->via))
+		return;
+	if (!(f->flags & FRAME_REPLY) || f->type != r->ops->reply) {
+		peer_reject(p, -EPROTO, "an answer of another type than was asked for");
+		return;
+	}
+	peer_good(p);
+	r->ops->answer(r, p, f);
+}
