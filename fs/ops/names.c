@@ -8,17 +8,14 @@
 #include <dirent.h>
 #include <errno.h>
 
-#include "dht/base/log.h"
 #include "fs/cache/data.h"
 #include "fs/ops/op.h"
-
-#define MISSES_MAX 4
 
 struct lookup {
 	struct op op;
 	uint64_t dir, ino, guess;
 	struct fs_attr attr;
-	unsigned misses; /* entries whose inode was gone when we came */
+	bool up;
 	int follow, get; /* indices of results */
 	size_t klen;
 	uint8_t key[DIRENT_KEY_MAX];
@@ -45,15 +42,12 @@ static void lookup_missed(struct lookup *l)
 		op_end(&l->op, -ESTALE);
 		return;
 	}
-	if (++l->misses < MISSES_MAX) {
-		l->guess = 0;
-		hint_forget_name(l->op.fs, l->dir, l->key, l->klen);
+	l->guess = 0;
+	hint_forget_name(l->op.fs, l->dir, l->key, l->klen);
+	if (op_missed(&l->op, true, l->dir, l->ino))
 		op_retry(&l->op, lookup_begin);
-		return;
-	}
-	log_error("mod=fs dir=%llx ino=%llx msg=\"an entry without its inode: run fsck.orbitfs\"",
-		(unsigned long long)l->dir, (unsigned long long)l->ino);
-	op_end(&l->op, -EIO);
+	else
+		op_end(&l->op, -EIO);
 }
 
 static void lookup_got(void *arg, const struct orbit_reply *r)
@@ -151,8 +145,8 @@ static void dots_got(void *arg, const struct orbit_reply *r)
 		rc = op_attr(l->op.fs, r, l->get, l->ino, &l->attr);
 	if (!rc && !S_ISDIR(l->attr.mode))
 		rc = -ENOTDIR;
-	if (!rc && l->misses) { /* that was the directory; now its parent */
-		l->misses = 0;
+	if (!rc && l->up) { /* that was the directory; now its parent */
+		l->up = false;
 		l->ino = l->attr.parent;
 		lookup_get(l);
 		return;
@@ -168,7 +162,7 @@ static void lookup_dots(struct lookup *l, bool up)
 	struct txn_build t;
 
 	l->ino = l->dir;
-	l->misses = up;
+	l->up = up;
 	txn_init(&t);
 	l->get = txn_get(&t, &id);
 	op_submit(&l->op, l->dir, &t, dots_got);

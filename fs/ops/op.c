@@ -13,6 +13,7 @@
 #define TRIES_AT_ONCE 10
 #define BACKOFF_MIN (1 * ENV_MS)
 #define BACKOFF_DOUBLINGS 7
+#define MISSED_MAX 8
 
 void *op_new(size_t size, struct fs *fs, struct fs_call *call)
 {
@@ -63,6 +64,21 @@ int op_outcome(struct op *o, const struct orbit_reply *r)
 	}
 	memset(&o->why, 0, sizeof(o->why));
 	return rc;
+}
+
+void op_alive(struct op *o, struct txn_build *t, const struct orbit_id *id)
+{
+	op_why(o, txn_slot_ne(t, id, SLOT_NLINK, 0), WHY_NO_INODE);
+}
+
+bool op_missed(struct op *o, bool fresh, uint64_t dir, uint64_t ino)
+{
+	if (!fresh || ++o->missed < MISSED_MAX)
+		return true;
+	log_error("mod=fs dir=%" PRIx64 " ino=%" PRIx64
+		  " msg=\"an entry without its inode: run fsck.orbitfs\"",
+		dir, ino);
+	return false;
 }
 
 static void retry_fire(struct env_timer *t)

@@ -19,6 +19,7 @@ enum {
 	WHY_STALE_ENTRY = 1, /* an entry is not what we believed: read it again */
 	WHY_STALE_MODE = 2,  /* nor is the mode or group of an inode */
 	WHY_STALE_TREE = 3,  /* a directory was moved since the ancestry was looked at */
+	WHY_NO_INODE = 4,    /* what an entry names is gone, so the entry ought to be, too */
 };
 
 struct why {
@@ -30,6 +31,7 @@ struct op {
 	struct fs_call *call;
 	struct why why;
 	unsigned tries;
+	unsigned missed;        /* of op_missed() */
 	struct env_timer timer; /* of op_retry() */
 	void (*again)(struct op *o);
 };
@@ -55,6 +57,14 @@ int op_outcome(struct op *o, const struct orbit_reply *r);
 
 /* Calls again(o), now or, when it was tried often, a while later. */
 void op_retry(struct op *o, void (*again)(struct op *o));
+
+/* Compares that @id has a link left. Shards vote on their own, so that what the entry's compare
+ * says of an inode elsewhere has to be said there again. */
+void op_alive(struct op *o, struct txn_build *t, const struct orbit_id *id);
+
+/* An entry that was read (@fresh) or guessed names an inode that is gone: true when that was in
+ * between, and the entry is to be read again; false when it is damage, which is logged. */
+bool op_missed(struct op *o, bool fresh, uint64_t dir, uint64_t ino);
 
 /* The attributes of @ino as TXN_GET @index found them, and hints of them: 0, -ENOENT when there is
  * no such object, -EIO. */

@@ -48,6 +48,8 @@ static void remove_done(void *arg, const struct orbit_reply *r)
 	struct fs_attr a;
 	int rc = op_outcome(&m->op, r);
 
+	if (rc == WHY_NO_INODE)
+		rc = op_missed(&m->op, m->fresh, m->dir, m->ino) ? WHY_STALE_ENTRY : -EIO;
 	/* A guessed entry may have named another directory than the one that is there now. */
 	if (rc == WHY_STALE_ENTRY || (rc == -ENOTEMPTY && !m->fresh)) {
 		op_retry(&m->op, remove_read);
@@ -72,6 +74,7 @@ static void remove_submit(struct removal *m)
 	m->now = mount_now(fs);
 	layout_dirent_value(m->ino, m->type, val);
 	op_why(&m->op, txn_map_eq(&t, &dir, m->key, m->klen, val, sizeof(val)), WHY_STALE_ENTRY);
+	op_alive(&m->op, &t, &id);
 	if (m->rmdir)
 		op_why(&m->op, txn_slot_eq(&t, &id, SLOT_CHILDREN, 0), -ENOTEMPTY);
 	m->get = txn_get(&t, &id);

@@ -211,6 +211,7 @@ static void move_inode(struct renaming *m, struct txn_build *t, const struct sid
 {
 	struct orbit_id id = layout_inode_id(s->ino);
 
+	op_alive(&m->op, t, &id);
 	if (is_dir(s) && dir != s->dir)
 		txn_set(t, &id, SLOT_PARENT, dir);
 	txn_max(t, &id, SLOT_CTIME, (uint64_t)m->now);
@@ -221,6 +222,7 @@ static void replace_inode(struct renaming *m, struct txn_build *t)
 {
 	struct orbit_id id = layout_inode_id(m->to.ino);
 
+	op_alive(&m->op, t, &id);
 	if (is_dir(&m->to))
 		op_why(&m->op, txn_slot_eq(t, &id, SLOT_CHILDREN, 0), -ENOTEMPTY);
 	m->to.get = txn_get(t, &id);
@@ -258,6 +260,8 @@ static void rename_done(void *arg, const struct orbit_reply *r)
 	struct fs_attr a;
 	int rc = op_outcome(&m->op, r);
 
+	if (rc == WHY_NO_INODE)
+		rc = op_missed(&m->op, m->fresh, m->from.dir, m->from.ino) ? WHY_STALE_ENTRY : -EIO;
 	if (rc == WHY_STALE_ENTRY || (rc == -ENOTEMPTY && !m->fresh)) {
 		op_retry(&m->op, rename_read);
 		return;
