@@ -161,6 +161,8 @@ static inline void rig_fini(struct rig *r)
 			store_free(r->n[i].store);
 		}
 	}
+	/* what workers still have to do for the stores */
+	sim_run(r->s, ENV_SEC);
 	sim_free(r->s);
 	for (unsigned i = 0; i < r->nnodes; i++) {
 		index_free(r->n[i].index);
@@ -194,9 +196,8 @@ static inline uint16_t rig_shard(const struct rig *r, const struct orbit_id *id)
 
 static inline void rig_on_up(struct link *l, void *arg)
 {
-	struct wire_hello h = {.version = WIRE_VERSION,
-		.version_min = WIRE_VERSION_MIN,
-		.role = WIRE_ROLE_ADMIN};
+	struct wire_hello h = {
+		.version = WIRE_VERSION, .version_min = WIRE_VERSION_MIN, .role = WIRE_ROLE_ADMIN};
 	struct frame *f = frame_new(WIRE_HELLO, 1, 96);
 	struct rig_link *k = arg;
 
@@ -332,11 +333,8 @@ static inline uint64_t rig_send_decide(struct rig_link *k, uint16_t type, uint32
 	uint64_t number, uint16_t shard, bool commit)
 {
 	struct frame *f = frame_new(type, k->next++, 64);
-	struct wire_decide m = {.session = session,
-		.number = number,
-		.epoch = 1,
-		.shard = shard,
-		.commit = commit};
+	struct wire_decide m = {
+		.session = session, .number = number, .epoch = 1, .shard = shard, .commit = commit};
 	uint64_t id = f->id;
 
 	wire_put_decide(&f->b, &m);

@@ -153,9 +153,8 @@ static void dial_silently(struct rig *r, struct rig_link *k)
 
 static void test_node_refuses_strangers(void **state)
 {
-	struct wire_hello good = {.version = WIRE_VERSION,
-		.version_min = WIRE_VERSION_MIN,
-		.role = WIRE_ROLE_CLIENT};
+	struct wire_hello good = {
+		.version = WIRE_VERSION, .version_min = WIRE_VERSION_MIN, .role = WIRE_ROLE_CLIENT};
 	struct wire_hello h;
 	struct rig_link k;
 	struct rig r;
@@ -222,8 +221,8 @@ static void test_node_refuses_nonsense(void **state)
 
 		txn_init(&t);
 		txn_exists(&t, &id);
-		assert_int_equal(rig_status(&k, rig_send_txn(&k, WIRE_PREPARE, &h, &t)),
-			WIRE_BAD_REQUEST);
+		assert_int_equal(
+			rig_status(&k, rig_send_txn(&k, WIRE_PREPARE, &h, &t)), WIRE_BAD_REQUEST);
 		txn_fini(&t);
 	}
 	/* what is no request ends the link */
@@ -392,8 +391,7 @@ static void test_node_gives_and_fetches_the_map(void **state)
 	assert_int_equal(wire_get_map(frame_cur(f), &m), 0);
 	assert_null(m.map);
 	/* by RING_SET to one node; the other hears of it when they talk */
-	assert_int_equal(
-		ring_make(&newer, rig_fsid, RIG_BITS, 1, r.map->nodes, r.map->nnodes), 0);
+	assert_int_equal(ring_make(&newer, rig_fsid, RIG_BITS, 1, r.map->nodes, r.map->nnodes), 0);
 	newer->epoch = 5;
 	f = frame_new(WIRE_RING_SET, 502, 64);
 	buf_u64(&f->b, 0);
@@ -443,8 +441,7 @@ static uint16_t sync_effects(struct rig_link *k, const struct wire_effect *e, un
 	return rig_status(k, id);
 }
 
-static struct wire_effect add_effect(
-	struct rig_link *k, uint64_t number, const struct orbit_id *id)
+static struct wire_effect add_effect(struct rig_link *k, uint64_t number, const struct orbit_id *id)
 {
 	struct rig_head h = {.session = 1, .number = number, .floor = number};
 	struct wire_reply m = rig_reply(k, rig_send_add(k, &h, id, 0, 1));

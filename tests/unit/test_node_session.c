@@ -98,6 +98,7 @@ static void test_node_resend_after_kill_gets_the_stored_reply(void **state)
 	sim_lose_next(o.r.s, o.r.n[0].host, o.r.client, WIRE_REPLY);
 	sim_run(o.r.s, ENV_SEC);
 	assert_null(o.k.l);
+	rig_hangup(&o.k);
 	rig_connect(&o.r, &o.k, 0);
 	one_crash(&o);
 	m = rig_reply(&o.k, rig_send_add(&o.k, &h, &o.id, 0, 1));
