@@ -80,13 +80,15 @@ void effect_crcs(uint64_t off, const void *data, size_t len, uint8_t *out)
 	}
 }
 
-/* Room for one more piece: the array's size is the next power of two from 4. */
-static void grow_data(struct effect *e)
+void effect_piece(struct effect *e, const void *data, size_t len)
 {
 	size_t n = e->ndata;
 
+	/* the array's size is the next power of two from 4 */
 	if (n == 0 || (n >= 4 && (n & (n - 1)) == 0))
 		e->data = mem_grow(e->data, n ? 2 * n : 4, sizeof(*e->data));
+	e->data[e->ndata++] = (struct iovec){.iov_base = (void *)data, .iov_len = len};
+	e->data_len += len;
 }
 
 void effect_write(
@@ -103,9 +105,7 @@ void effect_write(
 	if (!crcs)
 		return;
 	effect_crcs(off, data, len, crcs);
-	grow_data(e);
-	e->data[e->ndata++] = (struct iovec){.iov_base = (void *)data, .iov_len = len};
-	e->data_len += len;
+	effect_piece(e, data, len);
 }
 
 void effect_punch(struct effect *e, const struct orbit_id *id, uint64_t from, uint64_t to)

@@ -56,6 +56,9 @@ void effect_write(
 void effect_punch(struct effect *e, const struct orbit_id *id, uint64_t from, uint64_t to);
 void effect_drop(struct effect *e, const struct orbit_id *id);
 
+/* Adds a piece of bulk data without an operation, borrowed: for who encodes meta on his own. */
+void effect_piece(struct effect *e, const void *data, size_t len);
+
 /* Nothing but section headers so far (or nothing at all). */
 bool effect_empty(const struct effect *e);
 

@@ -156,6 +156,7 @@ int store_open_on(struct store **out, struct env *e, struct disk *d, struct stor
 		 "msg=\"store open\"",
 		(unsigned long long)st->info.starts, st->nsegs, (unsigned long long)st->log_bytes,
 		(unsigned long long)st->live_bytes, st->info.whole);
+	compact_kick(st);
 	*out = st;
 	return 0;
 }

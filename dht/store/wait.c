@@ -1,13 +1,14 @@
 /*
- * What was missed (not in memory) is brought in by a worker when somebody waits for it. The worker
- * keeps the blocks it read pinned until the next fetch, so that whoever tries again finds them even
- * when the cache is tiny.
+ * What was missed (not in memory) is brought in by a worker when somebody waits for it. The blocks
+ * it read stay pinned for a while, so that whoever tries again finds them even when the cache is
+ * tiny: until there are PINS_MAX, or the index is flushed.
  */
 #include <stdlib.h>
 
 #include "dht/store/store_int.h"
 
 #define STALL_RETRY (2 * ENV_MS)
+#define PINS_MAX 128u
 
 void wait_miss(struct store *st, const void *from, size_t flen, const void *to, size_t tlen)
 {
@@ -76,10 +77,11 @@ static void fetch_done(struct work *w)
 	for (unsigned i = 0; i < f->n; i++)
 		free(f->misses[i]);
 	if (st) {
-		wait_unpin(st);
-		st->pins = mem_grow(NULL, f->npins, sizeof(void *));
-		memcpy(st->pins, f->pins, f->npins * sizeof(void *));
-		st->npins = f->npins;
+		if (st->npins + f->npins > PINS_MAX)
+			wait_unpin(st);
+		st->pins = mem_grow(st->pins, st->npins + f->npins, sizeof(void *));
+		memcpy(st->pins + st->npins, f->pins, f->npins * sizeof(void *));
+		st->npins += f->npins;
 		st->fetch = NULL;
 		wait_wake(st);
 	}
