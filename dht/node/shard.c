@@ -1,7 +1,9 @@
 /*
  * A shard's terms and numbers. Every effect has a (term, number): the number goes on from term to
- * term, a new term begins when something acknowledged may have been lost before. Recorded under
- * KEY_TERM of the shard:
+ * term, a new term begins with the first effect after a start of the node, as something that was
+ * acknowledged may have been lost before. No term is given twice, even when the effect that began
+ * it was lost: it is made of the map's term of the shard and of the node's starts, which are
+ * counted on disk before anything is served. Recorded under KEY_TERM of the shard:
  *
  *   ""    u8 format, u16 n, then n times {u64 term, u64 first number}: the history
  *   "L"   u64 term, u64 number: the last effect; rewritten by each
@@ -52,7 +54,6 @@ static int load_one(struct node *n, const uint8_t *key, size_t klen, struct cur 
 int shards_load(struct node *n)
 {
 	const uint8_t from = KEY_TERM, to = KEY_TERM + 1;
-	bool whole = store_info(n->st)->whole;
 	const void *key, *val;
 	struct store_iter *it;
 	size_t klen, vlen;
@@ -62,6 +63,7 @@ int shards_load(struct node *n)
 	n->shards = mem_zalloc(n->nshards * sizeof(*n->shards));
 	for (unsigned i = 0; i < n->nshards; i++) {
 		n->shards[i].number = (uint16_t)i;
+		n->shards[i].fresh = true;
 		TAILQ_INIT(&n->shards[i].waiting);
 	}
 	it = store_iter_new(n->st, &from, 1, &to, 1);
@@ -71,11 +73,6 @@ int shards_load(struct node *n)
 			break;
 	}
 	store_iter_free(it);
-	for (unsigned i = 0; i < n->nshards; i++) {
-		struct shard *s = &n->shards[i];
-
-		s->fresh = !s->nterms || !whole;
-	}
 	return rc;
 }
 
@@ -90,15 +87,10 @@ void shards_free(struct node *n)
 
 void shard_next(const struct node *n, const struct shard *s, uint64_t *term, uint64_t *seq)
 {
-	uint64_t map_term = n->ring->shards[s->number].term;
-
 	*term = s->term;
 	*seq = s->seq + 1;
-	if (s->fresh) {
-		*term = s->term + 1;
-		if (*term < map_term)
-			*term = map_term;
-	}
+	if (s->fresh)
+		*term = n->ring->shards[s->number].term << 32 | (uint32_t)n->incarnation;
 }
 
 void shard_stamp(const struct node *n, const struct shard *s, struct effect *e)

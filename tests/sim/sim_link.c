@@ -254,13 +254,24 @@ static bool must_lose(struct sim_link *from, uint16_t type)
 	return false;
 }
 
+/* The far end closed (it was told so already), or its machine lost power: nobody says anything, or,
+ * once the machine is back, it says that it knows of no such connection. */
+static void send_to_nobody(struct sim_link *h)
+{
+	struct sim *s = h->host->sim;
+
+	s->counts.lost++;
+	if (h->other && h->other->alive && !find_cut(h->host, h->other))
+		half_break(h, -ECONNRESET, s->now + 2 * link_delay(h->host, h->other));
+}
+
 static int half_send(struct link *l, struct frame *f)
 {
 	struct sim_link *h = container_of(l, struct sim_link, l);
 	struct sim *s = h->host->sim;
 	int rc = 0;
 
-	if (h->state != HALF_UP || !h->peer || !h->host->alive) {
+	if (h->state != HALF_UP || !h->host->alive) {
 		rc = -ENOTCONN;
 		goto out;
 	}
@@ -268,6 +279,10 @@ static int half_send(struct link *l, struct frame *f)
 	if (rc)
 		goto out;
 	s->counts.frames++;
+	if (!h->peer) {
+		send_to_nobody(h);
+		goto out;
+	}
 	if (must_lose(h, f->type)) {
 		s->counts.lost++;
 		pair_break(h, -ECONNRESET);

@@ -495,6 +495,38 @@ static void test_node_sync_tells_what_is_lost(void **state)
 	rig_fini(&r);
 }
 
+/* A term whose very first effect was lost is not given again. */
+static void test_node_sync_tells_of_a_lost_term(void **state)
+{
+	struct wire_effect lost[3], now;
+	struct orbit_id id;
+	struct rig_link k;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 1);
+	rig_connect(&r, &k, 0);
+	id = rig_id(&r, 0, 0);
+	assert_int_equal(rig_create(&k, 1, 1, &id, 0), WIRE_OK);
+	now = add_effect(&k, 2, &id);
+	assert_int_equal(sync_effects(&k, &now, 1), WIRE_OK);
+	for (unsigned i = 0; i < 3; i++) {
+		lost[i] = add_effect(&k, 3, &id);
+		rig_hangup(&k);
+		rig_crash(&r, 0, DISK_LOSE);
+		rig_restart(&r, 0);
+		rig_connect(&r, &k, 0);
+	}
+	now = add_effect(&k, 3, &id);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(lost[i].seq, now.seq);
+		assert_int_equal(sync_effects(&k, &lost[i], 1), WIRE_LOST);
+	}
+	assert_int_equal(sync_effects(&k, &now, 1), WIRE_OK);
+	rig_hangup(&k);
+	rig_fini(&r);
+}
+
 static void test_node_sync_survives_a_killed_process(void **state)
 {
 	struct wire_effect e, next;
@@ -514,8 +546,9 @@ static void test_node_sync_survives_a_killed_process(void **state)
 	rig_connect(&r, &k, 0);
 	assert_int_equal(sync_effects(&k, &e, 1), WIRE_OK);
 	next = add_effect(&k, 3, &id);
-	assert_int_equal(next.term, e.term);
+	assert_true(next.term > e.term);
 	assert_int_equal(next.seq, e.seq + 1);
+	assert_int_equal(sync_effects(&k, &e, 1), WIRE_OK);
 	rig_hangup(&k);
 	rig_fini(&r);
 }
@@ -707,6 +740,7 @@ int main(void)
 		cmocka_unit_test(test_node_checks_who_it_forwards_to),
 		cmocka_unit_test(test_node_gives_and_fetches_the_map),
 		cmocka_unit_test(test_node_sync_tells_what_is_lost),
+		cmocka_unit_test(test_node_sync_tells_of_a_lost_term),
 		cmocka_unit_test(test_node_sync_survives_a_killed_process),
 		cmocka_unit_test(test_node_answers_after_the_log),
 		cmocka_unit_test(test_node_status_and_list),
