@@ -7,8 +7,8 @@
 
 static const struct request_ops list_ops, status_ops, check_ops;
 
-static struct call *begin(struct orbit_client *c, const struct request_ops *ops,
-	orbit_done_cb *done, void *arg)
+static struct call *begin(
+	struct orbit_client *c, const struct request_ops *ops, orbit_done_cb *done, void *arg)
 {
 	struct call *k = call_new(c, CALL_ASK, false, NULL, done, arg);
 

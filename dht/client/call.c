@@ -138,7 +138,7 @@ void call_start_waiting(struct orbit_client *c)
 {
 	struct call *k, *next;
 
-	TAILQ_FOREACH_SAFE(k, &c->waiting, at_on, next) {
+	TAILQ_FOREACH_SAFE (k, &c->waiting, at_on, next) {
 		if (!call_ready(k))
 			continue;
 		call_unwait(k);

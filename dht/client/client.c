@@ -188,12 +188,13 @@ void orbit_wait_ready(
 struct orbit_config orbit_config_default(void)
 {
 	return (struct orbit_config){
-		.policy = {
-			.reads_block = true,
-			.writes_block = true,
-			.resend_count = 5,
-			.check_timeout = 5 * ENV_SEC,
-		},
+		.policy =
+			{
+				.reads_block = true,
+				.writes_block = true,
+				.resend_count = 5,
+				.check_timeout = 5 * ENV_SEC,
+			},
 		.reconnect_min = 20 * ENV_MS,
 		.reconnect_max = 500 * ENV_MS,
 		.ping_after = 1 * ENV_SEC,
@@ -353,7 +354,7 @@ void orbit_close(struct orbit_client *c, uint64_t timeout, void (*done)(void *ar
 	}
 	if (c->ready && !c->ready_due)
 		ready_with(c, -ESHUTDOWN);
-	TAILQ_FOREACH_SAFE(k, &c->calls, at, next)
+	TAILQ_FOREACH_SAFE (k, &c->calls, at, next)
 		if (!k->called && !k->ending)
 			call_give_up(k, -ESHUTDOWN);
 	client_deliver(c);

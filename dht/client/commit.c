@@ -5,7 +5,7 @@
  *   phase       of each part      ends when
  *   PREPARING   PREPARE           all voted yes -> done(0), COMMITTING
  *                                 one voted no, gave up -> ABORTING
- *   ABORTING    DECIDE abort      all answered: conflict -> RESTING; else the end
+ *   ABORTING    DECIDE abort      all answered: conflict, refused -> RESTING; else the end
  *                                 one says COMMITTED -> RECOVERING
  *   RESTING     -                 back-off -> PREPARING, with a new number and the same age
  *   RECOVERING  PREPARE, again    the votes whose answers were missing are there -> done(0),
@@ -57,8 +57,8 @@ struct part {
 struct commit {
 	enum phase phase;
 	unsigned attempts;
-	bool definite; /* can not be committed any more */
-	bool again;    /* after the abort: another attempt */
+	bool definite;  /* can not be committed any more */
+	bool again;     /* after the abort: another attempt */
 	int rc, failed; /* what done() will get after the abort */
 	unsigned nparts;
 	struct part part[];
@@ -293,8 +293,8 @@ static void rest(struct call *k)
 	cm->phase = RESTING;
 	request_drop(&k->req);
 	request_begin(&k->req, c, &rest_ops, k->period, k->tries);
-	request_backoff(&k->req, request_jitter(c, CONFLICT_MIN, cm->attempts++, CONFLICT_MAX),
-		"conflict");
+	request_backoff(
+		&k->req, request_jitter(c, CONFLICT_MIN, cm->attempts++, CONFLICT_MAX), "conflict");
 }
 
 static void check_abort(struct call *k)
@@ -387,8 +387,8 @@ static void recover(struct call *k)
 			continue;
 		missing = true;
 		begin_part(p, ENTRY_FOREVER);
-		send_part(p, submit_rehead(k->req.c, p->prepare, p->req.e.id, k->session,
-				     k->number.n));
+		send_part(p,
+			submit_rehead(k->req.c, p->prepare, p->req.e.id, k->session, k->number.n));
 	}
 	if (!missing)
 		commit_all(k);
@@ -457,9 +457,11 @@ static void on_vote(struct request *r, struct peer *peer, struct frame *f)
 		if (all_yes(cm))
 			commit_all(k);
 	} else {
+		/* refused: the participants, who were in doubt, have aborted it among themselves */
 		c->n.conflicts += m.status == WIRE_RETRY;
 		abort_all(k, call_errno(c, m.status), m.status == WIRE_COMPARE ? m.failed : -1,
-			m.status == WIRE_RETRY);
+			m.status == WIRE_RETRY ||
+				(m.status == WIRE_REFUSED && k->session == c->session.id));
 	}
 }
 
@@ -598,12 +600,14 @@ void commit_give_up(struct call *k, int rc)
 		if (cm->phase == ABORTING)
 			check_abort(k);
 	}
-	if (told(k) || k->req.e.listed)
+	if (told(k))
 		return;
-	request_begin(&k->req, k->req.c, &rest_ops, patience, 0);
-	k->req.e.reason = "waits for the abort";
-	if (k->req.c->closing)
+	if (k->req.c->closing) {
 		settle(k, rc);
+	} else if (!k->req.e.listed) {
+		request_begin(&k->req, k->req.c, &rest_ops, patience, 0);
+		k->req.e.reason = "waits for the abort";
+	}
 }
 
 void commit_session_lost(struct call *k)
@@ -641,8 +645,7 @@ void commit_free(struct call *k)
 
 bool commit_contended(const struct call *k)
 {
-	return k->commit && k->commit->attempts &&
-	       env_now(k->req.c->env) - k->born > k->period;
+	return k->commit && k->commit->attempts && env_now(k->req.c->env) - k->born > k->period;
 }
 
 bool commit_deciding(const struct call *k)

@@ -50,7 +50,7 @@ void orbit_each(struct orbit_client *c, bool stalled,
 	struct orbit_stalled s;
 	struct call *k, *next;
 
-	TAILQ_FOREACH_SAFE(k, &c->calls, at, next) {
+	TAILQ_FOREACH_SAFE (k, &c->calls, at, next) {
 		r = slowest(k);
 		if (!r || k->ending || (stalled && !call_stalled(k)))
 			continue;

@@ -27,9 +27,9 @@
 
 #include "dht/base/log.h"
 
-#define QUICK_MAX (50 * ENV_MS)  /* longest delay for a peer that refuses, with work for it */
-#define PATIENCE (2 * ENV_SEC)   /* for one attempt: SYNs are lost */
-#define PROVEN (1 * ENV_SEC)     /* a link that lasted as long has been of use */
+#define QUICK_MAX (50 * ENV_MS) /* longest delay for a peer that refuses, with work for it */
+#define PATIENCE (2 * ENV_SEC)  /* for one attempt: SYNs are lost */
+#define PROVEN (1 * ENV_SEC)    /* a link that lasted as long has been of use */
 
 static int start(struct peer *p);
 
@@ -143,8 +143,8 @@ static void gone(struct peer *p, int rc, const char *why)
 		snprintf(p->error, sizeof(p->error), "%s %s: %s",
 			had ? "lost the connection to" : "cannot connect to", peer_name(p),
 			strerror(-rc));
-	log_line(had || first ? LOG_LVL_WARN : LOG_LVL_DEBUG, "mod=client peer=%s rc=-%s msg=\"%s\"",
-		peer_name(p), log_errno(rc), p->error);
+	log_line(had || first ? LOG_LVL_WARN : LOG_LVL_DEBUG,
+		"mod=client peer=%s rc=-%s msg=\"%s\"", peer_name(p), log_errno(rc), p->error);
 	if (had)
 		request_link_lost(p);
 	if (!had && ++p->turn % p->naddrs)
@@ -192,8 +192,8 @@ static void on_up(struct link *l, void *arg)
 	n = request_flush(p);
 	if (p->was_up || p->error[0]) {
 		c->n.reconnects++;
-		log_info("mod=client peer=%s resent=%u msg=\"connection is back\"", peer_name(p),
-			n);
+		log_info(
+			"mod=client peer=%s resent=%u msg=\"connection is back\"", peer_name(p), n);
 	} else {
 		log_debug("mod=client peer=%s sent=%u msg=\"connected\"", peer_name(p), n);
 	}
@@ -250,9 +250,8 @@ static void on_error(struct peer *p, struct frame *f)
 	if (wire_get_error(frame_cur(f), &m) == 0) {
 		rc = wire_errno(m.status);
 		for (; n < m.text_len && n < sizeof(text) - 1; n++)
-			text[n] = isprint((unsigned char)m.text[n]) && m.text[n] != '"'
-					  ? m.text[n]
-					  : '?';
+			text[n] = isprint((unsigned char)m.text[n]) && m.text[n] != '"' ? m.text[n]
+											: '?';
 		text[n] = '\0';
 	}
 	peer_reject(p, rc < 0 ? rc : -EPROTO, text);

@@ -172,8 +172,8 @@ void request_wrong_node(struct request *r, struct peer *p)
 	if (r->unanswered)
 		r->unanswered--;
 	route_ask(p);
-	request_backoff(r, request_jitter(r->c, WRONG_NODE_MIN, r->wrong++, WRONG_NODE_MAX),
-		"wrong node");
+	request_backoff(
+		r, request_jitter(r->c, WRONG_NODE_MIN, r->wrong++, WRONG_NODE_MAX), "wrong node");
 }
 
 void request_unreachable(struct request *r)
@@ -221,7 +221,7 @@ unsigned request_flush(struct peer *p)
 	uint64_t now = env_now(p->c->env);
 	unsigned n = 0;
 
-	TAILQ_FOREACH_SAFE(r, &p->pending, at, next) {
+	TAILQ_FOREACH_SAFE (r, &p->pending, at, next) {
 		tick_free_send(&p->c->table, &r->e, now);
 		transmit(r, p);
 		n++;

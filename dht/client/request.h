@@ -26,10 +26,11 @@ struct peer;
 struct request;
 
 struct request_ops {
-	uint16_t reply;   /* type of the frame that answers it; 0: answer() comes once it was sent */
+	uint16_t reply; /* type of the frame that answers it; 0: answer() comes once it was sent */
 	bool forwardable; /* another node may pass it on */
 	bool headed;      /* its body begins with a wire_txn head */
-	/* The answer, of the right type; @f is borrowed. Drops the request, or leaves it waiting. */
+	/* The answer, of the right type; @f is borrowed. Drops the request, or leaves it waiting.
+	 */
 	void (*answer)(struct request *r, struct peer *p, struct frame *f);
 	/* No try is left: has to drop it. */
 	void (*expire)(struct request *r);

@@ -83,7 +83,7 @@ void route_note_epoch(struct orbit_client *c, struct peer *p, uint64_t epoch)
 		route_ask(p);
 }
 
-void route_refresh(struct orbit_client *c, const struct peer *not)
+void route_refresh(struct orbit_client *c, const struct peer * not )
 {
 	uint64_t now = env_now(c->env);
 	struct peer *p;
@@ -99,7 +99,7 @@ void route_refresh(struct orbit_client *c, const struct peer *not)
 		p = p ? TAILQ_NEXT(p, at) : NULL;
 		if (!p)
 			p = TAILQ_FIRST(&c->peers);
-		if (p != not && p->state == PEER_UP) {
+		if (p != not &&p->state == PEER_UP) {
 			c->refreshed = p;
 			route_ask(p);
 			return;
@@ -222,7 +222,8 @@ int route_take(struct orbit_client *c, struct peer *p, struct cur body)
 	p->map_asked = 0;
 	if (!w.map) {
 		if (!c->map && !w.epoch)
-			snprintf(c->error, sizeof(c->error), "%s has no ring map yet", peer_name(p));
+			snprintf(
+				c->error, sizeof(c->error), "%s has no ring map yet", peer_name(p));
 		return 0;
 	}
 	rc = ring_decode(w.map, w.map_len, &m);

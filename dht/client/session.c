@@ -113,7 +113,7 @@ static void lost(struct orbit_client *c)
 	s->noverflow = 0;
 	s->id = 0;
 	s->state = SESSION_NONE;
-	TAILQ_FOREACH_SAFE(k, &c->calls, at, next) {
+	TAILQ_FOREACH_SAFE (k, &c->calls, at, next) {
 		if (k->kind == CALL_TXN)
 			submit_session_lost(k);
 		else if (k->kind == CALL_COMMIT)
@@ -160,8 +160,8 @@ static void on_answer(struct request *r, struct peer *p, struct frame *f)
 		answered(c, &m);
 	} else if (m.status == WIRE_WRONG_NODE) {
 		request_wrong_node(r, p);
-	} else if (m.status == WIRE_OK || (m.status == WIRE_NO_SESSION &&
-						  s->doing == WIRE_SESSION_RENEW)) {
+	} else if (m.status == WIRE_OK ||
+		   (m.status == WIRE_NO_SESSION && s->doing == WIRE_SESSION_RENEW)) {
 		if (m.status == WIRE_OK && s->doing == WIRE_SESSION_NEW &&
 			(m.session == 0 || m.session > SESSION_MAX))
 			peer_reject(p, -EPROTO, "a session number out of range");
@@ -170,8 +170,8 @@ static void on_answer(struct request *r, struct peer *p, struct frame *f)
 	} else {
 		snprintf(s->error, sizeof(s->error), "%s gives no session: %s", peer_name(p),
 			wire_status_name(m.status));
-		request_backoff(r, request_jitter(c, AGAIN_MIN, s->failures++, AGAIN_MAX),
-			"no session");
+		request_backoff(
+			r, request_jitter(c, AGAIN_MIN, s->failures++, AGAIN_MAX), "no session");
 	}
 }
 
@@ -279,8 +279,7 @@ void number_abandon(struct session *s, struct number *n)
 	} else {
 		if (s->noverflow == s->overflow_cap) {
 			s->overflow_cap = s->overflow_cap ? 2 * s->overflow_cap : 64;
-			s->overflow =
-				mem_grow(s->overflow, s->overflow_cap, sizeof(*s->overflow));
+			s->overflow = mem_grow(s->overflow, s->overflow_cap, sizeof(*s->overflow));
 		}
 		s->overflow[s->noverflow++] = n->n;
 	}

@@ -27,7 +27,7 @@ struct session {
 	uint8_t nonce[16];
 	uint64_t timeout; /* ns */
 	unsigned failures;
-	uint8_t doing;      /* enum wire_session_do, of req */
+	uint8_t doing; /* enum wire_session_do, of req */
 	struct request req;
 	struct env_timer timer;
 	char error[256];

@@ -248,8 +248,8 @@ static void on_answer(struct request *r, struct peer *p, struct frame *f)
 		if (r->unanswered)
 			r->unanswered--;
 		c->n.conflicts++;
-		request_backoff(r, request_jitter(c, CONFLICT_MIN, r->wrong++, CONFLICT_MAX),
-			"conflict");
+		request_backoff(
+			r, request_jitter(c, CONFLICT_MIN, r->wrong++, CONFLICT_MAX), "conflict");
 		return;
 	case WIRE_REFUSED:
 		/* The floor has passed the number of a read: it may have another one. */

@@ -17,13 +17,13 @@
 #define ENTRY_FOREVER UINT_MAX /* tries_left of a request that is never given up */
 
 struct entry {
-	uint64_t id;       /* number of the request: the id of its frame */
-	uint64_t wake;     /* the earlier of deadline and backoff; the tree's key */
-	uint64_t deadline; /* silent until then, it has stalled */
-	uint64_t backoff;  /* not sent before then; 0: not backing off */
-	uint64_t slack;    /* by how much sendings that cost no try may still move the deadline */
-	uint64_t period;   /* check_timeout: from one deadline to the next */
-	uint64_t touched;  /* when it was last sent, or queued */
+	uint64_t id;         /* number of the request: the id of its frame */
+	uint64_t wake;       /* the earlier of deadline and backoff; the tree's key */
+	uint64_t deadline;   /* silent until then, it has stalled */
+	uint64_t backoff;    /* not sent before then; 0: not backing off */
+	uint64_t slack;      /* by how much sendings that cost no try may still move the deadline */
+	uint64_t period;     /* check_timeout: from one deadline to the next */
+	uint64_t touched;    /* when it was last sent, or queued */
 	unsigned tries_left; /* how often it may stall before it is destroyed, or ENTRY_FOREVER */
 	unsigned sendings;   /* how often it was handed to a link */
 	bool stalled;        /* silent past a deadline, and no answer since */

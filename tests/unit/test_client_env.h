@@ -42,8 +42,7 @@ static inline int event_order(const struct event *a, const struct event *b)
 		return a->at < b->at ? -1 : 1;
 	return a->seq < b->seq ? -1 : a->seq > b->seq;
 }
-RB_GENERATE_INTERNAL(
-	event_tree, event, entry, event_order, static __attribute__((unused)))
+RB_GENERATE_INTERNAL(event_tree, event, entry, event_order, static __attribute__((unused)))
 
 struct world;
 struct fake;
@@ -76,7 +75,7 @@ struct world {
 	unsigned nnodes;
 	struct ring_map *map;
 	uint32_t next_session;
-	bool lossy;          /* links reorder nothing, but nodes may drop and double answers */
+	bool lossy;           /* links reorder nothing, but nodes may drop and double answers */
 	unsigned drop, twice; /* per thousand */
 	uint64_t jitter;
 };
@@ -111,13 +110,13 @@ struct fake {
 	bool listening, blackhole, mute, deaf, stuck;
 	bool (*hook)(struct fake *n, struct tlink *t, struct frame *f);
 	void *hook_arg;
-	uint16_t vote;  /* status of PREPAREs, WIRE_OK: yes */
-	unsigned no;    /* per thousand that are refused anyway */
+	uint16_t vote; /* status of PREPAREs, WIRE_OK: yes */
+	unsigned no;   /* per thousand that are refused anyway */
 	uint8_t fsid[16];
 	uint16_t version;
 	uint64_t seq;
-	unsigned got[32];     /* by type */
-	uint64_t last[32];    /* when */
+	unsigned got[32];  /* by type */
+	uint64_t last[32]; /* when */
 	uint64_t first[32];
 	unsigned applied[TAGS], asked[TAGS];
 	TAILQ_HEAD(, known) known;
@@ -137,8 +136,8 @@ static inline uint64_t w_random(struct world *w)
 	return w->rng * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-static inline struct event *w_at(
-	struct world *w, uint64_t at, void (*fn)(void *, struct frame *), void *arg, struct frame *f)
+static inline struct event *w_at(struct world *w, uint64_t at, void (*fn)(void *, struct frame *),
+	void *arg, struct frame *f)
 {
 	struct event *e = mem_zalloc(sizeof(*e));
 
@@ -372,8 +371,8 @@ static void link_up(void *arg, struct frame *f)
 	t->pub->l.events->up(&t->pub->l, t->pub->l.arg);
 }
 
-static int op_connect(struct env *e, const char *addr, const struct link_events *ev, void *arg,
-	struct link **out)
+static int op_connect(
+	struct env *e, const char *addr, const struct link_events *ev, void *arg, struct link **out)
 {
 	struct world *w = container_of(e, struct world, env);
 	struct tlink *t;
@@ -576,7 +575,8 @@ static inline void fake_stored(struct tlink *t, const struct frame *to, const st
 	fake_send(t, f);
 }
 
-static inline void fake_store(struct fake *n, struct known *k, bool effect, const struct buf *results)
+static inline void fake_store(
+	struct fake *n, struct known *k, bool effect, const struct buf *results)
 {
 	struct wire_effect e = {.shard = k->shard, .term = 1, .seq = n->seq + 1};
 
@@ -618,13 +618,14 @@ static inline void fake_txn(struct fake *n, struct tlink *t, struct frame *f)
 	}
 	k = fake_find(n, m.session, m.number, shard);
 	if (!k) {
-		if (w_random(n->w) % 1000 < n->no) {
-			fake_status(n, t, f, WIRE_COMPARE, -1);
-			goto out;
-		}
 		k = fake_know(n, m.session, m.number, shard, tag);
-		n->applied[tag]++;
-		fake_store(n, k, true, &results);
+		if (w_random(n->w) % 1000 < n->no) {
+			/* Remembered as well: a second copy must not fare better. */
+			wire_put_reply_head(&k->reply, WIRE_COMPARE, 0, n->w->map->epoch, NULL, 0);
+		} else {
+			n->applied[tag]++;
+			fake_store(n, k, true, &results);
+		}
 	}
 	fake_stored(t, f, k);
 out:

@@ -395,7 +395,7 @@ static void test_client_hard_resends_for_ever_and_says_that_it_stalled(void **st
 	assert_int_equal(n.in_flight, 1);
 	assert_int_equal(w.node[1]->got[WIRE_TXN] - before, 201);
 	assert_true(w.node[1]->got[WIRE_PING] > 0);
-	assert_true(n.map_fetches > 0); /* the route was looked up again */
+	assert_true(n.map_fetches > 0);    /* the route was looked up again */
 	assert_int_equal(n.reconnects, 0); /* it answers pings: it is slow, not dead */
 	w.node[1]->deaf = false;
 	w_for(&w, 6 * SEC);
