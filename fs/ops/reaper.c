@@ -145,10 +145,21 @@ static void orphan_done(struct orphan *o, bool look_again)
 	}
 }
 
+/* The mount does not end before the work is done. */
+static void count(struct reaper *rp)
+{
+	if (rp->counted)
+		return;
+	rp->counted = true;
+	mount_op_begin(rp->fs);
+}
+
 static void queue(struct orphan *o)
 {
 	struct reaper *rp = o->fs->reaper;
 
+	if (rp->stopping) /* a hold was dropped at the very end */
+		count(rp);
 	if (o->state == BUSY) {
 		o->again = true;
 		return;
@@ -551,8 +562,7 @@ void reaper_stop(struct fs *fs)
 	rp->stopping = true;
 	env_timer_clear(fs->env, &rp->search);
 	env_timer_clear(fs->env, &rp->look_again);
-	rp->counted = true;
-	mount_op_begin(fs);
+	count(rp);
 	reaper_run(rp);
 }
 
