@@ -27,6 +27,8 @@ struct data_config {
 	 */
 	void (*trim)(void *ctx, const struct fs_attr *a,
 		void (*done)(void *darg, int rc, const struct fs_attr *a), void *darg);
+	/* A transaction of the cache has changed the inode's attributes; may be NULL. */
+	void (*changed)(void *ctx, uint64_t ino);
 	void *ctx;
 };
 
@@ -63,6 +65,10 @@ bool data_dirty(const struct data_cache *dc, uint64_t ino);
  * (cp -p, tar). False: they are in flight, data_flush() first. True also when nothing is dirty. */
 bool data_forget_times(struct data_cache *dc, uint64_t ino);
 
+/* This mount has cut the file, @a is what it is like now: what was read ahead goes, and what the
+ * kernel has of it stays good, as far as it was. */
+void data_cut(struct data_cache *dc, const struct fs_attr *a);
+
 /* ---- for open files ---- */
 
 /* The record of @ino: one reference. Never NULL. @a: what the cluster says of it now. */
@@ -79,12 +85,24 @@ uint64_t data_ino(const struct data_inode *di);
 uint64_t data_size(const struct data_inode *di);
 /* The newest attributes known, without what is dirty. */
 const struct fs_attr *data_attr(const struct data_inode *di);
+/* Takes @a as the newest, unless it is older. */
+void data_note(struct data_inode *di, const struct fs_attr *a);
+/* How old they are, in ns. */
+uint64_t data_attr_age(const struct data_inode *di);
+/* Is @a how this mount saw the file last, so that the kernel's pages of it are still good? From now
+ * on it is. */
+bool data_seen(struct data_cache *dc, const struct fs_attr *a);
+/* May data_seen() say yes? */
+bool data_maybe_seen(struct data_cache *dc, uint64_t ino);
+/* It was read at @atime, to be sent by whoever asks data_touched() (0: nothing to send). */
+void data_touch(struct data_inode *di, int64_t atime);
+int64_t data_touched(const struct data_inode *di);
 /* Drops what was read ahead at or after @from. */
 void data_drop(struct data_inode *di, uint64_t from);
 
 /* Errors of writing behind: how many there were, and the last one. A file that has reported fewer
- * than there were reports the last. */
-uint64_t data_errors(const struct data_inode *di, int *last);
+ * than there were reports the last: whoever takes it in *last (may be NULL) does so. */
+uint64_t data_errors(struct data_inode *di, int *last);
 
 /* One sequence of reads, for read-ahead. */
 struct data_seq {
@@ -103,7 +121,7 @@ struct data_wait {
 	size_t len;
 	bool append, kill_priv, through;
 	/* private */
-	int state;
+	int state, rc;
 	TAILQ_ENTRY(data_wait) entry;
 };
 
@@ -116,6 +134,10 @@ void data_flush_wait(struct data_inode *di, struct data_wait *w);
  * too much dirty; w->through: until the nodes have it. rc 0: all were taken.
  */
 void data_write(struct data_inode *di, struct data_wait *w);
+
+/* The same if it can be done without waiting: true, and done() is not called. False: nothing was
+ * done. */
+bool data_write_now(struct data_inode *di, struct data_wait *w);
 
 /* The caller gives up: done() does not come any more. What was taken is sent all the same. */
 void data_wait_cancel(struct data_inode *di, struct data_wait *w);
@@ -139,5 +161,12 @@ struct data_read {
 void data_read(
 	struct data_inode *di, struct data_read *r, struct data_seq *seq, uint64_t off, size_t len);
 void data_read_cancel(struct data_read *r);
+/* Does it wait for something that has stalled past its check_timeout? */
+bool data_read_stalled(struct data_read *r);
+
+/* @len bytes at @off of the file, out of a read of @asked bytes (what is missing are zeros) within
+ * one object that came along with something else; @keep is what they lie in. */
+void data_give(struct data_inode *di, uint64_t off, const void *data, size_t len, uint32_t asked,
+	struct frame *keep);
 
 #endif

@@ -18,7 +18,9 @@ struct fs_file {
 	struct data_inode *data;
 	int flags;           /* O_* as opened */
 	uint64_t errors;     /* of data's errors, how many this file has reported */
+	bool read;           /* its time of access was looked at */
 	struct data_seq seq; /* read-ahead */
+	TAILQ_ENTRY(fs_file) entry;
 };
 
 /* Makes fs->data and fs->files by fs->cfg; fs->env and fs->client must be there. 0 or -errno. */

@@ -13,6 +13,7 @@ struct data_cache;
 struct hints;
 struct mount_txn;
 struct file_table;
+struct flush;
 struct reaper;
 struct statfs_cache;
 struct unmount;
@@ -25,6 +26,7 @@ struct fs {
 	struct fs_config cfg;
 	struct data_cache *data;  /* fs/cache: write-behind and read-ahead of file data */
 	struct file_table *files; /* open files and their holds (file.c) */
+	TAILQ_HEAD(, flush) syncs; /* calls that wait for disks (flush.c) */
 	uint32_t next_counter;    /* for inode numbers of this session */
 	uint32_t counter_session; /* the session that next_counter counts for */
 	struct reaper *reaper;    /* removes orphans that nobody holds (reaper.c) */

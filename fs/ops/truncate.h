@@ -23,4 +23,18 @@ void truncate_setattr(
 void trim_blocks(struct fs *fs, uint64_t ino, uint64_t from, uint64_t size, uint64_t bytes,
 	uint64_t cut, void (*done)(void *arg, int rc, uint64_t removed), void *arg);
 
+/* The file @a says that it is to be trimmed: does that and clears the mark; done(arg, rc,
+ * attributes after it). */
+void truncate_finish(struct fs *fs, const struct fs_attr *a,
+	void (*done)(void *arg, int rc, const struct fs_attr *a), void *arg);
+
+/* The same for data_config.trim; @ctx is the struct fs. */
+void truncate_finish_cache(void *ctx, const struct fs_attr *a,
+	void (*done)(void *arg, int rc, const struct fs_attr *a), void *arg);
+
+/* As trim_blocks(), of the bytes [from, to) only: whole blocks are deleted, of others a part is
+ * punched. */
+void trim_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to, uint64_t bytes,
+	uint64_t cut, void (*done)(void *arg, int rc, uint64_t removed), void *arg);
+
 #endif

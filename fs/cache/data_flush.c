@@ -1,0 +1,574 @@
+/*
+ * Rounds: what is dirty of one inode goes to the nodes, blocks first, then the inode.
+ *
+ *   NONE     nothing of the inode is on its way but full blocks that went early
+ *   BLOCKS   the units that had dirty bytes when the round began are being written
+ *   INODE    {cut as the blocks were written with; inline bytes, size raised to what it was when
+ *            the round began, times, bytes gained} is in flight
+ *   REFETCH  the compare failed: attributes are read and a trim that was found is finished; then
+ *            the blocks are written again with the new cut: BLOCKS
+ *
+ * One round of an inode at a time. Who asks for a flush during a round waits for the next one,
+ * since his bytes may have missed this one. After an error the bytes that it hit are forgotten, and
+ * the size does not grow over them.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+#include "fs/cache/data_impl.h"
+
+#define RETRIES_MAX 1000
+
+static const char caps_name[] = "security.capability";
+
+static void inode_send(struct data_inode *di);
+static void round_end(struct data_inode *di);
+
+orbit_handle data_submit(struct data_inode *di, struct txn_build *t, orbit_done_cb *done, void *arg)
+{
+	di->dc->landing++;
+	return orbit_submit(di->dc->client, t, data_policy(di), done, arg);
+}
+
+bool inode_clean(const struct data_inode *di)
+{
+	return RB_EMPTY(&di->units) && !di->meta && di->state == ROUND_NONE;
+}
+
+/* ---- errors ---- */
+
+static void inode_error(struct data_inode *di, int rc)
+{
+	if (di->round_rc == 0 || di->state == ROUND_NONE)
+		log_warn("mod=cache ino=%llx rc=%s msg=\"written data is lost\"",
+			(unsigned long long)di->ino, log_errno(rc));
+	di->errors++;
+	di->error = rc;
+	di->told = false;
+	if (di->state != ROUND_NONE && di->round_rc == 0)
+		di->round_rc = rc;
+}
+
+void round_failed(struct data_inode *di, int rc, uint64_t from, uint64_t to)
+{
+	inode_error(di, rc);
+	if (to <= di->a.size)
+		return;
+	if (from < di->a.size)
+		from = di->a.size;
+	if (di->round_size > from)
+		di->round_size = from;
+	if (di->size > from)
+		di->size = from;
+}
+
+/* ---- dirty for some time ---- */
+
+static void timer_arm(struct data_cache *dc)
+{
+	struct data_inode *di = TAILQ_FIRST(&dc->dirty);
+
+	if (di && !dc->timer.armed)
+		env_timer_set(dc->env, &dc->timer, di->since + dc->cfg.flush_after);
+}
+
+void inode_dirty(struct data_inode *di)
+{
+	struct data_cache *dc = di->dc;
+
+	if (di->since)
+		return;
+	di->since = env_now(dc->env);
+	TAILQ_INSERT_TAIL(&dc->dirty, di, dirty);
+	timer_arm(dc);
+}
+
+static void not_dirty(struct data_inode *di)
+{
+	if (di->since)
+		TAILQ_REMOVE(&di->dc->dirty, di, dirty);
+	di->since = 0;
+}
+
+void flush_timer(struct env_timer *t)
+{
+	struct data_cache *dc = container_of(t, struct data_cache, timer);
+	uint64_t now = env_now(dc->env);
+	struct data_inode *di;
+
+	while ((di = TAILQ_FIRST(&dc->dirty)) && di->since + dc->cfg.flush_after <= now) {
+		if (di->state == ROUND_NONE) {
+			round_start(di);
+		} else {
+			/* the next round takes it */
+			TAILQ_REMOVE(&dc->dirty, di, dirty);
+			di->since = now;
+			TAILQ_INSERT_TAIL(&dc->dirty, di, dirty);
+		}
+	}
+	timer_arm(dc);
+}
+
+/* ---- blocks ---- */
+
+static void round_blocks(struct data_inode *di)
+{
+	struct unit *u;
+
+	di->state = ROUND_BLOCKS;
+	di->left = 0;
+	RB_FOREACH (u, units, &di->units) {
+		u->round = 0;
+		if (u->index == 0)
+			continue;
+		if (u->dirty.n) {
+			u->round = ROUND_SEND;
+			unit_ready(u);
+		} else if (u->in_flight) {
+			u->round = ROUND_ANSWER;
+		}
+		di->left += u->round != 0;
+	}
+	if (di->left == 0)
+		inode_send(di);
+	else
+		unit_pump(di->dc);
+}
+
+void round_start(struct data_inode *di)
+{
+	struct unit *u;
+
+	if (di->state != ROUND_NONE)
+		return;
+	not_dirty(di);
+	di->round_rc = 0;
+	di->round_size = di->size;
+	di->retries = 0;
+	round_blocks(di);
+	u = unit_find(di, 0);
+	if (u && u->dirty.n && di->state == ROUND_BLOCKS)
+		u->round = ROUND_SEND;
+}
+
+void round_answer(struct data_inode *di)
+{
+	if (di->left > 0 && --di->left == 0 && di->state == ROUND_BLOCKS)
+		inode_send(di);
+}
+
+/* ---- the inode ---- */
+
+/* The mode after somebody without CAP_FSETID wrote. A file that its group may not execute keeps the
+ * set-group bit: there it is a mark for mandatory locks. */
+static uint32_t without_priv(uint32_t mode)
+{
+	return mode & ~(uint32_t)(S_ISUID | (mode & S_IXGRP ? S_ISGID : 0));
+}
+
+/* What an inode's transaction took with it goes back to what is dirty. */
+static void inode_back(struct data_inode *di)
+{
+	struct unit *u;
+
+	RB_FOREACH (u, units, &di->units) {
+		u->commit = false;
+		if (u->index == 0 && u->sending.n) {
+			di->dc->used -= u->dirty.bytes + u->sending.bytes;
+			ranges_move(&u->dirty, &u->sending, UINT32_MAX);
+			di->dc->used += u->dirty.bytes;
+			u->round = ROUND_SEND;
+		}
+	}
+}
+
+/* All is said: units that have nothing more go. */
+static void inode_forget_units(struct data_inode *di)
+{
+	struct unit *u, *next;
+
+	RB_FOREACH_SAFE (u, units, &di->units, next) {
+		if (u->index == 0)
+			unit_clear(u, &u->sending);
+		if (u->commit)
+			unit_clear(u, &u->written);
+		u->commit = false;
+		unit_drop_if_clean(u);
+	}
+}
+
+static void inode_lost(struct data_inode *di, int rc)
+{
+	if (rc == -ENOSPC)
+		di->dc->nospace = true;
+	inode_error(di, rc == -ECANCELED || rc == -ESTALE ? -EIO : rc);
+	inode_forget_units(di);
+	di->times = false;
+	di->gained = 0;
+	di->kill_priv = false;
+	if (RB_EMPTY(&di->units)) {
+		di->size = 0;
+		di->meta = false;
+	}
+	round_end(di);
+}
+
+/* The object is gone, or nothing can be sent: all of it is lost. */
+static void inode_lost_all(struct data_inode *di, int rc)
+{
+	struct unit *u, *next;
+
+	RB_FOREACH_SAFE (u, units, &di->units, next) {
+		unit_clear(u, &u->dirty);
+		unit_clear(u, &u->written);
+		unit_drop_if_clean(u);
+	}
+	inode_lost(di, rc);
+}
+
+static void refetch_done(struct data_inode *di, const struct fs_attr *a)
+{
+	struct unit *u;
+
+	inode_note(di, a);
+	if (di->cut != di->a.cut) {
+		RB_FOREACH (u, units, &di->units) {
+			if (u->written.n == 0)
+				continue;
+			di->dc->used -= u->dirty.bytes + u->written.bytes;
+			ranges_move(&u->dirty, &u->written, UINT32_MAX);
+			di->dc->used += u->dirty.bytes;
+		}
+		di->cut = di->a.cut;
+	}
+	round_blocks(di);
+}
+
+static void trimmed(void *arg, int rc, const struct fs_attr *a)
+{
+	struct data_inode *di = arg;
+	struct data_cache *dc = di->dc;
+
+	dc->landing--;
+	if (rc)
+		inode_lost_all(di, rc);
+	else
+		refetch_done(di, a);
+	writers_pump(dc);
+	stop_check(dc);
+}
+
+static void refetched(void *arg, const struct orbit_reply *r)
+{
+	struct data_inode *di = arg;
+	struct data_cache *dc = di->dc;
+	struct txn_result res;
+	struct txn_object o;
+	struct fs_attr a;
+	struct cur c;
+	int rc = r->rc;
+
+	dc->landing--;
+	di->handle = 0;
+	if (rc == 0)
+		rc = orbit_result(r, 0, &res);
+	if (rc == 0 && !res.present)
+		rc = -EIO;
+	if (rc == 0) {
+		c = cur_of(res.data, res.len);
+		o = txn_get_object(&c);
+		rc = layout_attr(di->ino, &o, &a);
+	}
+	if (rc == 0 && a.trim && dc->cfg.trim) {
+		dc->landing++;
+		dc->cfg.trim(dc->cfg.ctx, &a, trimmed, di);
+		return;
+	}
+	if (rc)
+		inode_lost_all(di, rc);
+	else
+		refetch_done(di, &a);
+	writers_pump(dc);
+	stop_check(dc);
+}
+
+static void inode_refetch(struct data_inode *di)
+{
+	struct orbit_id id = layout_inode_id(di->ino);
+	struct txn_build t;
+
+	di->state = ROUND_REFETCH;
+	txn_init(&t);
+	txn_get(&t, &id);
+	di->handle = data_submit(di, &t, refetched, di);
+	txn_fini(&t);
+}
+
+/* What the answer says of the inode as it was before, with what we changed. */
+static void inode_said(struct data_inode *di, const struct orbit_reply *r)
+{
+	struct txn_result res;
+	struct txn_object o;
+	struct fs_attr a;
+	struct cur c;
+	bool foreign = true;
+
+	if (orbit_result(r, di->op_get, &res) == 0 && res.present) {
+		c = cur_of(res.data, res.len);
+		o = txn_get_object(&c);
+		if (layout_attr(di->ino, &o, &a) == 0) {
+			foreign = a.mtime != di->a.mtime || a.size != di->a.size ||
+				  a.cut != di->a.cut;
+			di->a = a;
+			di->a_time = env_now(di->dc->env);
+		}
+	}
+	if (foreign) /* somebody else wrote, what was read before may be old */
+		chunk_drop_range(di, 0, UINT64_MAX);
+	di->a.version++; /* at least */
+	if (di->round_size > di->a.size)
+		di->a.size = di->round_size;
+	if (di->round_times)
+		di->a.mtime = di->a.ctime = di->round_mtime;
+	di->a.bytes += (uint64_t)di->round_gained;
+	di->a.block_bytes += (uint64_t)di->round_gained;
+	if (di->op_mode >= 0)
+		di->a.mode = without_priv(di->a.mode);
+	if (!foreign)
+		seen_note(di->dc, &di->a);
+	if (di->dc->cfg.changed)
+		di->dc->cfg.changed(di->dc->cfg.ctx, di->ino);
+}
+
+static void inode_done(struct data_inode *di, const struct orbit_reply *r)
+{
+	struct unit *u;
+
+	inode_said(di, r);
+	inode_forget_units(di);
+	di->gained -= di->round_gained;
+	if (di->round_times && di->mtime == di->round_mtime)
+		di->times = false;
+	if (di->op_mode >= 0)
+		di->kill_priv = false;
+	di->has_caps = false;
+	if (di->size <= di->a.size)
+		di->size = 0;
+	di->meta = di->size || di->times || di->gained;
+	di->dc->nospace = false;
+	u = unit_find(di, 0);
+	if (u && u->round == ROUND_SEND && u->dirty.n)
+		inode_send(di);
+	else
+		round_end(di);
+}
+
+static void inode_sent(void *arg, const struct orbit_reply *r)
+{
+	struct data_inode *di = arg;
+	struct data_cache *dc = di->dc;
+
+	dc->landing--;
+	di->handle = 0;
+	if (r->rc == 0) {
+		inode_done(di, r);
+	} else if (dc->cancelling || ++di->retries > RETRIES_MAX) {
+		inode_lost_all(di, r->rc);
+	} else if (r->rc == -ECANCELED && r->failed >= 0 && r->failed == di->op_caps) {
+		di->has_caps = true;
+		inode_back(di);
+		inode_send(di);
+	} else if (r->rc == -ECANCELED) {
+		inode_back(di);
+		inode_refetch(di);
+	} else if (r->rc == -EOVERFLOW && di->round_gained < 0) {
+		log_warn("mod=cache ino=%llx gained=%lld msg=\"count of bytes is off\"",
+			(unsigned long long)di->ino, (long long)di->round_gained);
+		di->gained -= di->round_gained;
+		inode_back(di);
+		inode_send(di);
+	} else {
+		inode_lost(di, r->rc);
+	}
+	writers_pump(dc);
+	stop_check(dc);
+}
+
+static void add_inline(struct data_inode *di, struct txn_build *t, const struct orbit_id *id)
+{
+	struct unit *u = unit_find(di, 0);
+	uint32_t had;
+
+	if (!u || u->dirty.n == 0)
+		return;
+	had = u->dirty.bytes + u->sending.bytes;
+	ranges_move(&u->sending, &u->dirty, UNIT_SENDS);
+	di->dc->used -= had - (u->dirty.bytes + u->sending.bytes);
+	u->round = u->dirty.n ? u->round : 0;
+	buf_reserve(&t->ops, u->sending.bytes + 64 * (size_t)u->sending.n + 512);
+	for (unsigned i = 0; i < u->sending.n; i++) {
+		const struct range *g = &u->sending.v[i];
+
+		txn_write(t, id, g->from, u->mem + g->from, g->to - g->from);
+	}
+}
+
+static void add_slots(struct data_inode *di, struct txn_build *t, const struct orbit_id *id,
+	const uint8_t *caps, size_t caps_len)
+{
+	if (di->round_size)
+		txn_max(t, id, SLOT_SIZE, di->round_size);
+	if (di->round_times) {
+		txn_set(t, id, SLOT_MTIME, (uint64_t)di->round_mtime);
+		txn_set(t, id, SLOT_CTIME, (uint64_t)di->round_mtime);
+	}
+	if (di->round_gained)
+		txn_add(t, id, SLOT_BYTES, di->round_gained);
+	if (di->op_mode >= 0 && without_priv(di->a.mode) != di->a.mode)
+		txn_set(t, id, SLOT_MODE, without_priv(di->a.mode));
+	if (di->has_caps)
+		txn_del(t, id, caps, caps_len);
+}
+
+static void inode_send(struct data_inode *di)
+{
+	struct orbit_id id = layout_inode_id(di->ino);
+	uint8_t caps[1 + LAYOUT_XATTR_NAME_MAX];
+	size_t caps_len;
+	struct txn_build t;
+	struct unit *u;
+
+	if (!di->meta && RB_EMPTY(&di->units)) {
+		round_end(di);
+		return;
+	}
+	di->state = ROUND_INODE;
+	if (di->dc->cancelling) {
+		inode_lost_all(di, -ETIMEDOUT);
+		return;
+	}
+	di->round_gained = di->gained;
+	di->round_mtime = di->mtime;
+	di->round_times = di->times;
+	di->op_mode = di->op_caps = -1;
+	caps_len = layout_xattr_key(caps_name, caps);
+	txn_init(&t);
+	di->op_cut = txn_slot_eq(&t, &id, SLOT_CUT, di->cut);
+	if (di->kill_priv)
+		di->op_mode = txn_slot_eq(&t, &id, SLOT_MODE, di->a.mode);
+	if (di->times && !di->has_caps)
+		di->op_caps = txn_map_absent(&t, &id, caps, caps_len);
+	di->op_get = txn_get(&t, &id);
+	add_inline(di, &t, &id);
+	add_slots(di, &t, &id, caps, caps_len);
+	RB_FOREACH (u, units, &di->units)
+		u->commit = u->written.n > 0;
+	di->handle = data_submit(di, &t, inode_sent, di);
+	txn_fini(&t);
+}
+
+/* ---- the end ---- */
+
+static void round_end(struct data_inode *di)
+{
+	struct data_wait *w;
+	int rc = di->round_rc;
+
+	di->state = ROUND_NONE;
+	TAILQ_FOREACH (w, &di->waits, entry) {
+		w->state = WAIT_OVER;
+		w->rc = rc;
+		if (rc)
+			di->told = true;
+	}
+	TAILQ_CONCAT(&di->over, &di->waits, entry);
+	if (!inode_clean(di))
+		inode_dirty(di);
+	di->refs++;
+	if (!TAILQ_EMPTY(&di->next)) {
+		TAILQ_CONCAT(&di->waits, &di->next, entry);
+		TAILQ_FOREACH (w, &di->waits, entry)
+			w->state = WAIT_ROUND;
+		round_start(di);
+	}
+	while ((w = TAILQ_FIRST(&di->over))) {
+		TAILQ_REMOVE(&di->over, w, entry);
+		w->state = WAIT_NONE;
+		w->done(w, w->rc);
+	}
+	di->refs--;
+	inode_rest(di);
+}
+
+static void inode_free(struct data_inode *di)
+{
+	struct data_cache *dc = di->dc;
+
+	if (di->errors && !di->told && dc->first_error == 0)
+		dc->first_error = di->error;
+	not_dirty(di);
+	chunk_drop_range(di, 0, UINT64_MAX);
+	HASH_DEL(dc->inodes, di);
+	free(di);
+}
+
+void inode_rest(struct data_inode *di)
+{
+	if (di->state != ROUND_NONE || (di->refs && !di->dc->stopped))
+		return;
+	if (!inode_clean(di)) {
+		round_start(di);
+		return;
+	}
+	if (di->refs == 0 && TAILQ_EMPTY(&di->waits) && di->npending == 0)
+		inode_free(di);
+}
+
+/* ---- waiting for it ---- */
+
+void data_flush_wait(struct data_inode *di, struct data_wait *w)
+{
+	w->di = di;
+	if (inode_clean(di)) {
+		soon(di->dc, w);
+		return;
+	}
+	if (di->state == ROUND_NONE) {
+		w->state = WAIT_ROUND;
+		TAILQ_INSERT_TAIL(&di->waits, w, entry);
+		round_start(di);
+	} else {
+		w->state = WAIT_NEXT;
+		TAILQ_INSERT_TAIL(&di->next, w, entry);
+	}
+}
+
+struct flush_call {
+	struct data_wait w;
+	void (*done)(void *arg, int rc);
+	void *arg;
+};
+
+static void flush_called(struct data_wait *w, int rc)
+{
+	struct flush_call *f = container_of(w, struct flush_call, w);
+
+	f->done(f->arg, rc);
+	free(f);
+}
+
+void data_flush(struct data_cache *dc, uint64_t ino, void (*done)(void *arg, int rc), void *arg)
+{
+	struct flush_call *f = mem_zalloc(sizeof(*f));
+	struct data_inode *di = inode_find(dc, ino);
+
+	f->w.done = flush_called;
+	f->done = done;
+	f->arg = arg;
+	if (di)
+		data_flush_wait(di, &f->w);
+	else
+		soon(dc, &f->w);
+}

@@ -1,0 +1,266 @@
+/*
+ * What the parts of fs/cache share: the record of an inode, its units, what was read ahead.
+ *
+ * A unit is the part of a file that lies in one object: unit 0 the first LAYOUT_INLINE bytes in the
+ * inode itself, unit n + 1 block n. Offsets within a unit are those within its object's stream.
+ *
+ * Of each byte of a unit's memory, at most one of these holds; and the memory has the newest bytes:
+ *
+ *   dirty    taken from a writer, not sent
+ *   sending  in a block's transaction, no answer yet (at most one transaction of a unit at a time)
+ *   written  the block has it, but the inode's size, times and cut do not say so yet: kept, since
+ *            the blocks are written again when the inode's transaction finds another cut
+ *
+ * (A byte that is written again while it is sending or written is dirty as well.)
+ */
+#ifndef ORBIT_CACHE_DATA_IMPL_H
+#define ORBIT_CACHE_DATA_IMPL_H
+
+#include <bsd/sys/tree.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "fs/cache/data.h"
+#include "fs/cache/ranges.h"
+
+#define UNIT_SENDS 200         /* pieces in one block's transaction */
+#define UNIT_FIXED (16u << 10) /* what a unit is taken to cost besides its bytes */
+#define FLIGHT_BYTES (16u << 20)
+#define FLIGHT_MAX 256 /* transactions that write blocks, at once */
+#define GUESSES_MAX 100
+#define POOL_MAX 64    /* free buffers of a block's size that are kept */
+#define SEEN_MAX 16384 /* files whose last known state is remembered after the last close */
+
+#define ROUND_SEND 1   /* what was dirty when the round began is not all sent */
+#define ROUND_ANSWER 2 /* it is */
+
+struct unit {
+	RB_ENTRY(unit) node;
+	TAILQ_ENTRY(unit) ready; /* waits to be sent */
+	struct data_inode *di;
+	uint64_t index;
+	uint8_t *mem;
+	size_t cap; /* bytes at mem */
+	struct ranges dirty, sending, written;
+	bool in_flight, is_ready;
+	bool commit;      /* the inode's transaction in flight says so of all that is written */
+	int round;        /* what the round waits for: 0, ROUND_SEND, ROUND_ANSWER */
+	bool create;      /* the guess: the object is not there */
+	unsigned guesses; /* wrong ones in a row */
+	uint64_t cut;     /* that was sent */
+	int first_write;  /* index of the first WRITE in the transaction */
+	unsigned nwrites;
+	orbit_handle handle;
+};
+RB_HEAD(units, unit);
+RB_PROTOTYPE(units, unit, node, unit_cmp)
+
+/* A piece of a file that was asked for before its reader. */
+struct chunk {
+	RB_ENTRY(chunk) node;   /* of the inode, by off; not when dead */
+	TAILQ_ENTRY(chunk) lru; /* of the mount, when it has data */
+	struct data_inode *di;
+	uint64_t off; /* of the file */
+	uint32_t len;
+	bool pending; /* the answer is not there yet */
+	bool dead;    /* out of date: only those who wait still get it */
+	struct frame *keep;
+	const uint8_t *data;
+	uint32_t have; /* bytes at data; what is missing to len is zeros */
+	int rc;
+	TAILQ_HEAD(, part) waits;
+	orbit_handle handle;
+};
+RB_HEAD(chunks, chunk);
+RB_PROTOTYPE(chunks, chunk, node, chunk_cmp)
+
+TAILQ_HEAD(data_waits, data_wait);
+
+enum round_state {
+	ROUND_NONE,
+	ROUND_BLOCKS,  /* until all units with u->round are answered */
+	ROUND_INODE,   /* the inode's transaction is in flight */
+	ROUND_REFETCH, /* another cut was found: attributes are read, or a trim is finished */
+};
+
+struct data_inode {
+	struct data_cache *dc;
+	uint64_t ino;
+	UT_hash_handle hh;
+	unsigned refs;    /* data_get() */
+	struct fs_attr a; /* the cluster's, as last seen */
+	uint64_t a_time;  /* when */
+	bool has_policy;
+	struct orbit_policy policy;
+
+	/* what the inode's transaction has to say */
+	struct units units;
+	uint64_t cut;  /* that blocks are written with: its trim is known to be finished */
+	uint64_t size; /* at least, with what is dirty; 0: nothing to raise */
+	int64_t mtime; /* of the last write */
+	bool times;    /* mtime and ctime are to be sent */
+	bool meta;     /* anything is to be sent, bytes or size or times */
+	bool kill_priv;
+	bool has_caps;
+	bool last_guess; /* create was right */
+	int64_t gained;
+	int64_t atime; /* read at, not sent; 0: none */
+
+	/* the round */
+	enum round_state state;
+	unsigned left; /* units it waits for */
+	uint64_t round_size;
+	int round_rc;
+	int64_t round_gained;
+	int64_t round_mtime;
+	bool round_times;
+	int op_cut, op_mode, op_caps, op_get;
+	struct data_waits waits, next, over;
+	orbit_handle handle;
+	unsigned retries; /* of the inode's transaction */
+
+	uint64_t since; /* dirty since; 0: clean */
+	TAILQ_ENTRY(data_inode) dirty;
+
+	uint64_t errors;
+	int error;
+	bool told; /* somebody was told of the last one */
+
+	struct chunks chunks;
+	unsigned npending; /* chunks, alive or dead, without an answer */
+};
+
+struct pool_buf {
+	struct pool_buf *next;
+};
+
+/* What a file looked like when this mount saw it last. */
+struct seen {
+	uint64_t ino, size, cut;
+	int64_t mtime;
+};
+
+struct data_cache {
+	struct env *env;
+	struct orbit_client *client;
+	struct data_config cfg;
+	struct data_inode *inodes;                /* uthash */
+	TAILQ_HEAD(dirty_list, data_inode) dirty; /* oldest first */
+	TAILQ_HEAD(, unit) ready;
+	struct data_waits space; /* writers that wait */
+	struct data_waits soon;  /* done() is to be called with 0 */
+	uint64_t used;           /* bytes dirty, sending or written, and UNIT_FIXED each */
+	uint64_t flight_bytes;
+	unsigned flight;
+	unsigned landing; /* callbacks to come, of transactions and of trims */
+	bool nospace;
+	struct env_timer timer;
+	struct env_task task;
+	struct pool_buf *pool;
+	unsigned npool;
+	TAILQ_HEAD(chunk_lru, chunk) lru;
+	uint64_t cached;
+	struct seen *seen;
+
+	bool stopping, cancelling;
+	int first_error; /* that nobody was told */
+	void (*stopped)(void *arg, int rc);
+	void *stopped_arg;
+	struct env_timer stop_timer;
+};
+
+enum wait_state { WAIT_NONE, WAIT_SOON, WAIT_ROUND, WAIT_NEXT, WAIT_OVER, WAIT_SPACE };
+
+/* ---- units (data_unit.c) ---- */
+
+static inline uint64_t unit_of(uint64_t off)
+{
+	return off < LAYOUT_INLINE ? 0 : 1 + off / LAYOUT_BLOCK;
+}
+
+/* Where unit @index ends in the file. */
+static inline uint64_t unit_end(uint64_t index)
+{
+	return index == 0 ? LAYOUT_INLINE : index * LAYOUT_BLOCK;
+}
+
+/* The file's offset of offset 0 of the unit's object. */
+static inline uint64_t unit_base(uint64_t index)
+{
+	return index == 0 ? 0 : (index - 1) * LAYOUT_BLOCK;
+}
+
+static inline struct orbit_id unit_id(uint64_t ino, uint64_t index)
+{
+	return index == 0 ? layout_inode_id(ino) : layout_block_id(ino, index - 1);
+}
+
+struct unit *unit_find(struct data_inode *di, uint64_t index);
+struct unit *unit_get(struct data_inode *di, uint64_t index);
+/* Takes bytes for [from, from + len) of the unit. */
+void unit_take(struct unit *u, uint32_t from, const void *data, uint32_t len);
+/* Frees the unit when nothing is in it; true then. */
+bool unit_drop_if_clean(struct unit *u);
+/* Forgets all that is in @set. */
+void unit_clear(struct unit *u, struct ranges *set);
+void unit_free(struct unit *u);
+/* Is a full block dirty, from where it begins to its end? */
+bool unit_full(const struct unit *u);
+/* Queues the unit to be sent. */
+void unit_ready(struct unit *u);
+/* Sends what is ready, as far as there may be more in flight. */
+void unit_pump(struct data_cache *dc);
+void pool_free(struct data_cache *dc);
+
+/* ---- rounds (data_flush.c) ---- */
+
+bool inode_clean(const struct data_inode *di);
+/* Begins a round, unless one is under way. */
+void round_start(struct data_inode *di);
+/* A unit that the round waits for was answered. */
+void round_answer(struct data_inode *di);
+/* The bytes [from, to) of the file are lost. */
+void round_failed(struct data_inode *di, int rc, uint64_t from, uint64_t to);
+void flush_timer(struct env_timer *t);
+/* Notes that something is dirty now. */
+void inode_dirty(struct data_inode *di);
+/* After anything ended: frees the record when nobody needs it. */
+void inode_rest(struct data_inode *di);
+void soon(struct data_cache *dc, struct data_wait *w);
+void writers_pump(struct data_cache *dc); /* data_write.c */
+void stop_check(struct data_cache *dc);
+/* By the inode's policy; counts in dc->landing, which the callback must take down. */
+orbit_handle data_submit(
+	struct data_inode *di, struct txn_build *t, orbit_done_cb *done, void *arg);
+
+/* ---- records (data.c) ---- */
+
+struct data_inode *inode_find(const struct data_cache *dc, uint64_t ino);
+/* Takes @a as the newest attributes, unless it is older. */
+void inode_note(struct data_inode *di, const struct fs_attr *a);
+void seen_note(struct data_cache *dc, const struct fs_attr *a);
+
+/* ---- chunks (data_ahead.c) ---- */
+
+struct part;
+struct chunk *chunk_find(struct data_inode *di, uint64_t off, uint64_t len);
+void chunk_drop(struct chunk *c);
+/* Drops all that meets [from, to). */
+void chunk_drop_range(struct data_inode *di, uint64_t from, uint64_t to);
+void chunk_ahead(struct data_inode *di, struct data_seq *seq, uint64_t off, size_t len);
+/* data_read.c: the chunk that the part waits for has its answer. */
+void part_arrived(struct part *p, struct chunk *c);
+
+struct part {
+	TAILQ_ENTRY(part) wait; /* of the chunk */
+	struct data_read_impl *in;
+	uint64_t index, off; /* unit, offset in its object */
+	uint32_t len;
+	size_t at;           /* in the result */
+	struct ranges have;  /* of the unit, from what was dirty when the read began */
+	struct chunk *chunk; /* waits for it */
+	orbit_handle handle;
+	bool busy;
+};
+
+#endif

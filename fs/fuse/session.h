@@ -1,0 +1,88 @@
+/*
+ * What the parts of fs/fuse share. Private to fs/fuse and its tests.
+ */
+#ifndef ORBIT_FUSE_SESSION_H
+#define ORBIT_FUSE_SESSION_H
+
+#include <fuse_lowlevel.h>
+#include <sys/queue.h>
+
+#include "fs/fuse/fuse.h"
+
+#define FUSE_TIMEOUT 1.0 /* seconds that the kernel may keep attributes and entries */
+
+/*
+ * One request, from its arrival to its only reply. It is at first on the free list of its mount;
+ * after fuse_mount_free() it lives on until its operation ends, and then replies to nobody.
+ */
+struct fuse_call {
+	struct fs_call c;     /* first: fs_call of the operation is the call itself */
+	struct fuse_mount *m; /* NULL: the mount is gone */
+	fuse_req_t req;       /* NULL: was answered */
+	fuse_ino_t ino;
+	struct fuse_file_info fi;
+	size_t size; /* that the kernel has room for */
+	void *mem;   /* the answer of readdir; the request, when it had to be kept */
+	size_t used;
+	struct statvfs sv;
+	bool plus, over, started;
+	bool interrupted; /* a signal waits, but was not fatal when we looked */
+	TAILQ_ENTRY(fuse_call) entry;
+	TAILQ_ENTRY(fuse_call) asked;
+};
+TAILQ_HEAD(fuse_calls, fuse_call);
+
+struct fuse_mount {
+	struct fuse_session *se;
+	struct loop *lp;
+	struct env *env;
+	struct fs *fs;
+	struct fuse_mount_options opts;
+	struct loop_watch *watch;
+	int fd;
+	bool mounted; /* by us: to be unmounted */
+	bool greeted, told_ready, gone;
+	struct fuse_buf buf;
+	const struct fuse_in_header *in; /* the request that is being decoded */
+	uint64_t init_unique;
+	bool killpriv; /* the kernel can tell us when set-id bits are to be dropped */
+	bool freed;    /* within a callback of ours */
+	bool busy;
+	struct fuse_calls live, spare;
+	struct fuse_calls interrupted;
+	struct env_timer ask;
+};
+
+/* As fuse_mount_new(), on a descriptor (owned from here on) that speaks FUSE: for tests. */
+int fuse_mount_on_fd(struct fuse_mount **out, struct loop *lp, struct fs *fs,
+	const struct fuse_mount_options *opts, int fd, char *why, size_t why_len);
+
+extern const struct fuse_lowlevel_ops fuse_ops;
+
+/* A call for @req, with the caller's ids. */
+struct fuse_call *fuse_call_new(fuse_req_t req, fuse_ino_t ino);
+/* It was answered: back to the free list. */
+void fuse_call_end(struct fuse_call *k);
+/* After the operation was begun, and did not end: signals are to be heard, what it needs of the
+ * request is kept. */
+void fuse_call_wait(struct fuse_call *k);
+
+/* Is a signal pending for the thread @tid that ends it? Also true when there is no such thread. */
+bool fuse_signal_fatal(uint32_t tid);
+/* The same, from the text of its /proc/TID/status. */
+bool fuse_signal_fatal_in(const char *status);
+
+/* ---- control by xattrs of the root (control.c) ---- */
+
+/* "system.orbitfs.*" */
+bool control_is(const char *name);
+/* Answers without asking a node: 0, -ENODATA. */
+int control_get(struct orbit_client *c, const char *name, struct buf *out);
+/* 0; -EPERM: neither root nor who mounted; -ENODATA: no such control; -EINVAL; -ENOENT: no such
+ * transaction. */
+int control_set(
+	struct orbit_client *c, const char *name, const void *value, size_t len, uint32_t uid);
+/* Names, NUL after each. */
+void control_list(struct buf *out);
+
+#endif

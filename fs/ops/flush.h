@@ -1,0 +1,23 @@
+/*
+ * flush: calls that wait for what is dirty, and for the disks. Private to fs/ops.
+ */
+#ifndef ORBIT_OPS_FLUSH_H
+#define ORBIT_OPS_FLUSH_H
+
+#include "fs/ops/file.h"
+
+/*
+ * Sends what is dirty of @f for @call, then makes it durable if @sync, then fn(call, f, rc), which
+ * must end the call: rc is the first error of writing behind that this file was not told of. A
+ * signal ends the waiting; fn() comes with -EINTR, and what is dirty stays so.
+ */
+typedef void flush_cb(struct fs_call *call, struct fs_file *f, int rc);
+void flush_file(struct fs *fs, struct fs_call *call, struct fs_file *f, bool sync, flush_cb *fn);
+
+/* The error that @f has to report now, or 0. */
+int flush_error(struct fs_file *f);
+
+/* Ends all that waits for a disk with -EINTR. */
+void flush_cancel_all(struct fs *fs);
+
+#endif

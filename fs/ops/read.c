@@ -1,0 +1,172 @@
+/*
+ * read: from what is dirty, read ahead, or with the nodes; and the time of access.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/mem.h"
+#include "fs/ops/op.h"
+#include "fs/ops/refresh.h"
+#include "fs/ops/truncate.h"
+
+#define FRESH (1 * ENV_SEC)
+#define DAY INT64_C(86400000000000)
+#define PAGE 4096u
+
+/* ---- the newest attributes ---- */
+
+struct refresh_op {
+	struct fs *fs;
+	struct fs_file *f;
+	void (*done)(void *arg, int rc);
+	void *arg;
+};
+
+static void refresh_end(struct refresh_op *p, int rc)
+{
+	void (*done)(void *arg, int rc) = p->done;
+	void *arg = p->arg;
+
+	free(p);
+	done(arg, rc);
+}
+
+static void refresh_trimmed(void *arg, int rc, const struct fs_attr *a)
+{
+	struct refresh_op *p = arg;
+
+	if (rc == 0)
+		data_note(p->f->data, a);
+	refresh_end(p, rc);
+}
+
+static void refresh_done(void *arg, const struct orbit_reply *r)
+{
+	struct refresh_op *p = arg;
+	struct fs_attr a;
+	int rc = r->rc ? r->rc : op_attr(p->fs, r, 0, fs_ino_of(p->f), &a);
+
+	if (rc == -ENOENT || rc == -ESTALE || rc == -ECANCELED)
+		rc = -EIO;
+	if (rc) {
+		refresh_end(p, rc);
+	} else if (a.trim && !p->fs->cfg.read_only) {
+		truncate_finish(p->fs, &a, refresh_trimmed, p);
+	} else {
+		data_note(p->f->data, &a);
+		refresh_end(p, 0);
+	}
+}
+
+void refresh(struct fs *fs, struct fs_call *call, struct fs_file *f,
+	void (*done)(void *arg, int rc), void *arg)
+{
+	struct orbit_id id = layout_inode_id(fs_ino_of(f));
+	struct refresh_op *p = mem_zalloc(sizeof(*p));
+	struct txn_build t;
+
+	*p = (struct refresh_op){.fs = fs, .f = f, .done = done, .arg = arg};
+	txn_init(&t);
+	txn_get(&t, &id);
+	mount_submit(fs, call, fs_ino_of(f), &t, refresh_done, p);
+	txn_fini(&t);
+}
+
+/* ---- reading ---- */
+
+struct read_call {
+	struct fs *fs;
+	struct fs_call *call;
+	struct fs_file *f;
+	struct data_read read;
+	uint64_t off;
+	size_t len;
+};
+
+static void read_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
+{
+	struct read_call *p = call->impl;
+
+	if (!fatal && !data_read_stalled(&p->read))
+		return;
+	data_read_cancel(&p->read);
+	free(p);
+	call->impl = NULL;
+	mount_done(call, -EINTR);
+	mount_op_end(fs);
+}
+
+static void read_done(struct data_read *r, int rc)
+{
+	struct read_call *p = container_of(r, struct read_call, read);
+	struct fs *fs = p->fs;
+	struct fs_call *call = p->call;
+
+	call->data = r->data;
+	call->len = r->len;
+	call->keep = r->keep;
+	free(p);
+	call->impl = NULL;
+	mount_done(call, rc == -ESTALE ? -EIO : rc);
+	mount_op_end(fs);
+}
+
+/* Notes the time of access, as relatime does: not more often than somebody can tell. It goes to the
+ * cluster with the hold. */
+static void touch(struct fs *fs, struct fs_file *f)
+{
+	const struct fs_attr *a = data_attr(f->data);
+	int64_t now;
+
+	if (f->read || fs->cfg.noatime || fs->cfg.read_only)
+		return;
+	f->read = true;
+	now = mount_now(fs);
+	if (a->atime <= a->mtime || a->atime <= a->ctime || now - a->atime > DAY)
+		data_touch(f->data, now);
+}
+
+static void read_start(
+	struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, size_t len)
+{
+	struct read_call *p = mem_zalloc(sizeof(*p));
+
+	*p = (struct read_call){.fs = fs, .call = c, .f = f};
+	p->read.done = read_done;
+	mount_op_begin(fs);
+	c->impl = p;
+	c->interrupt = read_interrupt;
+	touch(fs, f);
+	data_read(f->data, &p->read, &f->seq, off, len);
+}
+
+static void read_refreshed(void *arg, int rc)
+{
+	struct read_call *p = arg;
+
+	if (rc)
+		mount_done(p->call, rc);
+	else
+		read_start(p->fs, p->call, p->f, p->off, p->len);
+	free(p);
+}
+
+void fs_read(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, size_t len)
+{
+	uint64_t size = data_size(f->data);
+
+	c->data = "";
+	c->len = 0;
+	c->keep = NULL;
+	/* Past the end as we know it: others may have written there. The kernel asks for whole
+	 * pages, so the rest of the last one tells nothing. */
+	if (off + len > (size + PAGE - 1) / PAGE * PAGE && data_attr_age(f->data) > FRESH &&
+		!data_dirty(fs->data, fs_ino_of(f))) {
+		struct read_call *p = mem_zalloc(sizeof(*p));
+
+		*p = (struct read_call){.fs = fs, .call = c, .f = f, .off = off, .len = len};
+		refresh(fs, c, f, read_refreshed, p);
+		return;
+	}
+	read_start(fs, c, f, off, len);
+}
