@@ -304,6 +304,8 @@ static void decide_start(
 	x->exclusive = true;
 	exec_add(x, node_shard(n, d->shard));
 	x->parts[0].sess = sess_find(n, d->session, d->shard);
+	if (x->parts[0].sess)
+		x->parts[0].sess->refs++;
 	if (!req_find(n, REQ_DECIDE, d->session, d->number, d->shard))
 		req_register(&x->r, REQ_DECIDE, d->session, d->number, d->shard);
 	decide_run(&x->r);

@@ -94,9 +94,11 @@ void exec_release(struct req *r)
 	struct exec *x = container_of(r, struct exec, r);
 
 	drop_evaluation(x);
-	if (x->gated) {
-		for (unsigned i = 0; i < x->nparts; i++)
+	for (unsigned i = 0; i < x->nparts; i++) {
+		if (x->gated)
 			x->parts[i].shard->gate = NULL;
+		if (x->parts[i].sess)
+			x->parts[i].sess->refs--;
 	}
 	free(x);
 }
@@ -115,6 +117,7 @@ bool exec_learn(struct exec *x)
 			req_status(&x->r, WIRE_BAD_REQUEST);
 			return false;
 		}
+		p->sess->refs++;
 	}
 	return true;
 }

@@ -15,6 +15,7 @@
  *   sess.c     sessions on a shard: floors, abandoned numbers, stored replies
  *   shard.c    a shard's terms and numbers
  *   lock.c     what prepared transactions have locked
+ *   sweep.c    what sessions that ended leave behind
  *   admin.c    sync, list, status, the map
  *
  * Everything that a client asks for becomes a struct req. Whatever it has to wait for, it is run
@@ -165,6 +166,7 @@ struct sess {
 	uint64_t *abandoned;
 	size_t nabandoned;
 	struct numbers stored; /* replies in the store */
+	unsigned refs;         /* requests that know it */
 	UT_hash_handle hh;
 };
 
@@ -185,6 +187,11 @@ void sess_recorded(struct sess *s);
 void sess_reply_put(const struct sess *s, struct effect *e, struct buf *tmp, uint64_t number,
 	const void *body, size_t len);
 void sess_reply_took(struct sess *s, uint64_t number);
+/* Deletes all that the log has of it; false: only a part, as much as one effect may. */
+bool sess_erase(const struct sess *s, struct effect *e);
+/* That part is gone. */
+void sess_erased(struct sess *s);
+void sess_drop(struct node *n, struct sess *s);
 /* Appends the body of the stored reply: 0, -EAGAIN, -EIO. */
 int sess_reply_get(struct node *n, const struct sess *s, uint64_t number, struct buf *out);
 
@@ -349,6 +356,16 @@ void doubt_forget(struct prepared *p);
 void doubt_undecided(struct node *n, uint32_t session, uint64_t number, uint16_t shard);
 void doubt_fire(struct env_timer *t);
 
+/* ---- sessions that ended (sweep.c) ---- */
+
+struct ended;
+
+bool session_ended(const struct node *n, uint32_t session);
+int ended_load(struct node *n);
+void sweep_begin(struct node *n);
+void sweep_fire(struct env_timer *t);
+void sweeps_free(struct node *n);
+
 /* ---- links that came in (conn.c) ---- */
 
 struct conn {
@@ -437,6 +454,7 @@ struct node {
 	struct prepared *prepared;
 	struct outcome *outcomes;
 	struct req *running;
+	struct ended *ended; /* sessions */
 
 	TAILQ_HEAD(, listener) listeners;
 	TAILQ_HEAD(, conn) conns;
@@ -444,6 +462,7 @@ struct node {
 	struct req_list reqs;         /* all of them */
 	struct req_list answers;      /* wait for effects to be done, ordered by after */
 	TAILQ_HEAD(, forget) forgets; /* effects under way that delete outcomes */
+	TAILQ_HEAD(, sweep) sweeps;   /* effects under way that drop what sessions left */
 	TAILQ_HEAD(, group) groups;   /* syncs of outcomes under way */
 	struct req_list decided;      /* outcomes that wait for a sync */
 	size_t held;                  /* bytes of requests under way */
@@ -452,8 +471,10 @@ struct node {
 	struct env_timer decided_timer, doubt_timer, forget_timer;
 
 	struct buf tmp;
-	bool fetching;      /* a newer map */
-	uint64_t doubt_due; /* when doubt_timer fires */
+	struct env_timer sweep_timer;
+	uint64_t sweep_ask_at; /* when the keeper is asked again */
+	bool fetching;         /* a newer map */
+	uint64_t doubt_due;    /* when doubt_timer fires */
 
 	bool stopping;
 	void (*stopped)(void *arg);

@@ -256,6 +256,8 @@ static bool may_go(struct node *n, const struct outcome *o)
 		return true;
 	if (o->committed)
 		return false;
+	if (session_ended(n, o->key.session))
+		return true; /* none of its votes is taken any more */
 	s = sess_find(n, o->key.session, (uint16_t)o->key.shard);
 	return s && s->kept > o->key.number;
 }

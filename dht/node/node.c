@@ -42,6 +42,8 @@ static int load(struct node *n)
 		rc = sess_load(n);
 	if (!rc)
 		rc = intents_load(n);
+	if (!rc)
+		rc = ended_load(n);
 	store_blocking(n->st, false);
 	return rc;
 }
@@ -114,6 +116,7 @@ static void init_lists(struct node *n)
 	TAILQ_INIT(&n->decided);
 	TAILQ_INIT(&n->forgets);
 	TAILQ_INIT(&n->groups);
+	TAILQ_INIT(&n->sweeps);
 }
 
 int node_new(struct node **out, struct env *e, struct store *st, const struct node_config *cfg)
@@ -140,6 +143,7 @@ int node_new(struct node **out, struct env *e, struct store *st, const struct no
 		node_free(n);
 		return rc;
 	}
+	sweep_begin(n);
 	*out = n;
 	return 0;
 }
@@ -179,7 +183,8 @@ static void stop_fire(struct env_timer *t)
 	struct node *n = container_of(t, struct node, stop_timer);
 	void (*stopped)(void *arg) = n->stopped;
 
-	if (!TAILQ_EMPTY(&n->reqs) || !TAILQ_EMPTY(&n->forgets) || !TAILQ_EMPTY(&n->groups)) {
+	if (!TAILQ_EMPTY(&n->reqs) || !TAILQ_EMPTY(&n->forgets) || !TAILQ_EMPTY(&n->groups) ||
+		!TAILQ_EMPTY(&n->sweeps)) {
 		return; /* whoever ends last asks again */
 	}
 	if (keeper_busy(n->keeper)) {
@@ -235,12 +240,14 @@ void node_free(struct node *n)
 		req_end(r);
 	}
 	groups_free(n);
+	sweeps_free(n);
 	intents_free(n);
 	sess_free_all(n);
 	shards_free(n);
 	env_timer_clear(n->env, &n->decided_timer);
 	env_timer_clear(n->env, &n->doubt_timer);
 	env_timer_clear(n->env, &n->forget_timer);
+	env_timer_clear(n->env, &n->sweep_timer);
 	env_timer_clear(n->env, &n->stop_timer);
 	buf_fini(&n->tmp);
 	free(n);

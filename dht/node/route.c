@@ -164,6 +164,8 @@ void route_txn(struct conn *c, struct frame *f)
 		answer(c, f, WIRE_WRONG_NODE);
 	else if (node != n->self)
 		forward(c, f, &m, node);
+	else if (session_ended(n, m.session))
+		answer(c, f, WIRE_NO_SESSION);
 	else
 		exec_arrive(c, f, &m, &v);
 }
@@ -201,6 +203,8 @@ void route_prepare(struct conn *c, struct frame *f)
 		answer(c, f, WIRE_BAD_REQUEST);
 	else if (!shard_mine(n, ring_shard_of(n->ring, &v.object[0])))
 		answer(c, f, WIRE_WRONG_NODE);
+	else if (session_ended(n, m.session))
+		answer(c, f, WIRE_NO_SESSION);
 	else if (m.body_len > NODE_PART_MAX)
 		answer(c, f, WIRE_TOO_BIG);
 	else

@@ -96,16 +96,20 @@ static struct sess *sess_get(struct node *n, uint32_t session, uint16_t shard)
 	return s;
 }
 
+void sess_drop(struct node *n, struct sess *s)
+{
+	HASH_DEL(n->sessions, s);
+	free(s->abandoned);
+	free(s->stored.v);
+	free(s);
+}
+
 void sess_free_all(struct node *n)
 {
 	struct sess *s, *tmp;
 
-	HASH_ITER (hh, n->sessions, s, tmp) {
-		HASH_DEL(n->sessions, s);
-		free(s->abandoned);
-		free(s->stored.v);
-		free(s);
-	}
+	HASH_ITER (hh, n->sessions, s, tmp)
+		sess_drop(n, s);
 }
 
 /* ---- what requests say ---- */
@@ -230,6 +234,28 @@ void sess_reply_took(struct sess *s, uint64_t number)
 {
 	numbers_add(&s->stored, number);
 	s->kept = s->floor;
+}
+
+bool sess_erase(const struct sess *s, struct effect *e)
+{
+	size_t n = s->stored.len - s->stored.head, go = min_size(n, REPLIES_ONCE);
+	struct key key;
+
+	for (size_t i = 0; i < go; i++) {
+		key_session(&key, KEY_REPLY, (uint16_t)s->key.shard, s->key.session,
+			s->stored.v[s->stored.head + i]);
+		effect_del(e, key.b, key.len);
+	}
+	if (go < n)
+		return false;
+	key_floor(&key, (uint16_t)s->key.shard, s->key.session);
+	effect_del(e, key.b, key.len);
+	return true;
+}
+
+void sess_erased(struct sess *s)
+{
+	s->stored.head += min_size(s->stored.len - s->stored.head, REPLIES_ONCE);
 }
 
 int sess_reply_get(struct node *n, const struct sess *s, uint64_t number, struct buf *out)

@@ -329,6 +329,41 @@ static void test_node_does_not_store_failures(void **state)
 	one_fini(&o);
 }
 
+/* A session that the keeper knows and one that it does not. */
+static void test_node_sweeps_ended_sessions(void **state)
+{
+	struct wire_session_open m = {.what = WIRE_SESSION_NEW, .nonce = {1}};
+	struct rig_head h = {.session = 7, .number = 1, .floor = 1};
+	struct frame *f;
+	struct one o;
+
+	(void)state;
+	one_init(&o);
+	f = frame_new(WIRE_SESSION_OPEN, 9000, 32);
+	wire_put_session_open(&f->b, &m);
+	link_send(o.k.l, f);
+	for (; h.number < 600; h.number++)
+		assert_int_equal(rig_status(&o.k, rig_send_add(&o.k, &h, &o.id, 0, 1)), WIRE_OK);
+	assert_int_equal(count(&o, KEY_REPLY), 600);
+	/* session 1, whose first number was 1, is kept alive */
+	for (unsigned i = 0; i < 70; i++) {
+		f = frame_new(WIRE_SESSION_OPEN, 9001, 32);
+		m.what = WIRE_SESSION_RENEW;
+		m.session = 1;
+		wire_put_session_open(&f->b, &m);
+		link_send(o.k.l, f);
+		sim_run(o.r.s, ENV_SEC);
+	}
+	assert_int_equal(count(&o, KEY_REPLY), 1);
+	assert_int_equal(stats(&o).sessions, 1);
+	assert_int_equal(rig_status(&o.k, rig_send_add(&o.k, &h, &o.id, 0, 1)), WIRE_NO_SESSION);
+	one_crash(&o);
+	assert_int_equal(rig_status(&o.k, rig_send_add(&o.k, &h, &o.id, 0, 1)), WIRE_NO_SESSION);
+	assert_int_equal(add(&o, 2, 1), WIRE_OK);
+	assert_int_equal(rig_slot(&o.k, &o.id, 0), 100 + 599 + 1);
+	one_fini(&o);
+}
+
 /* A full disk refuses what grows, serves reads and deletes, and recovers. */
 static void test_node_full_disk(void **state)
 {
@@ -373,6 +408,7 @@ int main(void)
 		cmocka_unit_test(test_node_floor_reaches_all_shards),
 		cmocka_unit_test(test_node_replies_go_below_the_floor),
 		cmocka_unit_test(test_node_does_not_store_failures),
+		cmocka_unit_test(test_node_sweeps_ended_sessions),
 		cmocka_unit_test(test_node_full_disk),
 	};
 

@@ -1,0 +1,302 @@
+/*
+ * What sessions leave behind when they end.
+ *
+ * From time to time the keeper is asked for each session that has records here. One that it does
+ * not know any more has ended, for ever, as numbers are not used again:
+ *
+ *   known -> ended is recorded (KEY_KEEPER "e", u32 BE session; one small record, it stays)
+ *         -> its requests are answered NO_SESSION
+ *         -> its replies and floors are deleted, a few at a time
+ *
+ * What it has prepared is not touched: that is resolved as any other.
+ */
+#include "dht/node/impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+
+#define SWEEP_EVERY (60 * ENV_SEC)
+#define SWEEP_STEP (10 * ENV_MS)
+#define SWEEP_AT_ONCE 32 /* effects in one step */
+#define ENDED_FORMAT 1
+
+struct ended {
+	uint32_t session;
+	UT_hash_handle hh;
+};
+
+bool session_ended(const struct node *n, uint32_t session)
+{
+	struct ended *e;
+
+	if (!n->ended)
+		return false;
+	HASH_FIND(hh, n->ended, &session, sizeof(session), e);
+	return e;
+}
+
+static void ended_add(struct node *n, uint32_t session)
+{
+	struct ended *e = mem_zalloc(sizeof(*e));
+
+	e->session = session;
+	HASH_ADD(hh, n->ended, session, sizeof(e->session), e);
+}
+
+static void ended_key(struct key *k)
+{
+	key_class(k, KEY_KEEPER, 0);
+	k->b[k->len++] = 'e';
+}
+
+int ended_load(struct node *n)
+{
+	const void *key, *val;
+	struct store_iter *it;
+	size_t klen, vlen;
+	struct key from, to;
+	uint32_t session;
+	int rc;
+
+	ended_key(&from);
+	to = from;
+	key_after_prefix(&to);
+	it = store_iter_new(n->st, from.b, from.len, to.b, to.len);
+	while ((rc = store_iter_next(it, &key, &klen, &val, &vlen)) == 1) {
+		rc = -EUCLEAN;
+		if (klen != from.len + 4 || vlen != 1 || *(const uint8_t *)val != ENDED_FORMAT)
+			break;
+		memcpy(&session, (const uint8_t *)key + from.len, 4);
+		ended_add(n, be32toh(session));
+	}
+	store_iter_free(it);
+	return rc;
+}
+
+/* ---- effects ---- */
+
+struct sweep {
+	struct node *n;
+	struct effect effect;
+	struct store_apply apply;
+	TAILQ_ENTRY(sweep) entry;
+};
+
+static void sweep_done(struct store_apply *a, int rc)
+{
+	struct sweep *w = container_of(a, struct sweep, apply);
+	struct node *n = w->n;
+
+	TAILQ_REMOVE(&n->sweeps, w, entry);
+	effect_fini(&w->effect);
+	free(w);
+	node_effect_done(n, rc);
+	if (n->stopping)
+		node_check_stopped(n);
+}
+
+static struct sweep *sweep_new(struct node *n)
+{
+	struct sweep *w = mem_zalloc(sizeof(*w));
+
+	w->n = n;
+	effect_init(&w->effect);
+	return w;
+}
+
+/* 0 or what the store says: then nothing has changed, and the next round tries again. */
+static int sweep_apply(struct sweep *w)
+{
+	struct node *n = w->n;
+	int rc = w->effect.meta.err;
+
+	w->apply.done = sweep_done;
+	w->apply.effect = &w->effect;
+	if (!rc)
+		rc = store_apply(n->st, &w->apply, STORE_RESERVE);
+	if (rc) {
+		effect_fini(&w->effect);
+		free(w);
+		return rc;
+	}
+	n->applied++;
+	TAILQ_INSERT_TAIL(&n->sweeps, w, entry);
+	return 0;
+}
+
+void sweeps_free(struct node *n)
+{
+	struct ended *e, *tmp;
+	struct sweep *w;
+
+	while ((w = TAILQ_FIRST(&n->sweeps))) {
+		TAILQ_REMOVE(&n->sweeps, w, entry);
+		effect_fini(&w->effect);
+		free(w);
+	}
+	HASH_ITER (hh, n->ended, e, tmp) {
+		HASH_DEL(n->ended, e);
+		free(e);
+	}
+}
+
+/* ---- asking ---- */
+
+static void end_session(struct node *n, uint32_t session)
+{
+	const uint8_t val = ENDED_FORMAT;
+	uint32_t be = htobe32(session);
+	struct sweep *w;
+	struct key key;
+
+	if (session_ended(n, session) || n->stopping)
+		return;
+	w = sweep_new(n);
+	effect_section(&w->effect, 0, 0, 0);
+	ended_key(&key);
+	memcpy(key.b + key.len, &be, 4);
+	key.len += 4;
+	effect_put(&w->effect, key.b, key.len, &val, sizeof(val));
+	if (sweep_apply(w))
+		return;
+	ended_add(n, session);
+	log_info("mod=node session=%u msg=\"session has ended, its records go\"", session);
+	env_timer_set(n->env, &n->sweep_timer, env_now(n->env) + SWEEP_STEP);
+}
+
+struct sweep_ask {
+	struct call call;
+	struct node *n;
+	uint32_t session;
+};
+
+static void told(void *arg, const struct wire_session *m)
+{
+	struct sweep_ask *a = arg;
+
+	if (m->status == WIRE_NO_SESSION)
+		end_session(a->n, a->session);
+	free(a);
+}
+
+static void answered(struct call *call, int rc, struct frame *f)
+{
+	struct sweep_ask *a = container_of(call, struct sweep_ask, call);
+	struct wire_session m;
+
+	if (rc || f->type != WIRE_SESSION || wire_get_session(frame_cur(f), &m))
+		m.status = WIRE_UNREACHABLE;
+	told(a, &m);
+}
+
+static void ask(struct node *n, uint32_t session)
+{
+	const struct wire_session_open m = {.what = WIRE_SESSION_CHECK, .session = session};
+	struct sweep_ask *a = mem_zalloc(sizeof(*a));
+	struct frame *f;
+
+	a->n = n;
+	a->session = session;
+	if (n->ring->keeper == n->self) {
+		keeper_session(n->keeper, &m, told, a);
+		return;
+	}
+	a->call.done = answered;
+	f = frame_new(WIRE_SESSION_OPEN, 0, 32);
+	wire_put_session_open(&f->b, &m);
+	peer_call(n, n->ring->keeper, f, &a->call);
+}
+
+static void ask_all(struct node *n)
+{
+	struct ended *asked = NULL, *e, *etmp;
+	struct sess *s, *tmp;
+
+	HASH_ITER (hh, n->sessions, s, tmp) {
+		HASH_FIND(hh, asked, &s->key.session, sizeof(uint32_t), e);
+		if (e || session_ended(n, s->key.session))
+			continue;
+		e = mem_zalloc(sizeof(*e));
+		e->session = s->key.session;
+		HASH_ADD(hh, asked, session, sizeof(e->session), e);
+	}
+	HASH_ITER (hh, asked, e, etmp) {
+		HASH_DEL(asked, e);
+		ask(n, e->session);
+		free(e);
+	}
+}
+
+/* ---- dropping ---- */
+
+/* Deletes what the log has of it, or a part of that: 0, or why not now. */
+static int drop_one(struct node *n, struct sess *s)
+{
+	struct shard *shard = node_shard(n, s->key.shard);
+	uint64_t term, seq;
+	struct sweep *w;
+	bool all;
+	int rc;
+
+	if (s->refs || shard->gate)
+		return -EBUSY;
+	w = sweep_new(n);
+	shard_next(n, shard, &term, &seq);
+	effect_section(&w->effect, shard->number, term, seq);
+	all = sess_erase(s, &w->effect);
+	shard_stamp(n, shard, &w->effect);
+	rc = sweep_apply(w);
+	if (rc)
+		return rc;
+	shard_took(n, shard);
+	if (all)
+		sess_drop(n, s);
+	else
+		sess_erased(s);
+	return 0;
+}
+
+/* True when there is more that can go soon. */
+static bool drop_some(struct node *n)
+{
+	unsigned left = SWEEP_AT_ONCE;
+	struct sess *s, *tmp;
+	bool any = false;
+
+	HASH_ITER (hh, n->sessions, s, tmp) {
+		if (!session_ended(n, s->key.session) || !shard_mine(n, s->key.shard))
+			continue;
+		if (left-- == 0)
+			return true;
+		any |= drop_one(n, s) == 0;
+	}
+	return any;
+}
+
+void sweep_fire(struct env_timer *t)
+{
+	struct node *n = container_of(t, struct node, sweep_timer);
+	uint64_t now = env_now(n->env);
+	bool more = false;
+
+	if (n->stopping)
+		return;
+	if (n->ring && n->ended)
+		more = drop_some(n);
+	if (n->ring && n->ring->keeper != RING_NONE && now >= n->sweep_ask_at) {
+		n->sweep_ask_at = now + SWEEP_EVERY;
+		ask_all(n);
+	}
+	if (!n->sweep_timer.armed)
+		env_timer_set(n->env, &n->sweep_timer, now + (more ? SWEEP_STEP : SWEEP_EVERY));
+}
+
+void sweep_begin(struct node *n)
+{
+	n->sweep_ask_at = env_now(n->env) + SWEEP_EVERY;
+	n->sweep_timer.fire = sweep_fire;
+	env_timer_set(n->env, &n->sweep_timer, n->sweep_ask_at);
+}
