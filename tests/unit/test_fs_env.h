@@ -167,6 +167,23 @@ static UNUSED struct fsx *fsx_new(uint64_t seed, unsigned nnodes, unsigned mount
 	return x;
 }
 
+/* Ends a node as SIGTERM does. */
+static UNUSED void fsx_stop(struct fsx *x, struct cluster_node *n)
+{
+	struct fsx_wait w = {0};
+	bool done = false;
+
+	if (!n->up)
+		return;
+	node_stop(n->node, fsx_closed, &done);
+	assert_true(sim_wait(x->c->s, &done, FSX_LIMIT));
+	node_free(n->node);
+	store_close(n->store, fsx_rc, &w);
+	assert_int_equal(fsx_wait(x, &w), 0);
+	store_free(n->store);
+	n->up = false;
+}
+
 static UNUSED void fsx_free(struct fsx *x)
 {
 	for (unsigned i = 0; i < x->n; i++) {
@@ -175,8 +192,24 @@ static UNUSED void fsx_free(struct fsx *x)
 		if (x->m[i].client)
 			fsx_close(x, &x->m[i]);
 	}
+	for (unsigned i = 0; i < x->c->nnodes; i++)
+		fsx_stop(x, &x->c->node[i]);
+	sim_run(x->c->s, ENV_SEC); /* jobs under way end */
 	cluster_free(x->c);
 	free(x);
+}
+
+/* Nobody answers @m any more, until fsx_reach(). */
+static UNUSED void fsx_unreach(struct fsx *x, struct fsx_mount *m)
+{
+	for (unsigned i = 0; i < x->c->nnodes; i++)
+		sim_cut(x->c->s, x->c->client_host[m - x->m], x->c->node[i].host, false);
+}
+
+static UNUSED void fsx_reach(struct fsx *x, struct fsx_mount *m)
+{
+	for (unsigned i = 0; i < x->c->nnodes; i++)
+		sim_heal(x->c->s, x->c->client_host[m - x->m], x->c->node[i].host);
 }
 
 /* Transactions that this mount's client has sent so far. */

@@ -317,7 +317,7 @@ static void test_statfs_of_an_unreachable_node_can_be_interrupted(void **state)
 	struct statvfs s;
 
 	(void)state;
-	cluster_crash(x->c, 0, DISK_PROCESS);
+	fsx_unreach(x, m);
 	fsx_call(m, &w);
 	fs_statfs(m->fs, &w.call, &s);
 	fs_interrupt(m->fs, &w.call, false);
@@ -325,7 +325,7 @@ static void test_statfs_of_an_unreachable_node_can_be_interrupted(void **state)
 	assert_false(w.done);
 	fs_interrupt(m->fs, &w.call, true);
 	assert_int_equal(fsx_wait(x, &w), -EINTR);
-	cluster_start(x->c, 0);
+	fsx_reach(x, m);
 	sim_run(x->c->s, 10 * ENV_SEC);
 	assert_int_equal(statfs_of(x, m, &s), 0);
 	fsx_free(x);
@@ -404,8 +404,7 @@ static void test_unmount_gives_up_on_a_dead_cluster(void **state)
 	struct fsx_wait w, end = {0};
 
 	(void)state;
-	for (unsigned i = 0; i < nodes; i++)
-		cluster_crash(x->c, i, DISK_PROCESS);
+	fsx_unreach(x, m);
 	fsx_call(m, &w);
 	fs_mkdir(m->fs, &w.call, ROOT, "d", 0755);
 	fs_unmount(m->fs, 3 * ENV_SEC, fsx_rc, &end);

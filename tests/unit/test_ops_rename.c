@@ -216,7 +216,7 @@ static void test_rename_races_keep_one_name(void **state)
 	uint64_t d = make_dir(x, x->m, ROOT, "d"), f = make_file(x, x->m, ROOT, "n0");
 	struct fsx_wait w[4];
 	unsigned names = 0, moved = 0;
-	char from[8], to[8];
+	char from[16], to[16];
 
 	(void)state;
 	for (int round = 0; round < 40; round++) {
