@@ -64,6 +64,7 @@ struct setattr {
 	struct fs_attr set;
 	uint32_t mode; /* as believed; 0: not known */
 	int64_t now;
+	uint64_t since; /* env_now() when it began to wait for what is dirty */
 	int get;
 };
 
@@ -194,10 +195,28 @@ static void setattr_begin(struct setattr *s)
 		setattr_submit(&s->op);
 }
 
+/* Nobody can take the flush back; but its end need not be waited for. */
+static void setattr_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
+{
+	struct setattr *s = call->impl;
+
+	if (!fatal && env_now(fs->env) < s->since + fs->cfg.policy.check_timeout)
+		return;
+	s->op.call = NULL;
+	mount_done(call, -EINTR);
+}
+
 static void setattr_flushed(void *arg, int rc)
 {
+	struct setattr *s = arg;
+
 	(void)rc; /* reported to who wrote, when it closes or syncs */
-	setattr_begin(arg);
+	if (!s->op.call) {
+		op_end(&s->op, -EINTR);
+		return;
+	}
+	s->op.call->interrupt = NULL;
+	setattr_begin(s);
 }
 
 void fs_setattr(
@@ -220,8 +239,12 @@ void fs_setattr(
 	s->what = what;
 	s->set = *set;
 	/* Times of writes that are on their way must not overtake those that the user sets now. */
-	if (what & SET_TIMES && !data_forget_times(fs->data, ino))
-		data_flush(fs->data, ino, setattr_flushed, s);
-	else
+	if (!(what & SET_TIMES) || data_forget_times(fs->data, ino)) {
 		setattr_begin(s);
+		return;
+	}
+	c->impl = s;
+	c->interrupt = setattr_interrupt;
+	s->since = env_now(fs->env);
+	data_flush(fs->data, ino, setattr_flushed, s);
 }

@@ -23,6 +23,11 @@ struct mount_txn {
 	bool writes;
 };
 
+struct orbit_client *fs_client(struct fs *fs)
+{
+	return fs->client;
+}
+
 int64_t mount_now(struct fs *fs)
 {
 	return (int64_t)env_wall(fs->env);

@@ -24,12 +24,12 @@ struct fs {
 	struct env *env;
 	struct orbit_client *client;
 	struct fs_config cfg;
-	struct data_cache *data;  /* fs/cache: write-behind and read-ahead of file data */
-	struct file_table *files; /* open files and their holds (file.c) */
+	struct data_cache *data;   /* fs/cache: write-behind and read-ahead of file data */
+	struct file_table *files;  /* open files and their holds (file.c) */
 	TAILQ_HEAD(, flush) syncs; /* calls that wait for disks (flush.c) */
-	uint32_t next_counter;    /* for inode numbers of this session */
-	uint32_t counter_session; /* the session that next_counter counts for */
-	struct reaper *reaper;    /* removes orphans that nobody holds (reaper.c) */
+	uint32_t next_counter;     /* for inode numbers of this session */
+	uint32_t counter_session;  /* the session that next_counter counts for */
+	struct reaper *reaper;     /* removes orphans that nobody holds (reaper.c) */
 
 	struct hints *hints;                 /* what was seen last of inodes and names (hint.h) */
 	TAILQ_HEAD(mount_dirs, fs_dir) dirs; /* open directories (readdir.c) */

@@ -33,7 +33,8 @@ void op_end(struct op *o, int rc)
 	if (o->timer.impl)
 		env_timer_clear(fs->env, &o->timer);
 	free(o);
-	mount_done(call, rc);
+	if (call)
+		mount_done(call, rc);
 	mount_op_end(fs);
 }
 

@@ -39,7 +39,7 @@ struct op {
 /* An operation of @size bytes, zeroed but for fs and call. */
 void *op_new(size_t size, struct fs *fs, struct fs_call *call);
 
-/* Frees @o and ends its call. */
+/* Frees @o and ends its call, unless that has ended (o->call is NULL). */
 void op_end(struct op *o, int rc);
 
 /* Submits @t for the operation's call. */

@@ -34,7 +34,7 @@ static bool fill(void *arg, const struct fs_dirent *de)
 	s = &l->e[l->n++];
 	memset(s, 0, sizeof(*s));
 	assert_int_equal(strlen(de->name), de->len);
-	strcpy(s->name, de->name);
+	memcpy(s->name, de->name, min_size(de->len + 1, sizeof(s->name)));
 	s->ino = de->ino;
 	s->cookie = de->cookie;
 	s->type = de->type;

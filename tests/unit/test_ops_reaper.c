@@ -287,6 +287,38 @@ static void test_interrupt_frees_stalled_calls(void **state)
 	fsx_free(x);
 }
 
+/* utimens waits for writes that are on their way; a signal ends the waiting. */
+static void test_interrupt_of_what_waits_for_a_flush(void **state)
+{
+	struct fsx *x = fsx_new(11, nodes, 1);
+	struct fsx_mount *m = x->m;
+	struct fs_attr set = {.mtime = 1000}, a;
+	struct fsx_wait w, sync;
+	struct fs_file *f;
+
+	(void)state;
+	assert_int_equal(fsx_create(x, m, ROOT, "f", 0644, O_RDWR, &f, &a), 0);
+	fsx_call(m, &w);
+	fs_write(m->fs, &w.call, f, 0, "hello", 5);
+	assert_int_equal(fsx_wait(x, &w), 0);
+	fsx_unreach(x, m);
+	fsx_call(m, &sync);
+	fs_fsync(m->fs, &sync.call, f, false);
+	fsx_call(m, &w);
+	fs_setattr(m->fs, &w.call, a.ino, FS_SET_MTIME, &set);
+	sim_run(x->c->s, ENV_SEC);
+	assert_false(w.done);
+	fs_interrupt(m->fs, &w.call, true);
+	assert_int_equal(fsx_wait(x, &w), -EINTR);
+	fsx_reach(x, m);
+	assert_int_equal(fsx_wait(x, &sync), 0);
+	/* once more, to the end */
+	assert_int_equal(fsx_setattr(x, m, a.ino, FS_SET_MTIME, &set, &a), 0);
+	assert_true(a.mtime == 1000 && a.size == 5);
+	fs_release(m->fs, f);
+	fsx_free(x);
+}
+
 static void test_interrupt_by_policy_the_error_comes_in_time(void **state)
 {
 	struct orbit_policy p = orbit_config_default().policy;
@@ -324,6 +356,7 @@ int main(void)
 		cmocka_unit_test(test_reaper_of_two_mounts_at_once),
 		cmocka_unit_test(test_interrupt_of_healthy_calls_does_nothing),
 		cmocka_unit_test(test_interrupt_frees_stalled_calls),
+		cmocka_unit_test(test_interrupt_of_what_waits_for_a_flush),
 		cmocka_unit_test(test_interrupt_by_policy_the_error_comes_in_time),
 	};
 	int rc = 0;
