@@ -48,16 +48,13 @@ struct peer *route_around(struct orbit_client *c, const struct peer *home, const
 		if (c->by_node[i] && c->by_node[i] == last)
 			from = i + 1;
 	for (unsigned i = 0; i < n; i++) {
-		p = c->by_node[(from + i) % n];
-		if (p && p != home && p->state == PEER_UP)
-			return p;
-	}
-	for (unsigned i = 0; i < n && woken < 3; i++) { /* for the next time */
 		p = route_node(c, (from + i) % n);
-		if (p == home || p->state != PEER_IDLE)
+		if (p == home)
 			continue;
-		peer_want(p);
-		woken++;
+		if (p->state == PEER_UP)
+			return p;
+		if (p->state == PEER_IDLE && woken++ < 3)
+			peer_want(p); /* for the next time */
 	}
 	return NULL;
 }

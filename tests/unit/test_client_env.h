@@ -104,7 +104,7 @@ struct seen {
 
 struct fake {
 	struct world *w;
-	char addr[64];
+	char addr[64], alias[64]; /* where it listens */
 	unsigned index;
 	struct orbit_id id;
 	bool listening, blackhole, mute, deaf, stuck;
@@ -388,7 +388,7 @@ static int op_connect(
 	t->pub->l.arg = arg;
 	snprintf(t->pub->l.peer, sizeof(t->pub->l.peer), "%.100s", addr);
 	for (unsigned i = 0; i < w->nnodes; i++)
-		if (!strcmp(w->node[i]->addr, addr))
+		if (!strcmp(w->node[i]->addr, addr) || !strcmp(w->node[i]->alias, addr))
 			t->node = w->node[i];
 	TAILQ_INSERT_TAIL(&w->links, t, at);
 	*out = &t->pub->l;
