@@ -80,7 +80,7 @@ static void drop_evaluation(struct exec *x)
 	x->reads = NULL;
 	x->open = NULL;
 	for (unsigned i = 0; i < x->nparts; i++)
-		x->parts[i].section = x->parts[i].record = false;
+		x->parts[i].section = x->parts[i].record = x->parts[i].told = false;
 }
 
 void exec_reset(struct exec *x)
@@ -397,7 +397,7 @@ void exec_record(struct exec *x)
 		exec_open(x, p);
 		if (p->record)
 			sess_record(p->sess, &x->out.effect);
-		shard_stamp(x->r.n, p->shard, &x->out.effect);
+		shard_stamp(x->r.n, p->shard, &x->out.effect, p->told && !p->record);
 	}
 }
 

@@ -136,8 +136,11 @@ int shards_load(struct node *n);
 void shards_free(struct node *n);
 /* The number that the next effect gets. */
 void shard_next(const struct node *n, const struct shard *s, uint64_t *term, uint64_t *seq);
-/* Records that number in the effect, whose open section is the shard's. */
-void shard_stamp(const struct node *n, const struct shard *s, struct effect *e);
+/* Records that number in the effect, whose open section is the shard's; @told: a reply that is
+ * stored in that section does so already, and stays until another effect records its own. */
+void shard_stamp(const struct node *n, const struct shard *s, struct effect *e, bool told);
+/* At the start: a stored reply tells of that effect. */
+void shard_heard(struct shard *s, uint64_t term, uint64_t seq);
 /* The effect was taken. */
 void shard_took(struct node *n, struct shard *s);
 bool shard_contains(const struct shard *s, uint64_t term, uint64_t seq);
@@ -203,6 +206,7 @@ struct part {
 	struct sess *sess; /* NULL without a session */
 	bool section;      /* the effect has one of it */
 	bool record;       /* something of the session is written along */
+	bool told;         /* the reply that is stored in its section names its effect */
 	struct wire_effect at;
 };
 

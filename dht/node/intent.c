@@ -282,7 +282,7 @@ static void forget_effect(struct node *n, struct effect *e, struct outcome *cons
 		if (i == 0 || go[i - 1]->key.shard != k->shard) {
 			shard_next(n, s, &term, &seq);
 			effect_section(e, s->number, term, seq);
-			shard_stamp(n, s, e);
+			shard_stamp(n, s, e, false);
 		}
 		key_session(&key, KEY_OUTCOME, s->number, k->session, k->number);
 		effect_del(e, key.b, key.len);

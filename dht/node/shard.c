@@ -6,7 +6,8 @@
  * counted on disk before anything is served. Recorded under KEY_TERM of the shard:
  *
  *   ""    u8 format, u16 n, then n times {u64 term, u64 first number}: the history
- *   "L"   u64 term, u64 number: the last effect; rewritten by each
+ *   "L"   u64 term, u64 number: the last effect; rewritten by each, but for effects whose stored
+ *         reply lies in this shard and says the same (it goes in an effect that rewrites "L")
  */
 #include "dht/node/impl.h"
 
@@ -93,7 +94,7 @@ void shard_next(const struct node *n, const struct shard *s, uint64_t *term, uin
 		*term = n->ring->shards[s->number].term << 32 | (uint32_t)n->incarnation;
 }
 
-void shard_stamp(const struct node *n, const struct shard *s, struct effect *e)
+void shard_stamp(const struct node *n, const struct shard *s, struct effect *e, bool told)
 {
 	uint64_t term, seq;
 	uint8_t last[16];
@@ -115,6 +116,8 @@ void shard_stamp(const struct node *n, const struct shard *s, struct effect *e)
 		buf_u64(&b, seq);
 		effect_put(e, key.b, key.len, b.data, b.len);
 		buf_fini(&b);
+	} else if (told) {
+		return;
 	}
 	key.b[key.len++] = 'L';
 	term = htole64(term);
@@ -134,6 +137,14 @@ void shard_took(struct node *n, struct shard *s)
 		s->terms[s->nterms++] = (struct shard_term){.term = term, .first = seq};
 		s->fresh = false;
 	}
+	s->term = term;
+	s->seq = seq;
+}
+
+void shard_heard(struct shard *s, uint64_t term, uint64_t seq)
+{
+	if (seq <= s->seq)
+		return;
 	s->term = term;
 	s->seq = seq;
 }
