@@ -435,6 +435,12 @@ struct fs_file *file_new(struct fs *fs, uint64_t ino, int flags, const struct fs
 	return file_make(fi, flags);
 }
 
+struct fs_file *file_again(struct fs_file *f)
+{
+	f->fi->opens++;
+	return file_make(f->fi, f->flags);
+}
+
 struct open_op {
 	struct op o;
 	struct file_inode *fi;

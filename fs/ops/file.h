@@ -40,6 +40,9 @@ void file_free(struct fs *fs);
  */
 struct fs_file *file_new(struct fs *fs, uint64_t ino, int flags, const struct fs_attr *a);
 
+/* @f opened once more, for something that may outlast it; fs_release() it. */
+struct fs_file *file_again(struct fs_file *f);
+
 /* The inode's last name is gone: its hold goes as soon as nobody has it open, then the reaper is
  * told. Harmless when it is not open here; false then: nobody but the caller will tell the reaper.
  */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "dht/base/mem.h"
+#include "fs/ops/op.h"
 
 /* A call that waits. */
 struct flush {
@@ -108,6 +109,53 @@ void flush_file(struct fs *fs, struct fs_call *call, struct fs_file *f, bool syn
 		data_flush_wait(f->data, &w->wait);
 	else
 		flushed(&w->wait, 0);
+}
+
+/* ---- operations that wait ---- */
+
+static void nobody_done(struct fs_call *call, int rc)
+{
+	(void)rc;
+	free(call);
+}
+
+/* Whether what the operation waits for has stalled is not known; but it is when anything has, and
+ * nothing came for as long as that takes. */
+static bool park_stalled(struct fs *fs, const struct op *o)
+{
+	struct orbit_counters n;
+
+	orbit_counters(fs->client, &n);
+	return n.stalled > 0 && env_now(fs->env) - o->parked > fs->cfg.policy.check_timeout;
+}
+
+static void park_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
+{
+	struct op *o = call->impl;
+	struct fs_call *nobody;
+
+	if (!fatal && !park_stalled(fs, o))
+		return;
+	nobody = mem_zalloc(sizeof(*nobody));
+	nobody->uid = call->uid;
+	nobody->gid = call->gid;
+	nobody->done = nobody_done;
+	o->call = nobody;
+	call->impl = NULL;
+	mount_done(call, -EINTR);
+}
+
+void flush_park(struct op *o)
+{
+	o->parked = env_now(o->fs->env);
+	o->call->impl = o;
+	o->call->interrupt = park_interrupt;
+}
+
+void flush_unpark(struct op *o)
+{
+	o->call->impl = NULL;
+	o->call->interrupt = NULL;
 }
 
 void flush_cancel_all(struct fs *fs)

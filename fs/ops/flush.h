@@ -17,6 +17,15 @@ void flush_file(struct fs *fs, struct fs_call *call, struct fs_file *f, bool syn
 /* The error that @f has to report now, or 0. */
 int flush_error(struct fs_file *f);
 
+struct op;
+/*
+ * From here to flush_unpark() the operation waits for something that is not its call's own: a flush
+ * or a trim, which go on in any case. A signal that may end the call ends it with -EINTR, and the
+ * operation goes on for nobody: it must not rely on what the caller holds.
+ */
+void flush_park(struct op *o);
+void flush_unpark(struct op *o);
+
 /* Ends all that waits for a disk with -EINTR. */
 void flush_cancel_all(struct fs *fs);
 

@@ -22,16 +22,33 @@
 
 struct space {
 	struct op op;
-	struct fs_file *f;
+	struct fs_file *f; /* our own: the caller may be gone before we are done */
 	int mode;
 	uint64_t from, to;
 	uint64_t removed;
-	int get;
+	void (*next)(void *arg, int rc); /* after flush_and_refresh() */
 };
 
 static void space_inode(struct space *s);
 
-static void space_done(void *arg, const struct orbit_reply *r)
+static void space_end(struct space *s, int rc)
+{
+	struct fs *fs = s->op.fs;
+	struct fs_file *f = s->f;
+
+	mount_op_begin(fs);
+	op_end(&s->op, rc);
+	fs_release(fs, f);
+	mount_op_end(fs);
+}
+
+static void space_refreshed(void *arg, int rc)
+{
+	(void)rc; /* it took effect; the attributes come with the next getattr */
+	space_end(arg, 0);
+}
+
+static void space_told(void *arg, const struct orbit_reply *r)
 {
 	struct space *s = arg;
 	struct fs *fs = s->op.fs;
@@ -41,28 +58,8 @@ static void space_done(void *arg, const struct orbit_reply *r)
 		space_inode(s);
 		return;
 	}
-	if (r->rc == 0) {
-		mount_changed(fs, fs_ino_of(s->f));
-		data_drop(s->f->data, 0);
-	}
-	op_end(&s->op, r->rc == -ECANCELED ? -EIO : r->rc);
-}
-
-static void space_refreshed(void *arg, int rc)
-{
-	struct space *s = arg;
-
-	(void)rc; /* it took effect; the attributes come with the next getattr */
-	op_end(&s->op, 0);
-}
-
-static void space_told(void *arg, const struct orbit_reply *r)
-{
-	struct space *s = arg;
-	struct fs *fs = s->op.fs;
-
 	if (r->rc) {
-		space_done(arg, r);
+		space_end(s, r->rc == -ECANCELED ? -EIO : r->rc);
 		return;
 	}
 	mount_changed(fs, fs_ino_of(s->f));
@@ -96,8 +93,9 @@ static void space_trimmed(void *arg, int rc, uint64_t removed)
 {
 	struct space *s = arg;
 
+	flush_unpark(&s->op);
 	if (rc) {
-		op_end(&s->op, rc);
+		space_end(s, rc);
 		return;
 	}
 	s->removed = removed;
@@ -112,12 +110,12 @@ static void space_ready(void *arg, int rc)
 	uint64_t end;
 
 	if (rc) {
-		op_end(&s->op, rc);
+		space_end(s, rc);
 		return;
 	}
 	if (!(s->mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))) {
 		if (s->mode & FALLOC_FL_KEEP_SIZE || s->to <= a->size)
-			op_end(&s->op, 0); /* nothing is reserved */
+			space_end(s, 0); /* nothing is reserved */
 		else
 			space_inode(s);
 		return;
@@ -125,42 +123,33 @@ static void space_ready(void *arg, int rc)
 	end = s->to < a->size ? s->to : a->size;
 	if (end == a->size && a->size)
 		end = ((a->size - 1) / LAYOUT_BLOCK + 1) * LAYOUT_BLOCK;
+	flush_park(&s->op);
 	trim_range(s->op.fs, fs_ino_of(s->f), s->from, end, a->block_bytes, UINT64_MAX,
 		space_trimmed, s);
 }
 
-struct flushed_op {
-	struct fs *fs;
-	struct fs_file *f;
-	void (*next)(void *arg, int rc);
-	void *arg;
-};
-
-static void flushed(void *arg, int rc)
+static void space_flushed(void *arg, int rc)
 {
-	struct flushed_op *p = arg;
-	struct space *s = p->arg;
+	struct space *s = arg;
 
+	flush_unpark(&s->op);
 	if (rc)
-		p->next(p->arg, rc);
+		s->next(s, rc);
 	else
-		refresh(p->fs, s->op.call, p->f, p->next, p->arg);
-	free(p);
+		refresh(s->op.fs, s->op.call, s->f, s->next, s);
 }
 
-/* Sends what is dirty and reads the attributes; next(s, rc). */
-static void flush_and_refresh(struct space *s, void (*next)(void *arg, int rc))
+/* Sends what is dirty and reads the attributes; s->next(s, rc). */
+static void flush_and_refresh(struct space *s)
 {
 	struct fs *fs = s->op.fs;
-	struct flushed_op *p;
 
 	if (!data_dirty(fs->data, fs_ino_of(s->f))) {
-		refresh(fs, s->op.call, s->f, next, s);
+		refresh(fs, s->op.call, s->f, s->next, s);
 		return;
 	}
-	p = mem_zalloc(sizeof(*p));
-	*p = (struct flushed_op){.fs = fs, .f = s->f, .next = next, .arg = s};
-	data_flush(fs->data, fs_ino_of(s->f), flushed, p);
+	flush_park(&s->op);
+	data_flush(fs->data, fs_ino_of(s->f), space_flushed, s);
 }
 
 static int check_mode(int mode)
@@ -191,11 +180,12 @@ void fs_fallocate(
 	if (!mount_writable(fs, c))
 		return;
 	s = op_new(sizeof(*s), fs, c);
-	s->f = f;
+	s->f = file_again(f);
+	s->next = space_ready;
 	s->mode = mode;
 	s->from = off;
 	s->to = off + len;
-	flush_and_refresh(s, space_ready);
+	flush_and_refresh(s);
 }
 
 /* ---- lseek ---- */
@@ -230,7 +220,7 @@ static void seek_batch(struct seek *k);
 static void seek_end(struct seek *k, int rc, uint64_t off)
 {
 	k->s.op.call->offset = off;
-	op_end(&k->s.op, rc);
+	space_end(&k->s, rc);
 }
 
 static uint64_t unit_start(uint64_t unit)
@@ -390,8 +380,9 @@ void fs_lseek(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off,
 		return;
 	}
 	k = op_new(sizeof(*k), fs, c);
-	k->s.f = f;
+	k->s.f = file_again(f);
+	k->s.next = seek_ready;
 	k->hole = whence == SEEK_HOLE;
 	k->at = off;
-	flush_and_refresh(&k->s, seek_ready);
+	flush_and_refresh(&k->s);
 }

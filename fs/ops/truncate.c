@@ -20,6 +20,7 @@
 #include "dht/base/log.h"
 #include "fs/cache/data.h"
 #include "fs/ops/attr.h"
+#include "fs/ops/flush.h"
 #include "fs/ops/op.h"
 
 struct cut {
@@ -195,6 +196,7 @@ static void cut_trimmed(void *arg, int rc, const struct fs_attr *a)
 {
 	struct cut *k = arg;
 
+	flush_unpark(&k->op);
 	if (rc)
 		cut_end(k, rc);
 	else
@@ -290,6 +292,7 @@ static void cut_was_cut(void *arg, const struct orbit_reply *r)
 		a.trim = k->size + 1;
 		a.trim_to = k->a.size;
 		data_cut(k->op.fs->data, &a);
+		flush_park(&k->op);
 		truncate_finish(k->op.fs, &a, cut_trimmed, k);
 		return;
 	}
@@ -325,6 +328,7 @@ static void cut_finished(void *arg, int rc, const struct fs_attr *a)
 {
 	struct cut *k = arg;
 
+	flush_unpark(&k->op);
 	if (rc) {
 		cut_end(k, rc);
 		return;
@@ -344,12 +348,14 @@ static void cut_looked(void *arg, const struct orbit_reply *r)
 		rc = -ESTALE;
 	if (!rc && !S_ISREG(k->a.mode))
 		rc = S_ISDIR(k->a.mode) ? -EISDIR : -EINVAL;
-	if (rc)
+	if (rc) {
 		cut_end(k, rc);
-	else if (k->a.trim)
+	} else if (k->a.trim) {
+		flush_park(&k->op);
 		truncate_finish(k->op.fs, &k->a, cut_finished, k);
-	else
+	} else {
 		cut_cut(&k->op);
+	}
 }
 
 static void cut_look(struct op *o)
@@ -403,6 +409,7 @@ static void cut_flushed(void *arg, int rc)
 	struct cut *k = arg;
 	const struct hint_inode *h = hint_inode(k->op.fs, k->ino);
 
+	flush_unpark(&k->op);
 	(void)rc; /* reported to who wrote, when it closes or syncs */
 	if (h && S_ISREG(h->mode) && k->size < LAYOUT_INLINE) {
 		k->a = (struct fs_attr){.ino = k->ino, .mode = h->mode};
@@ -428,6 +435,7 @@ void truncate_setattr(
 	k->size = set->size;
 	k->what = what;
 	k->set = *set;
+	flush_park(&k->op);
 	if (data_dirty(fs->data, ino))
 		data_flush(fs->data, ino, cut_flushed, k);
 	else
