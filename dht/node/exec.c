@@ -532,8 +532,12 @@ void exec_answer(struct exec *x, struct frame *f)
 
 void exec_refuse(struct exec *x, uint16_t status, uint16_t failed)
 {
+	struct sess *home = x->v.writes ? x->parts[0].sess : NULL;
+
 	exec_reset(x);
 	if (status == WIRE_REFUSED)
 		x->r.n->stats.refused++;
+	else if (home && status != WIRE_WRONG_NODE)
+		sess_decline(home, x->m.number, status, failed);
 	exec_answer(x, reply_new(x->r.n, status, failed, 0));
 }

@@ -161,6 +161,13 @@ struct numbers {
 	size_t head, len, cap;
 };
 
+/* A transaction that was answered with an error: nothing took effect, and nothing may any more, as
+ * its client has been told so while a second copy may still be on its way. */
+struct decline {
+	uint64_t number;
+	uint16_t status, failed;
+};
+
 struct sess {
 	struct sess_key key;
 	uint64_t floor;
@@ -168,8 +175,10 @@ struct sess {
 	bool dirty;    /* the log lacks an abandoned number */
 	uint64_t *abandoned;
 	size_t nabandoned;
-	struct numbers stored; /* replies in the store */
-	unsigned refs;         /* requests that know it */
+	struct numbers stored;    /* replies in the store */
+	struct decline *declined; /* until the floor passes them */
+	size_t ndeclined;
+	unsigned refs; /* requests that know it */
 	UT_hash_handle hh;
 };
 
@@ -181,6 +190,9 @@ struct sess *sess_learn(struct node *n, uint16_t shard, const struct wire_txn *m
 void sess_floor(struct node *n, uint32_t session, uint16_t shard, uint64_t floor);
 bool sess_refuses(const struct sess *s, uint64_t number);
 bool sess_stored(const struct sess *s, uint64_t number);
+void sess_decline(struct sess *s, uint64_t number, uint16_t status, uint16_t failed);
+/* NULL: it was not. */
+const struct decline *sess_declined(const struct sess *s, uint64_t number);
 /* Whether an effect of its shard must (or, with @spare, may as well) record something of it. */
 bool sess_wants(const struct sess *s, bool spare);
 /* Records it: floor, abandoned numbers, replies that may go. */

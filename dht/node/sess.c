@@ -100,6 +100,7 @@ void sess_drop(struct node *n, struct sess *s)
 {
 	HASH_DEL(n->sessions, s);
 	free(s->abandoned);
+	free(s->declined);
 	free(s->stored.v);
 	free(s);
 }
@@ -126,6 +127,12 @@ static void raise_floor(struct sess *s, uint64_t floor)
 			s->abandoned[left++] = s->abandoned[i];
 	}
 	s->nabandoned = left;
+	left = 0;
+	for (size_t i = 0; i < s->ndeclined; i++) {
+		if (s->declined[i].number >= floor)
+			s->declined[left++] = s->declined[i];
+	}
+	s->ndeclined = left;
 }
 
 static bool is_abandoned(const struct sess *s, uint64_t number)
@@ -170,6 +177,26 @@ bool sess_refuses(const struct sess *s, uint64_t number)
 bool sess_stored(const struct sess *s, uint64_t number)
 {
 	return numbers_has(&s->stored, number);
+}
+
+const struct decline *sess_declined(const struct sess *s, uint64_t number)
+{
+	for (size_t i = 0; i < s->ndeclined; i++) {
+		if (s->declined[i].number == number)
+			return &s->declined[i];
+	}
+	return NULL;
+}
+
+void sess_decline(struct sess *s, uint64_t number, uint16_t status, uint16_t failed)
+{
+	if (sess_declined(s, number))
+		return;
+	if (s->ndeclined == NODE_ABANDONED_MAX) /* of that many in flight the oldest is long done */
+		memmove(s->declined, s->declined + 1, --s->ndeclined * sizeof(*s->declined));
+	s->declined = mem_grow(s->declined, s->ndeclined + 1, sizeof(*s->declined));
+	s->declined[s->ndeclined++] =
+		(struct decline){.number = number, .status = status, .failed = failed};
 }
 
 /* ---- the records ---- */

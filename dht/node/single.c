@@ -3,6 +3,7 @@
  *
  *   run -> resent, and carried out before       the stored reply is sent again
  *       -> given up, or below the floor         refused
+ *       -> answered with an error before        the same error
  *       -> a lock or a gate in the way          waits, runs again
  *       -> evaluated (exec.c), then finish: nothing to write: answered
  *                                           effect taken, its reply within: answered when it is
@@ -52,6 +53,7 @@ static void txn_replay(struct exec *x)
 static void txn_run(struct req *r)
 {
 	struct exec *x = container_of(r, struct exec, r);
+	const struct decline *no;
 	struct shard *s;
 
 	if (!exec_mine(x)) {
@@ -64,6 +66,11 @@ static void txn_run(struct req *r)
 	}
 	if (x->v.writes && sess_stored(x->parts[0].sess, x->m.number)) {
 		txn_replay(x);
+		return;
+	}
+	no = x->v.writes ? sess_declined(x->parts[0].sess, x->m.number) : NULL;
+	if (no) {
+		exec_refuse(x, no->status, no->failed);
 		return;
 	}
 	s = txn_blocked(x);

@@ -309,8 +309,8 @@ static void test_node_replies_go_below_the_floor(void **state)
 	one_fini(&o);
 }
 
-/* A failed transaction is not stored: sent again, it is tried again. */
-static void test_node_does_not_store_failures(void **state)
+/* Its client was told of the failure: a second copy, late, must not succeed where the first did not. */
+static void test_node_second_copy_of_a_failure_fails_too(void **state)
 {
 	struct rig_head h = {.session = 1, .number = 2};
 	struct txn_build t;
@@ -323,6 +323,8 @@ static void test_node_does_not_store_failures(void **state)
 	txn_add(&t, &o.id, 0, 1);
 	assert_int_equal(rig_status(&o.k, rig_send_txn(&o.k, WIRE_TXN, &h, &t)), WIRE_COMPARE);
 	assert_int_equal(add(&o, 3, 1), WIRE_OK);
+	assert_int_equal(rig_status(&o.k, rig_send_txn(&o.k, WIRE_TXN, &h, &t)), WIRE_COMPARE);
+	h.number = 4; /* another transaction of the same content does */
 	assert_int_equal(rig_status(&o.k, rig_send_txn(&o.k, WIRE_TXN, &h, &t)), WIRE_OK);
 	txn_fini(&t);
 	assert_int_equal(rig_slot(&o.k, &o.id, 0), 102);
@@ -407,7 +409,7 @@ int main(void)
 		cmocka_unit_test(test_node_drops_what_waits_and_is_abandoned),
 		cmocka_unit_test(test_node_floor_reaches_all_shards),
 		cmocka_unit_test(test_node_replies_go_below_the_floor),
-		cmocka_unit_test(test_node_does_not_store_failures),
+		cmocka_unit_test(test_node_second_copy_of_a_failure_fails_too),
 		cmocka_unit_test(test_node_sweeps_ended_sessions),
 		cmocka_unit_test(test_node_full_disk),
 	};
