@@ -126,6 +126,13 @@ void apply_counted(struct store *st)
 	st->mem += st->batch.bytes;
 }
 
+bool apply_held(const struct store *st)
+{
+	return st->held || st->queued > QUEUE_MAX ||
+	       (st->flush == FLUSH_PRESYNC && st->round_bytes > ROUND_MAX) ||
+	       (st->flush != FLUSH_IDLE && st->mem >= st->cfg.index_buffer);
+}
+
 int apply_record(
 	struct store *st, struct store_apply *a, enum record_kind kind, enum store_urgency urgency)
 {
@@ -141,8 +148,7 @@ int apply_record(
 		return e->meta.err;
 	if (e->meta.len > EFFECT_META_MAX || e->data_len > EFFECT_DATA_MAX)
 		return -EMSGSIZE;
-	if (st->held || st->queued > QUEUE_MAX ||
-		(st->flush != FLUSH_IDLE && st->mem >= st->cfg.index_buffer))
+	if (apply_held(st))
 		return -EAGAIN;
 	rc = space_check(st, len, urgency);
 	if (rc)
@@ -160,6 +166,7 @@ int apply_record(
 		return rc == -EAGAIN ? rc : -EROFS;
 	st->since_flush += len;
 	st->since_room += len;
+	st->round_bytes += len;
 	journal_append(st, a, kind);
 	/* the batch counts live bytes of the record that now stands in its segment */
 	apply_counted(st);

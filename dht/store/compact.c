@@ -426,7 +426,9 @@ void compact_kick(struct store *st)
 	if (c->state != COMPACT_IDLE || st->broken || st->closing)
 		return;
 	/* what is being appended to may be all that there is to gain */
-	if (st->short_of_room && st->cur && compact_deserves(st, st->cur)) {
+	if (st->short_of_room && st->cur &&
+		st->cur->size - st->cur->live >= st->cfg.segment_size / 8 &&
+		compact_deserves(st, st->cur)) {
 		st->cur->sealed = true;
 		st->cur = NULL;
 	}

@@ -2,7 +2,8 @@
  * Flushing the index. Only the store does, in this order, so that the index on disk never says more
  * than the log on disk:
  *
- *   IDLE -> PRESYNC  the log is synced while applies go on: the bulk
+ *   IDLE -> PRESYNC  the log is synced while applies go on: the bulk, in rounds until the rest is
+ *                    small; much more than a round takes is refused with -EAGAIN
  *        -> HOLD     applies are refused with -EAGAIN; the queue drains, the rest is synced
  *        -> SWITCH   log position and segment table are put; the index begins its flush
  *        -> WAIT     applies go on; a worker waits until the flush is done
@@ -21,6 +22,8 @@
 #define LOG_PER_FLUSH 8u            /* segments of log between flushes, at most */
 #define GARBAGE_DELAY (2 * ENV_SEC) /* after which garbage alone is worth a flush */
 #define RETRY (2 * ENV_MS)
+#define ROUND_SMALL (8u << 20) /* bytes that may be left for the last sync */
+#define ROUNDS_MAX 5u
 
 static void flush_go(struct store *st);
 
@@ -89,7 +92,9 @@ static void close_run(struct work *w)
 {
 	struct store *st = w->owner;
 
-	container_of(w, struct flush_work, w)->rc = st->broken ? -EIO : meta_note(st, true);
+	int rc = meta_note(st, !st->broken);
+
+	container_of(w, struct flush_work, w)->rc = st->broken ? -EIO : rc;
 }
 
 static void close_over(struct work *w)
@@ -252,6 +257,11 @@ static void synced(struct store_sync *s, int rc)
 
 	if (rc) {
 		flush_failed(st, rc);
+	} else if (st->flush == FLUSH_PRESYNC && st->round_bytes > ROUND_SMALL &&
+		   ++st->round < ROUNDS_MAX) {
+		st->round_bytes = 0;
+		store_sync(st, &st->flush_sync);
+		wait_wake(st);
 	} else if (st->flush == FLUSH_PRESYNC) {
 		st->flush = FLUSH_HOLD;
 		st->held = true;
@@ -275,6 +285,8 @@ static void timer_fired(struct env_timer *t)
 static void flush_go(struct store *st)
 {
 	st->flush = FLUSH_PRESYNC;
+	st->round = 0;
+	st->round_bytes = 0;
 	env_timer_clear(st->env, &st->flush_timer);
 	store_sync(st, &st->flush_sync);
 }
@@ -293,6 +305,7 @@ void flush_maybe(struct store *st)
 {
 	if (st->flush == FLUSH_IDLE &&
 		(st->mem >= st->cfg.index_buffer / 2 ||
+			(st->short_of_room && st->mem >= st->reserve / 8) ||
 			st->since_flush >= LOG_PER_FLUSH * st->cfg.segment_size))
 		flush_want(st);
 }

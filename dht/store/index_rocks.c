@@ -17,7 +17,7 @@
 #include "dht/store/key.h"
 
 #define PREFIX 35u                   /* bytes of class, shard and ID */
-#define FETCH_MAX (256u << 10)       /* bytes that one fetch goes through */
+#define FETCH_MAX (64u << 10)        /* bytes that one fetch goes through */
 #define FLUSH_POLL_NS 1000000        /* how often a worker looks whether a flush is done */
 #define FLUSH_STUCK_NS 600000000000u /* a flush that takes this long has failed */
 
@@ -182,11 +182,9 @@ static void *rocks_fetch(
 	/* a get may need blocks that a walk passes over; errors show when the loop tries again */
 	(void)rocks_get(ix, from, flen, NULL, false);
 	it = make_iter(rocks_of(ix), from, flen, to, tlen, false, true);
-	while (sum < FETCH_MAX && rocks_iter_next(it, &key, &klen, &val, &vlen) > 0) {
+	/* what follows is likely to be asked for next: IDs of one directory are neighbours */
+	while (sum < FETCH_MAX && rocks_iter_next(it, &key, &klen, &val, &vlen) > 0)
 		sum += klen + vlen;
-		if (!tlen)
-			break;
-	}
 	return it;
 }
 
@@ -297,7 +295,7 @@ static rocksdb_options_t *make_options(uint64_t buffer, uint64_t cache, char **e
 		"info_log_level=WARN_LEVEL;memtable_prefix_bloom_size_ratio=0.05;"
 		"memtable_whole_key_filtering=true;prefix_extractor=rocksdb.FixedPrefix.%u;"
 		"block_based_table_factory={filter_policy=bloomfilter:10:false;"
-		"whole_key_filtering=true;block_size=4096;cache_index_and_filter_blocks=false;"
+		"whole_key_filtering=true;block_size=16384;cache_index_and_filter_blocks=false;"
 		"block_cache=%llu;prepopulate_block_cache=kFlushOnly;format_version=5}",
 		(unsigned long long)buffer * 4, PREFIX, (unsigned long long)cache);
 	rocksdb_get_options_from_string(base, text, opt, err);

@@ -66,6 +66,16 @@ struct seg *seg_at(struct store *st, uint64_t pos)
 	return st->segs[lo - 1];
 }
 
+/* The first segment that reaches beyond @pos; there is one. */
+static struct seg *seg_after(struct store *st, uint64_t pos)
+{
+	size_t i = st->nsegs;
+
+	while (i > 1 && st->segs[i - 2]->start + st->segs[i - 2]->size > pos)
+		i--;
+	return st->segs[i - 1];
+}
+
 static void seg_free(struct seg *s)
 {
 	disk_close(s->file);
@@ -82,6 +92,7 @@ void seg_unpin(struct store *st, struct seg *s)
 	if (--s->pins == 0 && s->gone) {
 		if (s->file)
 			atomic_fetch_sub(&st->open_files, 1);
+		LIST_REMOVE(s, entry);
 		seg_free(s);
 	}
 }
@@ -96,6 +107,7 @@ void seg_drop(struct store *st, struct seg *s)
 	memmove(st->segs + i, st->segs + i + 1, (st->nsegs - i) * sizeof(s));
 	st->log_bytes -= s->size;
 	s->gone = true;
+	LIST_INSERT_HEAD(&st->gone_segs, s, entry);
 	seg_pin(s);
 	seg_unpin(st, s);
 }
@@ -303,7 +315,7 @@ void journal_break(struct store *st, int rc, const char *what)
 struct back_work {
 	struct work w;
 	struct seg *seg;
-	uint64_t off, len, bytes;
+	uint64_t off, len;
 };
 
 static void back_run(struct work *w)
@@ -323,7 +335,7 @@ static void back_done(struct work *w)
 
 	if (st) {
 		st->writing_back = false;
-		st->dirty -= b->bytes;
+		st->dirty -= b->len < st->dirty ? b->len : st->dirty;
 		seg_unpin(st, b->seg);
 		write_back(st);
 	}
@@ -334,16 +346,27 @@ static void back_done(struct work *w)
 static void write_back(struct store *st)
 {
 	struct back_work *b;
-	struct seg *s = st->cur;
+	struct seg *s;
+	uint64_t end;
 
-	if (st->writing_back || st->unstarted < WRITEBACK || !s || !s->file)
+	if (st->writing_back || st->unstarted < WRITEBACK)
 		return;
+	s = seg_after(st, st->backed);
+	if (s->start > st->backed)
+		st->backed = s->start;
+	end = s->start + s->size < st->written ? s->start + s->size : st->written;
+	if (end <= st->backed) {
+		/* what was to be written back went with its segment */
+		st->dirty -= st->unstarted;
+		st->unstarted = 0;
+		return;
+	}
 	b = mem_zalloc(sizeof(*b));
 	b->seg = s;
-	b->len = st->unstarted < s->size ? st->unstarted : s->size;
-	b->off = s->size - b->len;
-	b->bytes = st->unstarted;
-	st->unstarted = 0;
+	b->off = st->backed - s->start;
+	b->len = end - st->backed;
+	st->backed = end;
+	st->unstarted -= b->len < st->unstarted ? b->len : st->unstarted;
 	st->writing_back = true;
 	seg_pin(s);
 	work_start(&b->w, st->gate, st, NULL, back_run, back_done);
@@ -660,11 +683,17 @@ static void free_pending(struct pending_list *list)
 
 void journal_fini(struct store *st)
 {
+	struct seg *s;
+
 	env_unpost(st->env, &st->finish);
 	free_pending(&st->queue);
 	free_pending(&st->writing);
 	for (size_t i = 0; i < st->nsegs; i++)
 		seg_free(st->segs[i]);
+	while ((s = LIST_FIRST(&st->gone_segs))) {
+		LIST_REMOVE(s, entry);
+		seg_free(s);
+	}
 	if (st->spare)
 		seg_free(st->spare);
 	free(st->segs);

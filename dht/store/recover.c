@@ -460,7 +460,7 @@ static int settle(struct store *st, uint64_t end)
 	struct disk_file *f;
 	int rc;
 
-	st->tail = st->written = st->synced = end;
+	st->tail = st->written = st->synced = st->backed = end;
 	for (size_t i = 0; i < st->nsegs; i++) {
 		st->segs[i]->sealed = true;
 		st->segs[i]->used = 0;

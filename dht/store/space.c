@@ -70,9 +70,12 @@ static void space_done(struct work *w)
 			st->room = s->avail + promised(st);
 			st->since_room -= s->appended;
 			st->room_at = env_now(st->env);
-			st->short_of_room = false;
+			st->short_of_room =
+				space_left(st) < 2 * st->reserve + 2 * st->cfg.segment_size;
 			if (was)
 				wait_wake(st);
+			if (st->short_of_room)
+				compact_kick(st);
 		}
 	}
 	free(s);
@@ -94,7 +97,7 @@ void space_refresh(struct store *st)
 
 uint64_t space_left(const struct store *st)
 {
-	uint64_t taken = st->since_room + 2 * st->mem;
+	uint64_t taken = st->since_room + st->mem;
 
 	return st->room > taken ? st->room - taken : 0;
 }

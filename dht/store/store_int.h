@@ -24,6 +24,7 @@
 #define DIRTY_MAX (64u << 20)   /* bytes not written back above which none is */
 #define WRITEBACK (8u << 20)    /* bytes at which writing back begins */
 #define QUEUE_MAX (64u << 20)   /* bytes queued above which effects are refused for now */
+#define ROUND_MAX (64u << 20)   /* bytes appended in one round of PRESYNC above which likewise */
 #define SEG_NAME 32             /* bytes of a segment's file name */
 
 struct seg {
@@ -36,6 +37,7 @@ struct seg {
 	bool trimmed;                     /* its reserved room was given back */
 	bool dead;                        /* in the last flush nothing live was in it */
 	bool gone;                        /* removed; freed with the last pin */
+	LIST_ENTRY(seg) entry;            /* of those that are gone and pinned */
 	bool stuck;                       /* compaction could not read it */
 	uint64_t used;                    /* when it was read last, for closing files */
 	uint64_t reserved;                /* bytes of room taken for it in advance */
@@ -87,6 +89,7 @@ struct store {
 
 	/* log */
 	struct seg **segs; /* by start */
+	LIST_HEAD(, seg) gone_segs;
 	size_t nsegs, seg_cap;
 	struct seg *cur, *spare; /* appended to; made in advance */
 	bool making;             /* a segment file is being made */
@@ -95,6 +98,7 @@ struct store {
 	size_t queued;      /* bytes in both */
 	uint64_t dirty;     /* bytes written, not known to be written back */
 	uint64_t unstarted; /* of those, not in the running writeback */
+	uint64_t backed;    /* position up to which writeback was started */
 	bool writing_back, syncing;
 	struct sync_list syncs, synced_list;
 	struct apply_list finished;
@@ -116,6 +120,8 @@ struct store {
 	bool held, flush_again;
 	size_t mem; /* bytes the index holds unflushed, about */
 	uint64_t since_flush, flush_pos, flushed;
+	uint64_t round_bytes; /* appended since the running sync of PRESYNC began */
+	unsigned round;
 	struct store_sync flush_sync;
 	struct env_timer flush_timer;
 
@@ -175,6 +181,8 @@ void apply_counted(struct store *st);
 /* As store_apply(), for a record of any kind. */
 int apply_record(
 	struct store *st, struct store_apply *a, enum record_kind kind, enum store_urgency urgency);
+/* Whether effects are refused for the time being. */
+bool apply_held(const struct store *st);
 
 /* ---- flush.c ---- */
 

@@ -144,12 +144,9 @@ void wait_stall(struct store *st)
 
 void store_wait(struct store *st, struct store_wait *w)
 {
-	bool full = st->queued > QUEUE_MAX ||
-		    (st->flush != FLUSH_IDLE && st->mem >= st->cfg.index_buffer);
-
 	TAILQ_INSERT_TAIL(&st->waits, w, entry);
 	fetch_kick(st);
-	if (!st->fetch && !st->held && !st->stalled && !full)
+	if (!st->fetch && !st->stalled && !apply_held(st))
 		wait_wake(st);
 }
 
