@@ -316,6 +316,27 @@ static void test_names_stale_guesses_are_corrected(void **state)
 	fsx_free(x);
 }
 
+/* What a guess names is full, and lies on another node that says so; what is there now is empty. */
+static void test_names_a_stale_guess_is_not_an_answer(void **state)
+{
+	struct fsx *x = fsx_new(19, nodes, 2);
+	struct fsx_mount *m = x->m, *other = &x->m[1];
+	char name[32], moved[32];
+	struct fs_attr a;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		snprintf(moved, sizeof(moved), "moved%d", i);
+		assert_int_equal(fsx_mkdir(x, m, ROOT, name, 0755, &a), 0);
+		assert_int_equal(fsx_touch(x, other, a.ino, "f", NULL), 0);
+		assert_int_equal(fsx_rename(x, other, ROOT, name, ROOT, moved, 0), 0);
+		assert_int_equal(fsx_mkdir(x, other, ROOT, name, 0755, NULL), 0);
+		assert_int_equal(fsx_rmdir(x, m, ROOT, name), 0);
+	}
+	fsx_free(x);
+}
+
 static void test_names_setgid_directories(void **state)
 {
 	struct fsx *x = fsx_new(12, nodes, 1);
@@ -550,6 +571,7 @@ int main(void)
 		cmocka_unit_test(test_names_symlinks),
 		cmocka_unit_test(test_names_hard_links),
 		cmocka_unit_test(test_names_stale_guesses_are_corrected),
+		cmocka_unit_test(test_names_a_stale_guess_is_not_an_answer),
 		cmocka_unit_test(test_names_setgid_directories),
 		cmocka_unit_test(test_names_times_of_directories),
 		cmocka_unit_test(test_names_files_of_a_large_directory_spread),
