@@ -32,7 +32,7 @@ struct op {
 	struct why why;
 	unsigned tries;
 	unsigned missed;        /* of op_missed() */
-	uint64_t parked; /* since when it waits (flush.h) */
+	uint64_t parked;        /* since when it waits (flush.h) */
 	struct env_timer timer; /* of op_retry() */
 	void (*again)(struct op *o);
 };
