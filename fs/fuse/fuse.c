@@ -22,8 +22,7 @@
 #include "fs/fuse/session.h"
 
 #define ROUND 64
-#define SPARE_ASK (100 * ENV_MS) /* between looks at threads that a signal waits for */
-#define WRITE_MAX (1u << 20)
+#define ASK_AGAIN (100 * ENV_MS) /* between looks at threads that a signal waits for */
 
 /* ---- calls ---- */
 
@@ -68,7 +67,7 @@ void fuse_call_end(struct fuse_call *k)
 static void ask_arm(struct fuse_mount *m)
 {
 	if (!m->ask.armed && !TAILQ_EMPTY(&m->interrupted))
-		env_timer_set(m->env, &m->ask, env_now(m->env) + SPARE_ASK);
+		env_timer_set(m->env, &m->ask, env_now(m->env) + ASK_AGAIN);
 }
 
 /* Looks once more at the threads that a signal waits for: one may have become fatal since. */
@@ -161,10 +160,10 @@ static void went(struct fuse_mount *m)
 
 static void mount_destroy(struct fuse_mount *m);
 
-static void readable(void *arg)
+void fuse_mount_read(struct fuse_mount *m)
 {
-	struct fuse_mount *m = arg;
-
+	if (m->gone)
+		return;
 	m->busy = true;
 	for (unsigned i = 0; i < ROUND && !m->freed; i++) {
 		int n = fuse_session_receive_buf(m->se, &m->buf);
@@ -197,6 +196,11 @@ static void readable(void *arg)
 	m->busy = false;
 	if (m->freed)
 		mount_destroy(m);
+}
+
+static void readable(void *arg)
+{
+	fuse_mount_read(arg);
 }
 
 /* ---- mounting ---- */
@@ -276,16 +280,16 @@ static int mount_start(struct fuse_mount *m, int fd)
 		return -errno;
 	if (fuse_session_custom_io(m->se, &io, fd))
 		return -EIO;
-	return loop_watch_fd(m->lp, fd, readable, m, &m->watch);
+	return m->lp ? loop_watch_fd(m->lp, fd, readable, m, &m->watch) : 0;
 }
 
 static struct fuse_mount *mount_alloc(
-	struct loop *lp, struct fs *fs, const struct fuse_mount_options *opts)
+	struct loop *lp, struct env *e, struct fs *fs, const struct fuse_mount_options *opts)
 {
 	struct fuse_mount *m = mem_zalloc(sizeof(*m));
 
 	m->lp = lp;
-	m->env = loop_env(lp);
+	m->env = e;
 	m->fs = fs;
 	m->opts = *opts;
 	m->fd = -1;
@@ -296,10 +300,10 @@ static struct fuse_mount *mount_alloc(
 	return m;
 }
 
-static int mount_make(struct fuse_mount **out, struct loop *lp, struct fs *fs,
+static int mount_make(struct fuse_mount **out, struct loop *lp, struct env *e, struct fs *fs,
 	const struct fuse_mount_options *opts, int fd, char *why, size_t why_len)
 {
-	struct fuse_mount *m = mount_alloc(lp, fs, opts);
+	struct fuse_mount *m = mount_alloc(lp, e, fs, opts);
 	int rc;
 
 	if (why_len)
@@ -330,13 +334,13 @@ static int mount_make(struct fuse_mount **out, struct loop *lp, struct fs *fs,
 int fuse_mount_new(struct fuse_mount **out, struct loop *lp, struct fs *fs,
 	const struct fuse_mount_options *opts, char *why, size_t why_len)
 {
-	return mount_make(out, lp, fs, opts, -1, why, why_len);
+	return mount_make(out, lp, loop_env(lp), fs, opts, -1, why, why_len);
 }
 
-int fuse_mount_on_fd(struct fuse_mount **out, struct loop *lp, struct fs *fs,
+int fuse_mount_on_fd(struct fuse_mount **out, struct env *e, struct fs *fs,
 	const struct fuse_mount_options *opts, int fd, char *why, size_t why_len)
 {
-	return mount_make(out, lp, fs, opts, fd, why, why_len);
+	return mount_make(out, NULL, e, fs, opts, fd, why, why_len);
 }
 
 /* ---- the end ---- */
