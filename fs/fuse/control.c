@@ -4,8 +4,11 @@
  *
  *   system.orbitfs.stalled    transactions that stall, a line of logfmt each
  *   system.orbitfs.counters   of the client, "name=value" lines
- *   system.orbitfs.retry      set to anything: everything in flight is sent again now
- *   system.orbitfs.cancel     set to a handle: that transaction is given up with EINTR
+ *   system.orbitfs.retry      everything in flight is sent again now
+ *   system.orbitfs.cancel.N   the transaction with the handle N is given up with EINTR
+ *
+ * The last two act when they are read: to set an attribute the kernel takes the directory's lock,
+ * and a lookup in it that stalls holds that very lock.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -18,6 +21,8 @@
 #include "fs/fuse/session.h"
 
 #define PREFIX "system.orbitfs."
+#define RETRY "retry"
+#define CANCEL "cancel."
 #define TEXT_MAX (60u << 10) /* the kernel takes no value above 64 KiB */
 
 bool control_is(const char *name)
@@ -89,46 +94,47 @@ static void put_counters(struct orbit_client *c, struct buf *b)
 		n.map_fetches, n.conflicts, n.bytes_sent, n.bytes_received);
 }
 
-int control_get(struct orbit_client *c, const char *name, struct buf *out)
+static int cancel(struct orbit_client *c, const char *text)
 {
+	uint64_t handle;
+	char *end;
+
+	errno = 0;
+	handle = strtoull(text, &end, 10);
+	if (errno || *text < '0' || *text > '9' || *end)
+		return -EINVAL;
+	return orbit_cancel(c, handle, false) ? 0 : -ENOENT;
+}
+
+static int act(struct orbit_client *c, const char *name, uint32_t uid, struct buf *out)
+{
+	int rc = 0;
+
+	if (uid != 0 && uid != getuid())
+		return -EPERM;
+	if (*name == 'c')
+		rc = cancel(c, name + strlen(CANCEL));
+	else
+		orbit_retry_now(c);
+	if (!rc)
+		put(out, "done\n");
+	return rc;
+}
+
+int control_get(struct orbit_client *c, const char *name, uint32_t uid, struct buf *out)
+{
+	int rc = 0;
+
 	name += strlen(PREFIX);
 	if (strcmp(name, "stalled") == 0)
 		orbit_each(c, true, put_stalled, out);
 	else if (strcmp(name, "counters") == 0)
 		put_counters(c, out);
+	else if (strcmp(name, RETRY) == 0 || strncmp(name, CANCEL, strlen(CANCEL)) == 0)
+		rc = act(c, name, uid, out);
 	else
 		return -ENODATA;
-	return out->err;
-}
-
-static int cancel(struct orbit_client *c, const void *value, size_t len)
-{
-	char text[24], *end;
-	uint64_t handle;
-
-	if (len == 0 || len >= sizeof(text))
-		return -EINVAL;
-	memcpy(text, value, len);
-	text[len] = '\0';
-	errno = 0;
-	handle = strtoull(text, &end, 10);
-	if (errno || text[0] < '0' || text[0] > '9' || (*end && strcmp(end, "\n") != 0))
-		return -EINVAL;
-	return orbit_cancel(c, handle, false) ? 0 : -ENOENT;
-}
-
-int control_set(
-	struct orbit_client *c, const char *name, const void *value, size_t len, uint32_t uid)
-{
-	name += strlen(PREFIX);
-	if (strcmp(name, "retry") != 0 && strcmp(name, "cancel") != 0)
-		return strcmp(name, "stalled") && strcmp(name, "counters") ? -ENODATA : -EPERM;
-	if (uid != 0 && uid != getuid())
-		return -EPERM;
-	if (name[0] == 'c')
-		return cancel(c, value, len);
-	orbit_retry_now(c);
-	return 0;
+	return rc ? rc : out->err;
 }
 
 void control_list(struct buf *out)

@@ -340,7 +340,8 @@ static void control_reply(fuse_req_t req, fuse_ino_t ino, const char *name, size
 {
 	struct fuse_mount *m = fuse_req_userdata(req);
 	struct buf b = {0};
-	int rc = ino == FUSE_ROOT_ID ? control_get(fs_client(m->fs), name, &b) : -ENODATA;
+	uint32_t uid = fuse_req_ctx(req)->uid;
+	int rc = ino == FUSE_ROOT_ID ? control_get(fs_client(m->fs), name, uid, &b) : -ENODATA;
 
 	if (rc == 0 && size && b.len > size)
 		rc = -ERANGE;
@@ -370,15 +371,10 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 static void op_setxattr(
 	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
-	struct fuse_mount *m = fuse_req_userdata(req);
 	struct fuse_call *k;
 
 	if (control_is(name)) {
-		int rc = ino != FUSE_ROOT_ID ? -EOPNOTSUPP
-					     : control_set(fs_client(m->fs), name, value, size,
-						       fuse_req_ctx(req)->uid);
-
-		fuse_reply_err(req, -rc);
+		fuse_reply_err(req, EPERM);
 		return;
 	}
 	k = begin(req, ino, reply_err);

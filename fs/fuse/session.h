@@ -53,9 +53,11 @@ struct fuse_mount {
 	struct env_timer ask;
 };
 
-/* As fuse_mount_new(), on a descriptor (owned from here on) that speaks FUSE: for tests. */
-int fuse_mount_on_fd(struct fuse_mount **out, struct loop *lp, struct fs *fs,
+/* As fuse_mount_new(), on a descriptor (owned from here on) that speaks FUSE, and on any env: nobody
+ * watches the descriptor, requests are read by fuse_mount_read(). For tests. */
+int fuse_mount_on_fd(struct fuse_mount **out, struct env *e, struct fs *fs,
 	const struct fuse_mount_options *opts, int fd, char *why, size_t why_len);
+void fuse_mount_read(struct fuse_mount *m);
 
 extern const struct fuse_lowlevel_ops fuse_ops;
 
@@ -76,12 +78,9 @@ bool fuse_signal_fatal_in(const char *status);
 
 /* "system.orbitfs.*" */
 bool control_is(const char *name);
-/* Answers without asking a node: 0, -ENODATA. */
-int control_get(struct orbit_client *c, const char *name, struct buf *out);
-/* 0; -EPERM: neither root nor who mounted; -ENODATA: no such control; -EINVAL; -ENOENT: no such
- * transaction. */
-int control_set(
-	struct orbit_client *c, const char *name, const void *value, size_t len, uint32_t uid);
+/* Answers, or does, without asking a node: 0; -ENODATA: no such control; -EPERM: neither root nor
+ * who mounted; -EINVAL; -ENOENT: no such transaction. */
+int control_get(struct orbit_client *c, const char *name, uint32_t uid, struct buf *out);
 /* Names, NUL after each. */
 void control_list(struct buf *out);
 
