@@ -17,11 +17,11 @@ FIRST_PORT=7400
 
 die() { echo "quickstart: $*" >&2; exit 1; }
 
-starttime() { # of a pid; empty when there is none
+starttime() { # of a pid; empty when there is none, or only its corpse
 	local stat
 	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
 	set -- ${stat##*) }
-	echo "${20}"
+	[ "$1" = Z ] || echo "${20}"
 }
 
 running() { # pid starttime

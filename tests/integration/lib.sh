@@ -95,8 +95,7 @@ cleanup() {
 		[ $failed -gt 0 ] || failed=1
 	fi
 	echo "$passed passed, $failed failed"
-	[ $failed -eq 0 ]
-	exit
+	exit $((failed > 0))
 }
 trap cleanup EXIT
 trap 'exit 143' TERM INT

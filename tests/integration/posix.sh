@@ -103,8 +103,8 @@ posix_rename() {
 	is "links of the new parent" "$(stat -c %h r/d2)" 3
 	is "links of the old parent" "$(stat -c %h r)" 3
 	errs "into itself" "subdirectory of itself" mv r/d2 r/d2/d1/
-	errs "over a full one" "not empty" mv -T r/d2/d1 .
 	mkdir r/full r/empty
+	errs "over a full one" "not empty" mv -T r/empty r/d2
 	touch r/full/x
 	check "over an empty one" mv -T r/full r/empty
 	check "it moved" [ -e r/empty/x ]

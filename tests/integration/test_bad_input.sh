@@ -27,10 +27,12 @@ one_line 1 "write_behind" $orbitfs --store "$STORE" -o write_behind=-1 "$M"
 one_line 1 "what to mount" $orbitfs "$M"
 one_line 1 "where to mount" $orbitfs --store "$STORE"
 one_line 1 "not both" $orbitfs --store "$STORE" -o cluster=localhost:1 "$M"
-one_line 1 "cluster" $orbitfs -o cluster=localhost:1,,b:2 "$M"
+one_line 1 "b:2" $orbitfs -o cluster=localhost:1,,b:2 "$M"
+one_line 1 "cluster" $orbitfs -o cluster= "$M"
 one_line 1 "neither" $orbitfs nonsense "$M"
-one_line 1 "no such file" $orbitfs --store "$STORE" "$D/nowhere"
-one_line 32 "" $orbitfs --store "$STORE" /etc/passwd
+one_line 32 "no such file" $orbitfs --store "$STORE" "$D/nowhere"
+touch "$D/a file"
+one_line 32 "not a directory" $orbitfs --store "$STORE" "$D/a file"
 one_line 2 "unknown flag" $orbitd --frob
 one_line 2 "listen" $orbitd --store "$D/x"
 one_line 2 "log-level" $orbitd --store "$D/x" --listen 127.0.0.1:1 --log-level loud
@@ -49,12 +51,13 @@ one_line 1 "refused" $orbitctl ping "127.0.0.1:$PORT" --timeout 1s
 one_line 1 "refused" $orbitctl status -o "cluster=127.0.0.1:$PORT" --timeout 1s
 
 # stores
-one_line 32 "no such file" $orbitfs --store "$D/none" "$M"
+one_line 32 "no store there" $orbitfs --store "$D/none" "$M"
 one_line 1 "--fsid" $orbitd --config /dev/null --store "$D/none" --listen "127.0.0.1:$PORT"
 mkdir "$D/full"
 touch "$D/full/mine"
 one_line 1 "not empty" $orbitctl mkfs --store "$D/full"
 one_line 1 "already" $orbitctl mkfs --store "$STORE"
+orbitd="$orbitd --log $D/orbitd.log"
 one_line 1 "another filesystem" $orbitd --config /dev/null --store "$STORE" --fsid other --listen "127.0.0.1:$PORT"
 mount_store
 echo precious >"$M/file"
@@ -95,13 +98,20 @@ check "unmount" unmount
 check "node stops" stop_node 1
 one_line 32 "cluster" $orbitfs --store "$D/node1" "$M"
 
-# damage
+# damage: what it hits gives EIO, the rest is served
 is "nothing was lost" "$(mount_store && cat "$M/file")" precious
+yes 'a line of the file that will be hit' | head -c 3000000 >"$M/hit"
 check "unmount" unmount
-seg=$(find "$STORE" -type f -size +0 -name 'log-*' | sort | head -1)
-[ -n "$seg" ] || die "which file is a segment?"
-cp -a "$STORE" "$D/copy"
-# one flipped byte near the front of a segment
-seg=$D/copy${seg#"$STORE"}
-printf '\xff' | dd of="$seg" bs=1 seek=20 conv=notrunc status=none
-one_line 32 "" $orbitfs --store "$D/copy" "$M"
+seg=$(grep -l 'a line of the file' "$STORE"/log-* | head -1)
+at=$(grep -abo 'a line of the file' "$seg" | tail -n 1000 | head -1 | cut -d: -f1)
+printf '\xff' | dd of="$seg" bs=1 seek="$at" conv=notrunc status=none
+mount_store
+errs "what is damaged" "input/output error" cat "$M/hit"
+is "what is not" "$(cat "$M/file")" precious
+check "it wrote a line" grep -q 'lvl=error' "$D/mount.log"
+check "unmount" unmount
+
+# a newer format
+cp -a "$STORE" "$D/newer"
+printf '\xff' | dd of="$D/newer/META" bs=1 seek=8 conv=notrunc status=none
+one_line 32 "" $orbitfs --store "$D/newer" "$M"

@@ -8,7 +8,7 @@ mount_cluster
 # ms from the node's "accepting" to the mount's "connection is back", with something to send again
 resent_within() { # LIMIT NODE
 	awk -v limit="$1" -v node="$D/node$2.log" -v peer="peer=${ADDR[$2]} " '
-		function ts() { match($0, /ts=[0-9.]+/); return substr($0, RSTART + 3, RLENGTH - 3) }
+		function ts() { match($0, /ts=[0-9.]+/); return substr($0, RSTART + 3, RLENGTH - 3) + 0 }
 		BEGIN { while ((getline < node) > 0) if (/msg="accepting"/) up = ts() }
 		/msg="connection is back"/ && index($0, peer) && ts() + 0.01 >= up && !seen {
 			seen = ts()

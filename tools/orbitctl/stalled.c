@@ -1,5 +1,7 @@
-/* stalled: what a mount waits for. The mount itself answers, through attributes of its root. */
+/* stalled: what a mount waits for. The mount itself answers, through attributes of its root; it
+ * also acts when some are read. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -8,7 +10,7 @@
 
 #define ATTR "system.orbitfs.stalled"
 #define ATTR_RETRY "system.orbitfs.retry"
-#define ATTR_CANCEL "system.orbitfs.cancel"
+#define ATTR_CANCEL "system.orbitfs.cancel." /* and the handle */
 #define TEXT_MAX (64u << 10)
 
 static int explain(struct ctl *k, int err)
@@ -86,21 +88,33 @@ static int show(struct ctl *k)
 	return CTL_OK;
 }
 
+/* Reads an attribute for what that does: 0 or an errno. */
+static int act(struct ctl *k, const char *attr)
+{
+	char answer[64];
+
+	return getxattr(k->args[0], attr, answer, sizeof(answer)) < 0 ? errno : 0;
+}
+
 int cmd_stalled(struct ctl *k)
 {
+	char attr[64];
 	uint64_t handle;
+	int err;
 
 	if (k->retry && k->cancel)
 		return ctl_fail(k, "--retry or --cancel, not both"), CTL_USAGE;
-	if (k->retry)
-		return setxattr(k->args[0], ATTR_RETRY, "1", 1, 0) ? explain(k, errno) : CTL_OK;
-	if (!k->cancel)
+	if (!k->retry && !k->cancel)
 		return show(k);
+	if (k->retry) {
+		err = act(k, ATTR_RETRY);
+		return err ? explain(k, err) : CTL_OK;
+	}
 	if (text_parse_number(k->cancel, UINT64_MAX, &handle))
 		return ctl_fail(k, "--cancel: want a handle, as \"stalled\" shows it"), CTL_USAGE;
-	if (!setxattr(k->args[0], ATTR_CANCEL, k->cancel, strlen(k->cancel), 0))
-		return CTL_OK;
-	if (errno == ENOENT)
+	snprintf(attr, sizeof(attr), ATTR_CANCEL "%" PRIu64, handle);
+	err = act(k, attr);
+	if (err == ENOENT)
 		return ctl_fail(k, "%s: nothing stalled by that handle", k->cancel), CTL_NOT_FOUND;
-	return explain(k, errno);
+	return err ? explain(k, err) : CTL_OK;
 }

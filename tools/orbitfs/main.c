@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "dht/base/log.h"
@@ -209,10 +210,26 @@ static int run(struct mount *m)
 	return rc;
 }
 
+/* The kernel would mount on anything. */
+static int check_mountpoint(const char *path)
+{
+	struct stat st;
+	int rc = stat(path, &st) ? -errno : S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+
+	if (rc)
+		fprintf(stderr, "orbitfs: %s: %s\n", path,
+			rc == -ENOTCONN ? "a mount that died is there: unmount it first"
+					: strerror(-rc));
+	return rc;
+}
+
 static int mount_it(struct options *o)
 {
 	struct mount m = {.o = o, .report = -1};
 	int rc = 0;
+
+	if (check_mountpoint(o->mountpoint))
+		return EXIT_MOUNT;
 
 	if (o->log) {
 		rc = log_open(o->log);
