@@ -153,7 +153,7 @@ int apply_record(
 	rc = space_check(st, len, urgency);
 	if (rc)
 		return rc;
-	r.pos = journal_place(st);
+	r.pos = seg_place(st);
 	rc = apply_batch(st, &r, e->meta.data, true);
 	if (rc)
 		return rc;

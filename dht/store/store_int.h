@@ -1,7 +1,8 @@
 /*
- * What the parts of the store share. One struct store; journal.c writes and syncs the log, flush.c
- * flushes the index and removes dead segments, apply.c turns effects into batches, read.c reads,
- * wait.c brings in what was missed, recover.c and meta.c open, compact.c rewrites old segments.
+ * What the parts of the store share. One struct store; seg.c keeps its files, journal.c writes and
+ * syncs the log, flush.c flushes the index and removes dead segments, apply.c turns effects into
+ * batches, read.c reads, wait.c brings in what was missed, recover.c and meta.c open, compact.c
+ * rewrites old segments.
  *
  * Positions: flushed <= synced <= written <= tail. The index in memory reflects tail, the index on
  * disk flushed; what lies between written and tail is in the queue.
@@ -149,8 +150,6 @@ struct store {
 
 void journal_init(struct store *st);
 void journal_fini(struct store *st);
-/* Where a record of @len bytes will stand; opens a new segment when the current one is full. */
-uint64_t journal_place(struct store *st);
 /* Appends what was placed; @a->effect has meta and data. Calls a->done in its time. */
 void journal_append(struct store *st, struct store_apply *a, enum record_kind kind);
 /* Ends all writing: the rest of the queue and all syncs fail. */
@@ -158,7 +157,17 @@ void journal_break(struct store *st, int rc, const char *what);
 /* Copies [pos, pos+len) out of a record that is not yet written; false when it is none. */
 bool journal_peek(struct store *st, uint64_t pos, size_t len, void *dst);
 
+/* Hands what is queued to a worker, if it can be written. */
+void journal_pump(struct store *st);
+
+/* ---- seg.c ---- */
+
+/* Where the next record will stand; opens a new segment when the current one is full. */
+uint64_t seg_place(struct store *st);
 struct seg *seg_new(uint64_t start);
+void seg_free(struct seg *s);
+/* The first segment that reaches beyond @pos, or the last one. */
+struct seg *seg_after(struct store *st, uint64_t pos);
 void seg_insert(struct store *st, struct seg *s);
 /* The segment in which @pos lies, NULL when there is none. */
 struct seg *seg_at(struct store *st, uint64_t pos);

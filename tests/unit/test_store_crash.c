@@ -386,6 +386,30 @@ static void test_store_power_cut_during_recovery(void **state)
 	}
 }
 
+/* What recovery made of a log that only the page cache had is durable once it is open. */
+static void test_store_power_cut_after_a_kill(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed < 40; seed++) {
+		struct run run;
+		unsigned n;
+
+		run_init(&run, 500 + seed);
+		/* no time passes: only the page cache has the end of the log */
+		for (unsigned i = 0; i < 10 + seed; i++)
+			assert_true(apply_next(&run));
+		settle(&run);
+		/* so that replay flushes the index many times */
+		run.r.cfg.index_buffer = 4096;
+		assert_int_equal(rig_crash(&run.r, DISK_PROCESS, seed), 0);
+		n = claimed(&run.r);
+		assert_int_equal(n, run.done);
+		assert_int_equal(rig_crash(&run.r, DISK_LOSE, seed), 0);
+		resume(&run, n);
+		run_fini(&run);
+	}
+}
+
 static void test_store_killed_again_and_again(void **state)
 {
 	(void)state;
@@ -447,6 +471,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_store_power_cut_at_every_write),
 		cmocka_unit_test(test_store_power_cut_during_recovery),
+		cmocka_unit_test(test_store_power_cut_after_a_kill),
 		cmocka_unit_test(test_store_killed_again_and_again),
 		cmocka_unit_test(test_store_long_life),
 	};
