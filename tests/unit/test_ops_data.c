@@ -103,6 +103,43 @@ static void test_data_large_file_streams_and_is_read_ahead(void **state)
 	fsx_free(x);
 }
 
+/* What was read ahead must not be older than what was written since. */
+static void test_data_read_ahead_sees_writes(void **state)
+{
+	struct fsx *x = fsx_new(30, nodes, 1);
+	uint8_t *p = dx_bytes(0, 6 * MB, 30);
+	struct fs_attr a;
+	struct fs_file *f = make(x, "f", &a), *g;
+
+	(void)state;
+	assert_int_equal(dx_write(x, x->m, f, 0, p, 6 * MB), 6 * MB);
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	assert_int_equal(dx_open(x, x->m, a.ino, O_RDWR, &f), 0);
+	for (unsigned run = 0; run < 2; run++) {
+		/* the second time it is dirty before it is read ahead */
+		uint64_t at = run ? 4 * MB + 300 * KB : MB + 300 * KB;
+
+		assert_int_equal(dx_open(x, x->m, a.ino, O_RDWR, &g), 0);
+		if (run == 0) {
+			for (uint64_t off = 0; off < MB; off += 128 * KB)
+				dx_expect(x, x->m, g, off, p + off, 128 * KB);
+		}
+		memset(p + at, 'w', 5000);
+		assert_int_equal(dx_write(x, x->m, g, at, p + at, 5000), 5000);
+		if (run == 1) {
+			for (uint64_t off = 0; off < 4 * MB; off += 128 * KB)
+				dx_expect(x, x->m, g, off, p + off, 128 * KB);
+		}
+		assert_int_equal(dx_flush(x, x->m, f), 0);
+		for (uint64_t off = run ? 4 * MB : MB; off < 5 * MB; off += 128 * KB)
+			dx_expect(x, x->m, g, off, p + off, 128 * KB);
+		assert_int_equal(dx_close(x, x->m, g), 0);
+	}
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	free(p);
+	fsx_free(x);
+}
+
 static void test_data_random_small_writes_coalesce(void **state)
 {
 	struct fsx *x = fsx_new(4, nodes, 1);
@@ -206,7 +243,7 @@ static void test_data_truncate_leaves_nothing_behind(void **state)
 	fsx_free(x);
 }
 
-static void test_data_whoever_meets_the_trim_mark_finishes(void **state)
+static void finish_trim(uint64_t later)
 {
 	struct fsx *x = fsx_new(7, nodes, 2);
 	uint8_t *p = dx_bytes(0, 3 * MB, 7);
@@ -216,10 +253,13 @@ static void test_data_whoever_meets_the_trim_mark_finishes(void **state)
 	struct fs_attr a;
 	struct fs_file *f = make(x, "f", &a), *g;
 
-	(void)state;
 	assert_int_equal(dx_write(x, x->m, f, 0, p, 3 * MB), 3 * MB);
 	assert_int_equal(dx_close(x, x->m, f), 0);
-	/* a client that cut to 1.5 MiB and died */
+	/* a client that cut to 1.5 MiB and died; block 2 may have a writer of a later one */
+	id = layout_block_id(a.ino, 2);
+	txn_init(&t);
+	txn_set(&t, &id, BLOCK_SLOT_CUT, later);
+	assert_int_equal(fsx_submit(x, x->m, &t), 0);
 	id = layout_inode_id(a.ino);
 	txn_init(&t);
 	txn_set(&t, &id, SLOT_SIZE, MB + MB / 2);
@@ -231,15 +271,29 @@ static void test_data_whoever_meets_the_trim_mark_finishes(void **state)
 	assert_true(fsx_object(x, x->m, a.ino, &o));
 	assert_int_equal(o.slot[SLOT_TRIM], 0);
 	assert_int_equal(o.slot[SLOT_TRIM_TO], 0);
-	assert_int_equal(o.slot[SLOT_BYTES], MB + MB / 2 - 64 * KB);
+	assert_int_equal(o.slot[SLOT_BYTES], MB + MB / 2 - 64 * KB + (later ? MB : 0));
 	assert_true(dx_block(x, x->m, a.ino, 1, &o));
 	assert_int_equal(o.stream_end, MB / 2);
 	assert_int_equal(o.slot[BLOCK_SLOT_CUT], 1);
-	assert_false(dx_block(x, x->m, a.ino, 2, NULL));
+	assert_int_equal(dx_block(x, x->m, a.ino, 2, NULL), later > 0);
 	dx_expect(x, &x->m[1], g, 0, p, MB + MB / 2);
 	assert_int_equal(dx_close(x, &x->m[1], g), 0);
 	free(p);
 	fsx_free(x);
+}
+
+static void test_data_whoever_meets_the_trim_mark_finishes(void **state)
+{
+	(void)state;
+	finish_trim(0);
+}
+
+/* R: a late trim must not eat new bytes */
+static void test_data_trim_spares_blocks_of_a_later_cut(void **state)
+{
+	(void)state;
+	finish_trim(1);
+	finish_trim(9);
 }
 
 /* R: a late write must not be eaten by a trim, nor survive without its size. */
@@ -677,10 +731,12 @@ int main(void)
 		cmocka_unit_test(test_data_small_file_is_two_transactions),
 		cmocka_unit_test(test_data_dirty_bytes_are_read_and_counted),
 		cmocka_unit_test(test_data_large_file_streams_and_is_read_ahead),
+		cmocka_unit_test(test_data_read_ahead_sees_writes),
 		cmocka_unit_test(test_data_random_small_writes_coalesce),
 		cmocka_unit_test(test_data_holes_and_far_offsets),
 		cmocka_unit_test(test_data_truncate_leaves_nothing_behind),
 		cmocka_unit_test(test_data_whoever_meets_the_trim_mark_finishes),
+		cmocka_unit_test(test_data_trim_spares_blocks_of_a_later_cut),
 		cmocka_unit_test(test_data_writer_redoes_blocks_after_a_foreign_cut),
 		cmocka_unit_test(test_data_append_goes_behind_what_others_wrote),
 		cmocka_unit_test(test_data_timer_sends_what_is_dirty),
