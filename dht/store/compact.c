@@ -408,6 +408,8 @@ static struct seg *choose(struct store *st, bool *later)
 
 		if (!s->sealed || !compact_deserves(st, s))
 			continue;
+		if (!s->live && s->start + s->size == st->tail)
+			continue; /* the last stays, see flush_switch() */
 		if (!s->live || s->start + s->size > st->flushed)
 			*later = true;
 		else if (s->live < space_left(st) &&

@@ -243,8 +243,12 @@ static void flush_switch(struct store *st)
 		return;
 	}
 	st->flush_pos = st->tail;
-	for (size_t i = 0; i < st->nsegs; i++)
-		st->segs[i]->dead = st->segs[i]->sealed && !st->segs[i]->live;
+	for (size_t i = 0; i < st->nsegs; i++) {
+		struct seg *s = st->segs[i];
+
+		/* the last stays: by it recovery sees that the log is as long as the index says */
+		s->dead = s->sealed && !s->live && s->start + s->size < st->tail;
+	}
 	/* pins hold what the flush makes superfluous */
 	wait_unpin(st);
 	f = new_work(st, 0);

@@ -150,12 +150,15 @@ static void write_back(struct store *st)
 
 	if (st->writing_back || st->unstarted < WRITEBACK)
 		return;
+	/* what is synced needs none, and its segment's file may be closed */
+	if (st->backed < st->synced)
+		st->backed = st->synced;
 	s = seg_after(st, st->backed);
 	if (s->start > st->backed)
 		st->backed = s->start;
 	end = s->start + s->size < st->written ? s->start + s->size : st->written;
 	if (end <= st->backed) {
-		/* what was to be written back went with its segment */
+		/* all of it was synced, or went with its segment */
 		st->dirty -= st->unstarted;
 		st->unstarted = 0;
 		return;

@@ -11,8 +11,6 @@
 #include "dht/base/log.h"
 #include "dht/store/store_int.h"
 
-#define OPEN_FILES_MAX 512u
-
 void store_blocking(struct store *st, bool on)
 {
 	st->blocking = on;
@@ -243,28 +241,11 @@ static void free_read(struct read_work *rw)
 	free(rw);
 }
 
-/* Closes files that nobody needs when there are many; a sweep takes half of them. */
-static void close_files(struct store *st)
-{
-	uint64_t old = st->tick - OPEN_FILES_MAX / 2;
-
-	for (size_t i = 0; i < st->nsegs; i++) {
-		struct seg *s = st->segs[i];
-
-		if (!s->file || s->pins || !s->trimmed || s->used > old)
-			continue;
-		disk_close(s->file);
-		atomic_store(&s->file, NULL);
-		atomic_fetch_sub(&st->open_files, 1);
-	}
-}
-
 static void unpin_all(struct store *st, struct read_work *rw)
 {
 	for (size_t i = 0; i < rw->n; i++)
 		seg_unpin(st, rw->v[i].seg);
-	if (st->open_files > OPEN_FILES_MAX)
-		close_files(st);
+	seg_close_idle(st);
 }
 
 static void read_done(struct work *w)

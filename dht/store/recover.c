@@ -27,6 +27,7 @@ struct scan {
 	uint64_t pos, prev; /* where to look next; where the log ended so far */
 	uint64_t bad;       /* SCAN_BREAK: where the log broke off */
 	struct seg *seg;    /* of the window */
+	struct seg *file;   /* whose file is open */
 	uint64_t at;
 	struct buf window;
 };
@@ -51,6 +52,9 @@ static int look(struct scan *sc, struct seg *s, uint64_t pos, uint64_t len, cons
 		rc = seg_open(sc->st, s, &f);
 		if (rc)
 			return rc;
+		if (sc->file && sc->file != s)
+			seg_close(sc->st, sc->file);
+		sc->file = s;
 		buf_reset(&sc->window);
 		v.iov_base = buf_add(&sc->window, want);
 		v.iov_len = want;
@@ -172,9 +176,10 @@ static void found_file(void *arg, const char *name)
 	s = seg_new(start);
 	n->rc = seg_open(n->st, s, &f);
 	size = n->rc ? n->rc : f->disk->ops->size(f);
+	/* there may be more than a process may have open */
+	seg_close(n->st, s);
 	if (size < 0) {
 		n->rc = (int)size;
-		disk_close(s->file);
 		free(s);
 		return;
 	}
@@ -449,6 +454,7 @@ static int sync_tail(struct store *st, uint64_t from)
 		rc = seg_open(st, s, &f);
 		if (!rc)
 			rc = disk_sync(f);
+		seg_close(st, s);
 	}
 	return rc;
 }

@@ -12,6 +12,7 @@
 
 /* A segment's last record may go that far over its size. */
 #define STRIDE_EXTRA (RECORD_MAX + 4096)
+#define OPEN_FILES_MAX 512u
 
 char *seg_name(uint64_t start, char name[SEG_NAME])
 {
@@ -122,6 +123,30 @@ int seg_open(struct store *st, struct seg *s, struct disk_file **out)
 	return rc;
 }
 
+void seg_close(struct store *st, struct seg *s)
+{
+	if (!s->file)
+		return;
+	disk_close(s->file);
+	atomic_store(&s->file, NULL);
+	atomic_fetch_sub(&st->open_files, 1);
+}
+
+/* A sweep spares what was read lately. */
+void seg_close_idle(struct store *st)
+{
+	uint64_t lately = st->tick < OPEN_FILES_MAX / 2 ? 0 : st->tick - OPEN_FILES_MAX / 2;
+
+	if (st->open_files <= OPEN_FILES_MAX)
+		return;
+	for (size_t i = 0; i < st->nsegs; i++) {
+		struct seg *s = st->segs[i];
+
+		if (!s->pins && s->trimmed && s->used <= lately)
+			seg_close(st, s);
+	}
+}
+
 /* ---- new segments ---- */
 
 struct make_work {
@@ -163,6 +188,7 @@ static void make_done(struct work *w)
 		if (!mk->rc) {
 			mk->seg->reserved = mk->allocated ? st->cfg.segment_size : 0;
 			space_refresh(st);
+			seg_close_idle(st);
 			journal_pump(st);
 		} else if (mk->seg == st->spare) {
 			/* it is tried again when it is needed */

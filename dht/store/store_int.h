@@ -174,6 +174,10 @@ struct seg *seg_at(struct store *st, uint64_t pos);
 char *seg_name(uint64_t start, char name[SEG_NAME]);
 /* Its file, opened if need be (blocking; on a worker or while opening the store). */
 int seg_open(struct store *st, struct seg *s, struct disk_file **out);
+/* Closes its file; nobody may have it pinned. */
+void seg_close(struct store *st, struct seg *s);
+/* Closes files that nobody needs, when there are many. */
+void seg_close_idle(struct store *st);
 void seg_pin(struct seg *s);
 /* Frees the segment when it is gone and this was the last. */
 void seg_unpin(struct store *st, struct seg *s);
