@@ -36,6 +36,7 @@ struct group {
 	uint64_t children, subdirs;
 	uint64_t block_bytes;
 	bool orphan, held;
+	bool past_end;
 };
 
 static void problem(struct findings *out, enum check_problem p, const struct group *g,
@@ -108,8 +109,10 @@ static void see_block(struct group *g, const struct fact *f, struct findings *ou
 	if (__builtin_mul_overflow(f->a, (uint64_t)LAYOUT_BLOCK, &start))
 		start = UINT64_MAX;
 	room = g->inode.size > start ? g->inode.size - start : 0;
-	if (f->x > room)
+	if (f->x > room) {
+		g->past_end = true;
 		problem(out, CHECK_PAST_END, g, f->a, 0, f->b, 0);
+	}
 }
 
 static void see_fact(struct group *g, const struct fact *f, struct findings *out)
@@ -223,7 +226,8 @@ static void end_group(struct check *k, const struct group *g, struct findings *o
 	if (is_type(g, S_IFREG) && g->inode.stream_end > g->inode.size)
 		problem(out, CHECK_PAST_END, g, INLINE_STREAM, 0,
 			g->inode.stream_end - g->inode.size, 0);
-	if (g->inode.bytes != g->block_bytes)
+	/* what is past the end goes first, then its bytes are counted again */
+	if (g->inode.bytes != g->block_bytes && !g->past_end)
 		problem(out, CHECK_BYTES, g, 0, 0, g->inode.bytes, g->block_bytes);
 	if (g->inode.trim)
 		problem(out, CHECK_TRIM, g, 0, 0, g->inode.trim - 1, 0);
