@@ -161,6 +161,8 @@ void call_give_up(struct call *k, int rc)
 		else
 			number_finish(&k->req.c->session, &k->number);
 	}
+	if (sync_error(k)) /* its marks are gone: nobody else will be told */
+		rc = sync_error(k);
 	request_drop(&k->req);
 	sync_free(k);
 	call_fail(k, rc);

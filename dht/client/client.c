@@ -44,7 +44,11 @@ static void act(struct orbit_client *c, const struct tick_action *a)
 			request_try(r);
 		break;
 	case TICK_STALL:
-		request_stalled(r);
+		/* this thread slept past the end of a back-off too */
+		if (r->ops->retry)
+			r->ops->retry(r);
+		else
+			request_stalled(r);
 		break;
 	case TICK_EXPIRE:
 		r->ops->expire(r);

@@ -184,6 +184,8 @@ void sync_init(struct orbit_client *c); /* once the number of shards is known */
 void sync_note(struct orbit_client *c, const struct wire_reply *m);
 void sync_start(struct call *k);
 void sync_free(struct call *k);
+/* What a part of it has answered, and done() must hear: 0 or a negative errno. */
+int sync_error(const struct call *k);
 const struct request *sync_request(const struct call *k, unsigned i);
 
 /* ---- route.c ---- */

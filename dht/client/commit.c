@@ -146,6 +146,7 @@ void commit_again(struct call *k)
 	assert(cm->phase == RESTING);
 	if (!call_ready(k))
 		return;
+	call_unwait(k);
 	request_drop(&k->req);
 	cm->phase = PREPARING;
 	cm->definite = cm->again = false;

@@ -17,7 +17,7 @@
 
 #define CONFLICT_MIN (1 * ENV_MS)
 #define CONFLICT_MAX (200 * ENV_MS)
-#define REFUSALS_MAX 4
+#define REFUSALS_MAX 4 /* of a read, before it slows down */
 
 static const struct request_ops txn_ops;
 
@@ -253,8 +253,10 @@ static void on_answer(struct request *r, struct peer *p, struct frame *f)
 		return;
 	case WIRE_REFUSED:
 		/* The floor has passed the number of a read: it may have another one. */
-		if (k->reads && r->wrong++ < REFUSALS_MAX) {
+		if (k->reads) {
 			number_finish(&c->session, &k->number);
+			if (r->wrong++ >= REFUSALS_MAX)
+				request_backoff(r, CONFLICT_MAX, "refused");
 			if (call_ready(k))
 				resume(k);
 			else

@@ -167,6 +167,11 @@ void sync_free(struct call *k)
 	k->sync = NULL;
 }
 
+int sync_error(const struct call *k)
+{
+	return k->sync ? k->sync->rc : 0;
+}
+
 const struct request *sync_request(const struct call *k, unsigned i)
 {
 	for (unsigned n = 0; k->sync && n < k->sync->nparts; n++)

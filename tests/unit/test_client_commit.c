@@ -180,6 +180,25 @@ static void test_commit_conflict_is_retried_with_its_age(void **state)
 	assert_settled();
 }
 
+/* The machine sleeps while a transaction backs off, beyond its check_timeout. */
+static void test_commit_conflict_is_retried_after_a_sleep(void **state)
+{
+	struct result res = {0};
+
+	(void)state;
+	w.node[2]->vote = WIRE_RETRY;
+	both(1, NULL, &res);
+	w_for(&w, 500 * MS);
+	assert_int_equal(res.calls, 0);
+	w.node[2]->vote = WIRE_OK;
+	w.now += 3600 * SEC;
+	w_for(&w, 20 * SEC);
+	assert_int_equal(res.calls, 1);
+	assert_int_equal(res.rc, 0);
+	applied(1, 1);
+	assert_settled();
+}
+
 /* A participant in doubt had it aborted before this vote was asked for: nothing took effect. */
 static void test_commit_refused_vote_is_asked_for_anew(void **state)
 {
@@ -565,6 +584,7 @@ int main(void)
 		T(test_commit_one_no_aborts_all),
 		T(test_commit_error_of_a_part_is_the_answer),
 		T(test_commit_conflict_is_retried_with_its_age),
+		T(test_commit_conflict_is_retried_after_a_sleep),
 		T(test_commit_refused_vote_is_asked_for_anew),
 		T(test_commit_conflicts_end_by_policy_and_by_hand),
 		T(test_commit_lost_decision_is_sent_until_it_is_answered),

@@ -774,6 +774,36 @@ static void test_client_stalled_read_does_not_hold_the_floor(void **state)
 	assert_idle(c);
 }
 
+static unsigned refusals;
+
+static bool refuse_some(struct fake *n, struct tlink *t, struct frame *f)
+{
+	if (f->type != WIRE_TXN || refusals == 0)
+		return false;
+	refusals--;
+	fake_status(n, t, f, WIRE_REFUSED, -1);
+	return true;
+}
+
+/* A read changes nothing, so it may be asked again under as many numbers as it takes. */
+static void test_client_refused_read_goes_on(void **state)
+{
+	struct result rd = {0};
+
+	(void)state;
+	default_client();
+	refusals = 20;
+	w.node[1]->hook = refuse_some;
+	get(c, id_on(&w, 1), NULL, &rd);
+	w_for(&w, 2 * SEC);
+	assert_int_equal(rd.calls, 0); /* not as fast as it can */
+	w_for(&w, 10 * SEC);
+	assert_int_equal(refusals, 0);
+	assert_int_equal(rd.calls, 1);
+	assert_int_equal(rd.rc, 0);
+	assert_idle(c);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -806,6 +836,7 @@ int main(void)
 		T(test_client_abandoned_numbers_go_along_until_the_floor_passes_them),
 		T(test_client_too_many_abandoned_hold_writes_back),
 		T(test_client_stalled_read_does_not_hold_the_floor),
+		T(test_client_refused_read_goes_on),
 	};
 
 	log_set_level(getenv("VERBOSE") ? LOG_LVL_DEBUG : LOG_LVL_ERROR);

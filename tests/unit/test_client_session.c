@@ -306,6 +306,28 @@ static void test_sync_lost_is_reported_once(void **state)
 	assert_idle(c);
 }
 
+/* Of two nodes one has lost something, the other one says nothing: the loss must be told, as the
+ * next sync does not ask for it any more. */
+static void test_sync_lost_is_told_although_another_node_is_silent(void **state)
+{
+	struct orbit_policy p = soft(1, 500 * MS);
+	struct result res[2] = {0}, sync = {0};
+
+	(void)state;
+	put(c, id_on(&w, 1), 1, NULL, &res[0]);
+	put(c, id_on(&w, 2), 2, NULL, &res[1]);
+	w_for(&w, MS);
+	w.node[1]->hook = on_sync;
+	sync_status = WIRE_LOST;
+	fake_kill(w.node[2]);
+	w_for(&w, MS);
+	orbit_sync(c, &p, on_result, &sync);
+	w_for(&w, SEC + MS);
+	assert_int_equal(sync.calls, 1);
+	assert_int_equal(sync.rc, -EIO);
+	assert_idle(c);
+}
+
 static void test_sync_failed_disk_stays_dirty(void **state)
 {
 	struct result res = {0}, sync[2] = {0};
@@ -392,6 +414,7 @@ int main(void)
 		T(test_sync_names_the_highest_effect_of_each_shard_once),
 		T(test_sync_leaves_dirty_what_was_written_meanwhile),
 		T(test_sync_lost_is_reported_once),
+		T(test_sync_lost_is_told_although_another_node_is_silent),
 		T(test_sync_failed_disk_stays_dirty),
 		T(test_sync_times_out_by_policy),
 		T(test_sync_is_cut_anew_when_shards_have_moved),
