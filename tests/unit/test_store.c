@@ -291,6 +291,31 @@ static void test_store_is_the_same_after_close_and_open(void **state)
 	rig_fini(&r);
 }
 
+/* A full segment in which no bytes are live is superfluous, but not when the log ends with it. */
+static void test_store_opens_after_its_last_segment_was_full(void **state)
+{
+	static char val[1001];
+	char key[16];
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 9);
+	memset(val, 'x', sizeof(val) - 1);
+	for (int i = 0; i < 40; i++) {
+		snprintf(key, sizeof(key), "k%d", i);
+		assert_int_equal(rig_put(&r, key, val), 0);
+		assert_int_equal(rig_crash(&r, DISK_PROCESS, (uint64_t)i), 0);
+		assert_int_equal(rig_close(&r), 0);
+		assert_int_equal(rig_open(&r), 0);
+		assert_true(store_info(r.st)->whole);
+	}
+	for (int i = 0; i < 40; i++) {
+		snprintf(key, sizeof(key), "k%d", i);
+		assert_int_equal(rig_has(&r, key, val), 1);
+	}
+	rig_fini(&r);
+}
+
 static void test_store_killed_process_loses_nothing(void **state)
 {
 	char key[16];
@@ -346,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_store_refuses_malformed_effects),
 		cmocka_unit_test(test_store_reads_what_is_still_queued),
 		cmocka_unit_test(test_store_is_the_same_after_close_and_open),
+		cmocka_unit_test(test_store_opens_after_its_last_segment_was_full),
 		cmocka_unit_test(test_store_killed_process_loses_nothing),
 		cmocka_unit_test(test_store_power_loss_keeps_what_was_synced),
 	};

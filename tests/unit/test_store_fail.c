@@ -101,6 +101,37 @@ static void test_store_failed_sync_is_final(void **state)
 	rig_fini(&r);
 }
 
+/* What is being written when the store breaks is done before what was queued behind it. */
+static void test_store_failed_sync_keeps_the_order(void **state)
+{
+	static uint8_t big[1 << 20];
+	struct rig_done d[2] = {{.a.done = rig_applied}, {.a.done = rig_applied}};
+	struct rig_done s = {.s.done = rig_synced};
+	struct effect e[2];
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 2);
+	assert_int_equal(rig_put(&r, "a", "1"), 0);
+	disk_mem_faults(r.disk)->sync_fails = true;
+	store_sync(r.st, &s.s);
+	for (unsigned i = 0; i < 2; i++) {
+		effect_init(&e[i]);
+		effect_section(&e[i], 1, 1, 2 + i);
+		effect_write(&e[i], &obj, 0, big, i ? 10 : sizeof(big));
+		d[i].a.effect = &e[i];
+		assert_int_equal(store_apply(r.st, &d[i].a, STORE_NORMAL), 0);
+	}
+	rig_until(&r, &s);
+	assert_int_equal(s.rc, -EIO);
+	rig_until(&r, &d[1]);
+	assert_true(d[0].done);
+	assert_int_equal(d[1].rc, -EROFS);
+	effect_fini(&e[0]);
+	effect_fini(&e[1]);
+	rig_fini(&r);
+}
+
 static void test_store_failed_flush_is_final(void **state)
 {
 	struct rig r;
@@ -458,6 +489,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_store_failed_write_is_final),
 		cmocka_unit_test(test_store_failed_sync_is_final),
+		cmocka_unit_test(test_store_failed_sync_keeps_the_order),
 		cmocka_unit_test(test_store_failed_flush_is_final),
 		cmocka_unit_test(test_store_flipped_bits_are_never_served),
 		cmocka_unit_test(test_store_damage_of_one_extent_leaves_the_rest),
