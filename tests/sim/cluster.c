@@ -44,22 +44,37 @@ static void waited_cb(void *arg, int rc)
 	w->rc = rc;
 }
 
-static void open_node(struct cluster *c, struct cluster_node *n)
+static int open_node(struct cluster *c, struct cluster_node *n, char *why, size_t why_len)
 {
 	struct store_config scfg = small_store();
 	struct node_config ncfg = node_config_default();
 	struct env *e = sim_env(n->host);
+	int rc = store_open_on(&n->store, e, n->disk, n->index, &scfg, why, why_len);
+
+	if (rc)
+		return rc;
+	if (c->cfg.session_timeout)
+		ncfg.keeper.session_timeout = c->cfg.session_timeout;
+	rc = node_new(&n->node, e, n->store, &ncfg);
+	if (rc) {
+		snprintf(why, why_len, "the node does not start");
+		store_free(n->store);
+		return rc;
+	}
+	must("node_listen", node_listen(n->node, n->addr, NULL));
+	n->up = true;
+	return 0;
+}
+
+static void must_open(struct cluster *c, struct cluster_node *n)
+{
 	char why[256] = "";
-	int rc = store_open_on(&n->store, e, n->disk, n->index, &scfg, why, sizeof(why));
+	int rc = open_node(c, n, why, sizeof(why));
 
 	if (rc) {
 		fprintf(stderr, "sim: store of %s: %s\n", n->addr, why);
-		die("store_open_on", rc);
+		die("cannot start a node", rc);
 	}
-	must("node_new", node_new(&n->node, e, n->store, &ncfg));
-	must("node_listen", node_listen(n->node, n->addr, NULL));
-	n->up = true;
-	(void)c;
 }
 
 static void make_node(struct cluster *c, unsigned i)
@@ -69,32 +84,38 @@ static void make_node(struct cluster *c, unsigned i)
 
 	snprintf(name, sizeof(name), "n%u", i);
 	snprintf(n->addr, sizeof(n->addr), "%s:1", name);
+	n->c = c;
 	n->host = sim_host_new(c->s, name);
 	n->id = orbit_id_hash(name, strlen(name));
 	n->disk = disk_mem_new();
 	n->index = index_mem_new();
+	disk_mem_faults(n->disk)->capacity = c->cfg.capacity;
+	disk_mem_faults(n->disk)->miss = c->cfg.miss;
+	index_mem_faults(n->index)->miss = c->cfg.miss;
+	index_mem_faults(n->index)->stall = c->cfg.stall;
 	must("store_make_on", store_make_on(n->disk, c->fsid, &n->id));
-	open_node(c, n);
+	must_open(c, n);
 }
 
-struct cluster *cluster_new(uint64_t seed, unsigned nnodes, unsigned shard_bits)
+struct cluster *cluster_new_with(const struct cluster_config *cfg)
 {
 	struct cluster *c = mem_zalloc(sizeof(*c));
-	struct ring_node *rn = mem_zalloc(nnodes * sizeof(*rn));
+	struct ring_node *rn = mem_zalloc(cfg->nodes * sizeof(*rn));
 
-	c->s = sim_new(seed);
-	c->nnodes = nnodes;
+	c->cfg = *cfg;
+	c->s = sim_new(cfg->seed);
+	c->nnodes = cfg->nodes;
 	memset(c->fsid, 0x5a, sizeof(c->fsid));
-	for (unsigned i = 0; i < nnodes; i++) {
+	for (unsigned i = 0; i < c->nnodes; i++) {
 		make_node(c, i);
 		rn[i].id = c->node[i].id;
 		rn[i].weight = RING_WEIGHT_DEFAULT;
 		rn[i].naddrs = 1;
 		snprintf(rn[i].addr[0], ENV_ADDR_MAX, "%s", c->node[i].addr);
 	}
-	must("ring_make", ring_make(&c->map, c->fsid, shard_bits, 1, rn, nnodes));
+	must("ring_make", ring_make(&c->map, c->fsid, cfg->shard_bits, 1, rn, c->nnodes));
 	free(rn);
-	for (unsigned i = 0; i < nnodes; i++) {
+	for (unsigned i = 0; i < c->nnodes; i++) {
 		struct waited w = {0};
 
 		node_set_ring(c->node[i].node, c->map, waited_cb, &w);
@@ -105,20 +126,91 @@ struct cluster *cluster_new(uint64_t seed, unsigned nnodes, unsigned shard_bits)
 	return c;
 }
 
-void cluster_crash(struct cluster *c, unsigned i, enum disk_crash how)
+struct cluster *cluster_new(uint64_t seed, unsigned nnodes, unsigned shard_bits)
 {
-	struct cluster_node *n = &c->node[i];
+	const struct cluster_config cfg = {.seed = seed, .nodes = nnodes, .shard_bits = shard_bits};
 
-	if (!n->up)
-		return;
-	n->up = false;
+	return cluster_new_with(&cfg);
+}
+
+/* What was there is gone but for the disk and the index, and they suffer @how. */
+static void gone(struct cluster_node *n, enum disk_crash how)
+{
+	struct cluster *c = n->c;
+	struct node_stats s;
+
+	node_stats(n->node, &s);
+	c->stats.executed += s.executed;
+	c->stats.replayed += s.replayed;
+	c->stats.forwarded += s.forwarded;
+	c->stats.refused += s.refused;
+	c->stats.conflicts += s.conflicts;
+	c->stats.prepared += s.prepared;
+	c->stats.resolved += s.resolved;
+	c->stats.errors += s.errors;
+	n->up = n->stopping = false;
 	sim_host_kill(n->host, how != DISK_PROCESS);
 	node_free(n->node);
 	store_free(n->store);
 	n->node = NULL;
 	n->store = NULL;
+	disk_mem_faults(n->disk)->write_fails = false;
+	disk_mem_faults(n->disk)->sync_fails = false;
 	disk_mem_crash(n->disk, how, sim_random(c->s));
 	index_mem_crash(n->index, sim_random(c->s));
+}
+
+void cluster_crash(struct cluster *c, unsigned i, enum disk_crash how)
+{
+	struct cluster_node *n = &c->node[i];
+
+	if (n->up && !n->stopping)
+		gone(n, how);
+}
+
+static void close_over(void *arg)
+{
+	struct cluster_node *n = arg;
+
+	gone(n, n->after_stop);
+}
+
+static void store_closed(void *arg, int rc)
+{
+	struct cluster_node *n = arg;
+
+	/* not from within its own callback */
+	(void)rc;
+	sim_after(n->c->s, 0, close_over, n);
+}
+
+static void node_stopped(void *arg)
+{
+	struct cluster_node *n = arg;
+
+	store_close(n->store, store_closed, n);
+}
+
+void cluster_stop(struct cluster *c, unsigned i, enum disk_crash after)
+{
+	struct cluster_node *n = &c->node[i];
+
+	if (!n->up || n->stopping)
+		return;
+	n->stopping = true;
+	n->after_stop = after;
+	node_stop(n->node, node_stopped, n);
+}
+
+int cluster_try_start(struct cluster *c, unsigned i)
+{
+	struct cluster_node *n = &c->node[i];
+	char why[256] = "";
+
+	if (n->up)
+		return 0;
+	sim_host_start(n->host);
+	return open_node(c, n, why, sizeof(why));
 }
 
 void cluster_start(struct cluster *c, unsigned i)
@@ -128,7 +220,7 @@ void cluster_start(struct cluster *c, unsigned i)
 	if (n->up)
 		return;
 	sim_host_start(n->host);
-	open_node(c, n);
+	must_open(c, n);
 }
 
 struct orbit_client *cluster_client(struct cluster *c, const struct orbit_policy *policy)
@@ -154,10 +246,21 @@ struct orbit_client *cluster_client(struct cluster *c, const struct orbit_policy
 	return client;
 }
 
+void cluster_client_kill(struct cluster *c, unsigned i, bool silent)
+{
+	sim_host_kill(c->client_host[i], silent);
+}
+
+void cluster_client_bury(struct cluster *c, unsigned i)
+{
+	sim_host_start(c->client_host[i]);
+}
+
 void cluster_free(struct cluster *c)
 {
 	for (unsigned i = 0; i < c->nnodes; i++) {
-		cluster_crash(c, i, DISK_PROCESS);
+		if (c->node[i].up)
+			gone(&c->node[i], DISK_PROCESS);
 		disk_free(c->node[i].disk);
 		index_free(c->node[i].index);
 	}

@@ -2,8 +2,9 @@
  * cluster: nodes and clients in the simulator's world.
  *
  * Every node is a store over an in-memory disk and index, and a node over that, on a host of its
- * own; it can crash as a process (the page cache survives) or lose power (what was not synced is
- * gone), and be started again. Clients have hosts of their own.
+ * own; it can crash as a process (the page cache survives), lose power (what was not synced is
+ * gone) or be stopped in good order, and be started again. Clients have hosts of their own and can
+ * be killed.
  */
 #ifndef ORBIT_SIM_CLUSTER_H
 #define ORBIT_SIM_CLUSTER_H
@@ -17,7 +18,10 @@
 #define CLUSTER_NODES_MAX 8
 #define CLUSTER_CLIENTS_MAX 8
 
+struct cluster;
+
 struct cluster_node {
+	struct cluster *c;
 	struct sim_host *host;
 	struct disk *disk;
 	struct store_index *index;
@@ -26,29 +30,50 @@ struct cluster_node {
 	struct orbit_id id;
 	char addr[32];
 	bool up;
+	bool stopping; /* in good order; up ends with it */
+	enum disk_crash after_stop;
+};
+
+struct cluster_config {
+	uint64_t seed;
+	unsigned nodes, shard_bits;
+	uint64_t session_timeout; /* 0: the default */
+	uint64_t capacity;        /* bytes of each disk; 0: no limit */
+	unsigned miss, stall; /* of 1000: reads that are not in memory, changes that have to wait */
 };
 
 struct cluster {
 	struct sim *s;
+	struct cluster_config cfg;
 	struct ring_map *map;
 	uint8_t fsid[16];
 	unsigned nnodes, nclients;
 	struct cluster_node node[CLUSTER_NODES_MAX];
 	struct sim_host *client_host[CLUSTER_CLIENTS_MAX];
+	struct node_stats stats; /* of nodes that are gone, summed */
 };
 
 /* A running cluster of @nnodes with 1 << @shard_bits shards, one copy of each. Aborts the test with
  * a message when that fails. */
 struct cluster *cluster_new(uint64_t seed, unsigned nnodes, unsigned shard_bits);
+struct cluster *cluster_new_with(const struct cluster_config *cfg);
 void cluster_free(struct cluster *c);
 
 /* The node's process ends at once; with @how DISK_PROCESS peers see their links break, else
  * silence. */
 void cluster_crash(struct cluster *c, unsigned i, enum disk_crash how);
-/* Starts it again on what its disk has. */
+/* Stops it in good order, which takes a while; then its disk suffers @after. */
+void cluster_stop(struct cluster *c, unsigned i, enum disk_crash after);
+/* Starts it again on what its disk has; one that is stopping stays as it is. */
 void cluster_start(struct cluster *c, unsigned i);
+/* The same, but says what is wrong with the disk instead of aborting. */
+int cluster_try_start(struct cluster *c, unsigned i);
 
 /* A client on a new host, ready. */
 struct orbit_client *cluster_client(struct cluster *c, const struct orbit_policy *policy);
+/* The host of the client with that index ends, with @silent without a word. What the client took
+ * can be had back by orbit_close() after cluster_client_bury(): it does nothing any more. */
+void cluster_client_kill(struct cluster *c, unsigned i, bool silent);
+void cluster_client_bury(struct cluster *c, unsigned i);
 
 #endif

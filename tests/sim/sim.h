@@ -71,6 +71,7 @@ struct sim_net *sim_net(struct sim *s);
  * -ECONNRESET, new connects hang (time out after 10 s) or are refused. Until sim_heal(). */
 void sim_cut(struct sim *s, struct sim_host *a, struct sim_host *b, bool silent);
 void sim_heal(struct sim *s, struct sim_host *a, struct sim_host *b);
+/* All of them; and what sim_lose_next() waits for may pass. */
 void sim_heal_all(struct sim *s);
 
 /* Breaks every link between a and b once; what is under way is lost. */

@@ -502,6 +502,7 @@ void sim_heal(struct sim *s, struct sim_host *a, struct sim_host *b)
 void sim_heal_all(struct sim *s)
 {
 	s->ncuts = 0;
+	s->nlose = 0;
 }
 
 void sim_lose_next(struct sim *s, struct sim_host *from, struct sim_host *to, uint16_t type)

@@ -2,11 +2,18 @@
  * workload: random transactions by several clients on few objects while faults happen, and the
  * check that the invariants held.
  *
- * Every writing transaction has a unique id that it leaves in each object it touches, and adds one
- * to a counter there. So: an acknowledged id is in all of its objects (I1), counters equal the
- * number of ids (I2: none twice), an id is in all of its objects or in none (atomic), a read sees
- * every id acknowledged before it began (I3), compare-and-set winners are unique (I3), callbacks
- * come once (I6), and after the faults everything completes.
+ * Every writing transaction has a unique id that it leaves in each object it touches; it adds one
+ * to a counter and raises a maximum there, and may write or punch bytes of the object's stream. So:
+ *
+ *   acknowledged ids are in all of their objects, for ever (unless power was lost before a sync)
+ *   an id is in all of its objects or in none, in every read too, with its bytes
+ *   counters equal the number of ids: nothing took effect twice
+ *   a read sees what was acknowledged before it began
+ *   each compare-and-set has one winner
+ *   what a client gave up on and then did not see never comes later
+ *   bytes are those of the last write, whole
+ *   callbacks come once; errors only where there is a reason for them
+ *   after the faults everything completes, and nothing stays prepared
  */
 #ifndef ORBIT_SIM_WORKLOAD_H
 #define ORBIT_SIM_WORKLOAD_H
@@ -22,11 +29,46 @@ struct workload_config {
 	bool verbose;
 };
 
+#define WORKLOAD_COUNTS(X)                                                                         \
+	X(acked)                                                                                   \
+	X(compare_failed)                                                                          \
+	X(unknown)                                                                                 \
+	X(no_space)                                                                                \
+	X(stale)                                                                                   \
+	X(reads)                                                                                   \
+	X(bytes_checked)                                                                           \
+	X(synced)                                                                                  \
+	X(sync_lost)                                                                               \
+	X(crashes)                                                                                 \
+	X(power_losses)                                                                            \
+	X(stops)                                                                                   \
+	X(disks_failed)                                                                            \
+	X(cuts)                                                                                    \
+	X(breaks)                                                                                  \
+	X(lost_answers)                                                                            \
+	X(pauses)                                                                                  \
+	X(clients_paused)                                                                          \
+	X(clients_killed)                                                                          \
+	X(bits_flipped)                                                                            \
+	X(flips_noticed)                                                                           \
+	X(cancels)                                                                                 \
+	X(resent)                                                                                  \
+	X(replayed)                                                                                \
+	X(forwarded)                                                                               \
+	X(refused)                                                                                 \
+	X(prepared)                                                                                \
+	X(conflicts)                                                                               \
+	X(resolved)                                                                                \
+	X(outcomes_left)                                                                           \
+	X(replies_left)                                                                            \
+	X(frames)                                                                                  \
+	X(frames_corrupted)                                                                        \
+	X(virtual_ms)
+
 struct workload_result {
-	uint64_t acked, failed, unknown, reads, synced, lost;
-	uint64_t crashes, power_losses, cuts, breaks, lost_acks, cancels, pauses;
-	uint64_t resent, conflicts;
-	uint64_t virtual_ns;
+#define X(name) uint64_t name;
+	WORKLOAD_COUNTS(X)
+#undef X
 };
 
 /* 0, or -1 when an invariant broke: one line says which, on stderr. */

@@ -1,0 +1,295 @@
+/* What goes wrong: each run has some kinds of faults, at a pace of its own. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dht/base/mem.h"
+#include "tests/sim/workload_int.h"
+
+enum fault {
+	FAULT_CRASH,
+	FAULT_STOP,
+	FAULT_DISK,
+	FAULT_CUT,
+	FAULT_BREAK,
+	FAULT_LOSE,
+	FAULT_PAUSE_NODE,
+	FAULT_PAUSE_CLIENT,
+	FAULT_KILL_CLIENT,
+	FAULT_CORRUPT, /* from here on: all the time */
+	FAULT_MISS,
+	FAULT_FULL,
+	FAULTS
+};
+
+static bool has(const struct run *r, enum fault f)
+{
+	return r->faults & 1u << f;
+}
+
+void fault_choose(struct run *r, struct cluster_config *cfg)
+{
+	uint64_t x = cfg->seed * UINT64_C(0x9e3779b97f4a7c15);
+	static const uint64_t pace[] = {100 * ENV_MS, 300 * ENV_MS, ENV_SEC};
+
+	x ^= x >> 29;
+	/* each with one half, but the last ones */
+	r->faults = (unsigned)(x & ((1u << FAULT_CORRUPT) - 1));
+	for (enum fault f = FAULT_CORRUPT; f < FAULTS; f++)
+		r->faults |= (x >> (16 + 2 * f) & 3) == 0 ? 1u << f : 0;
+	r->pace = pace[(x >> 48) % 3];
+	r->power = (x >> 52) % 5 < 2;
+	r->full = has(r, FAULT_FULL);
+	if (r->full)
+		cfg->capacity = (400 + (x >> 40) % 800) << 10;
+	if (has(r, FAULT_MISS)) {
+		cfg->miss = 20 + (x >> 36) % 300;
+		cfg->stall = (x >> 33) % 100;
+	}
+	if ((x >> 55) % 3 == 0)
+		cfg->session_timeout = ENV_SEC + (x >> 20) % 8 * 500 * ENV_MS;
+}
+
+struct restart {
+	struct run *r;
+	unsigned node;
+};
+
+static void restart_node(void *arg)
+{
+	struct restart *x = arg;
+	struct cluster *c = x->r->c;
+
+	if (c->node[x->node].stopping) {
+		sim_after(c->s, 100 * ENV_MS, restart_node, x);
+		return;
+	}
+	cluster_start(c, x->node);
+	free(x);
+}
+
+static void restart_later(struct run *r, unsigned node)
+{
+	struct restart *x = mem_zalloc(sizeof(*x));
+
+	*x = (struct restart){r, node};
+	sim_after(r->c->s, sim_below(r->c->s, 3 * ENV_SEC), restart_node, x);
+}
+
+static struct sim_host *any_host(struct run *r)
+{
+	struct cluster *c = r->c;
+	unsigned i = (unsigned)sim_below(c->s, c->nnodes + c->nclients);
+
+	return i < c->nnodes ? c->node[i].host : c->client_host[i - c->nnodes];
+}
+
+static void crash(struct run *r, unsigned n)
+{
+	bool power = r->power && sim_chance(r->c->s, 500);
+
+	if (!r->c->node[n].up || r->c->node[n].stopping)
+		return;
+	cluster_crash(r->c, n, power ? DISK_POWER : DISK_PROCESS);
+	r->res->crashes++;
+	r->res->power_losses += power;
+	restart_later(r, n);
+}
+
+static void stop(struct run *r, unsigned n)
+{
+	if (!r->c->node[n].up || r->c->node[n].stopping)
+		return;
+	/* what was stopped in good order needs no power */
+	cluster_stop(r->c, n, sim_chance(r->c->s, 500) ? DISK_LOSE : DISK_PROCESS);
+	r->res->stops++;
+	restart_later(r, n);
+}
+
+/* The next write or sync fails; see fault_watch(). */
+static void fail_disk(struct run *r, unsigned n)
+{
+	struct disk_mem_faults *f = disk_mem_faults(r->c->node[n].disk);
+
+	if (!r->power || !r->c->node[n].up || r->c->node[n].stopping)
+		return;
+	if (sim_chance(r->c->s, 500))
+		f->sync_fails = true;
+	else
+		f->write_fails = true;
+	r->res->disks_failed++;
+}
+
+static void kill_client(struct run *r)
+{
+	struct cluster *c = r->c;
+	unsigned i = (unsigned)sim_below(c->s, r->nactors);
+
+	/* the first one sees it through; and it should not be over soon */
+	if (i == 0 || r->actor[i].dead || !sim_chance(c->s, 200))
+		return;
+	cluster_client_kill(c, i, sim_chance(c->s, 500));
+	actor_kill(&r->actor[i]);
+	r->res->clients_killed++;
+}
+
+static void one_fault(struct run *r, enum fault f)
+{
+	struct cluster *c = r->c;
+	struct sim *s = c->s;
+	unsigned n = (unsigned)sim_below(s, c->nnodes);
+	struct sim_host *a = c->node[n].host, *b = any_host(r);
+
+	switch (f) {
+	case FAULT_CRASH:
+		crash(r, n);
+		break;
+	case FAULT_STOP:
+		stop(r, n);
+		break;
+	case FAULT_DISK:
+		fail_disk(r, n);
+		break;
+	case FAULT_CUT:
+		if (a == b)
+			break;
+		sim_cut(s, a, b, sim_chance(s, 500));
+		r->res->cuts++;
+		break;
+	case FAULT_BREAK:
+		if (a == b)
+			break;
+		sim_break(s, a, b);
+		r->res->breaks++;
+		break;
+	case FAULT_LOSE:
+		sim_lose_next(s, a, b, WIRE_REPLY);
+		r->res->lost_answers++;
+		break;
+	case FAULT_PAUSE_NODE:
+		sim_host_pause(a, sim_below(s, 2 * ENV_SEC));
+		r->res->pauses++;
+		break;
+	case FAULT_PAUSE_CLIENT:
+		sim_host_pause(c->client_host[sim_below(s, c->nclients)],
+			sim_below(s, sim_chance(s, 100) ? 12 * ENV_SEC : ENV_SEC));
+		r->res->clients_paused++;
+		break;
+	case FAULT_KILL_CLIENT:
+		kill_client(r);
+		break;
+	default:
+		break;
+	}
+}
+
+static void fault(void *arg)
+{
+	struct run *r = arg;
+	struct sim *s = r->c->s;
+	enum fault f = (enum fault)sim_below(s, FAULT_CORRUPT + 1);
+
+	if (r->quiet)
+		return;
+	if (f == FAULT_CORRUPT)
+		sim_heal_all(s);
+	else if (has(r, f))
+		one_fault(r, f);
+	sim_after(s, sim_below(s, r->pace), fault, r);
+}
+
+void fault_begin(struct run *r)
+{
+	sim_net(r->c->s)->corrupt_ppm = has(r, FAULT_CORRUPT) ? 500 : 0;
+	fault(r);
+}
+
+void fault_watch(struct run *r)
+{
+	for (unsigned i = 0; i < r->c->nnodes; i++) {
+		struct cluster_node *n = &r->c->node[i];
+
+		if (!n->up || n->stopping || !store_broken(n->store))
+			continue;
+		if (!r->power)
+			broke(r, "the store of node %u broke", i);
+		cluster_crash(r->c, i, DISK_POWER);
+		restart_later(r, i);
+	}
+}
+
+void fault_end(struct run *r)
+{
+	struct cluster *c = r->c;
+
+	r->quiet = true;
+	sim_net(c->s)->corrupt_ppm = 0;
+	sim_heal_all(c->s);
+	for (unsigned i = 0; i < c->nnodes; i++) {
+		disk_mem_faults(c->node[i].disk)->capacity = 0;
+		disk_mem_faults(c->node[i].disk)->write_fails = false;
+		disk_mem_faults(c->node[i].disk)->sync_fails = false;
+	}
+	/* those that are stopping, or died just now, come up again by themselves */
+	sim_run(c->s, 10 * ENV_SEC);
+	fault_watch(r);
+	for (unsigned i = 0; i < c->nnodes; i++) {
+		if (c->node[i].stopping)
+			broke(r, "node %u never stopped", i);
+		cluster_start(c, i);
+	}
+}
+
+/* ---- bits ---- */
+
+struct files {
+	struct disk *disk;
+	unsigned left; /* of the logs, which one */
+	char name[64];
+};
+
+static void pick_log(void *arg, const char *name)
+{
+	struct files *f = arg;
+
+	if (strncmp(name, "log-", 4) || disk_mem_size(f->disk, name) == 0)
+		return;
+	if (!f->name[0] || f->left-- > 0)
+		snprintf(f->name, sizeof(f->name), "%s", name);
+}
+
+void fault_flip(struct run *r)
+{
+	struct cluster *c = r->c;
+	struct sim *s = c->s;
+
+	for (unsigned i = 0; i < 1 + sim_below(s, 8); i++) {
+		struct files f = {.disk = c->node[sim_below(s, c->nnodes)].disk,
+			.left = (unsigned)sim_below(s, 4)};
+		int64_t size;
+
+		f.disk->ops->list(f.disk, pick_log, &f);
+		size = disk_mem_size(f.disk, f.name);
+		if (size <= 0)
+			continue;
+		disk_mem_flip(f.disk, f.name, sim_below(s, (uint64_t)size),
+			(uint8_t)(1u << sim_below(s, 8)));
+		r->res->bits_flipped++;
+	}
+}
+
+void fault_restart_damaged(struct run *r)
+{
+	struct cluster *c = r->c;
+
+	for (unsigned i = 0; i < c->nnodes; i++)
+		cluster_crash(c, i, DISK_PROCESS);
+	for (unsigned i = 0; i < c->nnodes; i++) {
+		int rc = cluster_try_start(c, i);
+
+		if (rc && rc != -EUCLEAN && rc != -EIO)
+			broke(r, "node %u does not start on a damaged disk: %d", i, rc);
+	}
+	sim_run(c->s, ENV_SEC);
+}

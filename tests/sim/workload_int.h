@@ -1,0 +1,151 @@
+/*
+ * What the parts of the workload share: workload.c runs it, workload_ops.c makes transactions,
+ * workload_check.c judges what reads show, workload_fault.c makes things go wrong.
+ */
+#ifndef ORBIT_SIM_WORKLOAD_INT_H
+#define ORBIT_SIM_WORKLOAD_INT_H
+
+#include "tests/sim/cluster.h"
+#include "tests/sim/workload.h"
+
+#define OBJECTS 6
+#define TOUCH_MAX 3
+#define PIECES_MAX 8
+#define ID_LEN 8
+
+enum { SLOT_COUNT, SLOT_CAS, SLOT_MAX };
+
+/* A stream: regions that everybody writes, from their beginning on; behind them each transaction
+ * has a place of its own. Bytes are the id of their transaction, over and over. */
+#define SHARED 3
+#define SHARED_STRIDE (32u << 10)
+#define SHARED_BYTES (20u << 10)
+#define OWN_AT (1u << 20)
+#define OWN_STRIDE 4096
+#define OWN_BYTES 2048
+
+enum op_state { OP_RUNNING, OP_ACKED, OP_FAILED, OP_UNKNOWN };
+enum bytes { BYTES_NONE, BYTES_OWN, BYTES_SHARED, BYTES_PUNCH };
+
+struct touch {
+	unsigned object;
+	enum bytes bytes;
+	unsigned region, len;
+};
+
+/* One writing transaction. Times are of run->clock. */
+struct op {
+	uint64_t uid;
+	struct run *run;
+	struct actor *actor;
+	enum op_state state;
+	struct touch touch[TOUCH_MAX];
+	unsigned ntouch;
+	bool cas;
+	bool cross; /* its objects lie on several nodes: its votes were durable */
+	uint64_t cas_from;
+	uint64_t began, ended;
+	uint64_t gone;  /* since then it must not be seen: its client gave up, and did not see it */
+	bool given_up;  /* by its policy, or by hand */
+	bool cancelled; /* it was tried */
+	bool synced;    /* a sync that began after the acknowledgement succeeded */
+	bool maybe_lost; /* a sync said that something was lost after it was acknowledged */
+	uint32_t session;
+	unsigned callbacks;
+	orbit_handle handle;
+};
+
+/* One client. */
+struct actor {
+	struct run *run;
+	struct orbit_client *client;
+	unsigned index, started, running;
+	uint64_t cas_seen[OBJECTS];
+	bool soft; /* its policy gives up */
+	bool closed, dead;
+};
+
+/* A piece of a stream that a read asks for. */
+struct piece {
+	unsigned at;     /* index of its object in the read */
+	unsigned region; /* if uid is 0 */
+	uint64_t uid;
+	int index;
+};
+
+struct read {
+	struct actor *actor;
+	unsigned object[OBJECTS], nobjects;
+	int get[OBJECTS], range[OBJECTS];
+	struct piece piece[PIECES_MAX];
+	unsigned npieces;
+	uint8_t *seen[OBJECTS]; /* by uid: is it there? */
+	uint64_t began;
+	uint32_t session;
+	unsigned callbacks;
+	bool damage_ok; /* bits were flipped: an error is right, other bytes are not */
+	bool done;      /* for those that are waited for */
+	int rc;
+};
+
+struct run {
+	const struct workload_config *cfg;
+	struct workload_result *res;
+	struct cluster *c;
+	struct orbit_id id[OBJECTS];
+	struct actor actor[CLUSTER_CLIENTS_MAX];
+	unsigned nactors, per_client;
+	struct op **op;
+	size_t nops, cap;
+	uint64_t clock;
+	unsigned faults;  /* bits: the kinds that happen in this run */
+	uint64_t pace;    /* ns between them, at most */
+	bool power;       /* power losses are among them */
+	bool full;        /* disks are small */
+	bool quiet;       /* no more faults */
+	bool broken;      /* an invariant did not hold */
+	unsigned pending; /* reads, syncs and writes in flight */
+};
+
+/* An invariant does not hold. */
+void broke(struct run *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* For what the test itself needs to know. */
+extern const struct orbit_policy workload_patient;
+
+/* ---- workload_ops.c ---- */
+
+/* Starts something; called again by itself after anything ended. */
+void actor_next(void *arg);
+/* Nothing more comes of it: its host died. */
+void actor_kill(struct actor *a);
+/* Adds what a read of the object is to ask for, but for pieces of its stream. */
+void read_object(struct read *rd, struct txn_build *t, unsigned object);
+void read_piece(struct read *rd, struct txn_build *t, unsigned at, unsigned region, uint64_t uid);
+
+/* ---- workload_check.c ---- */
+
+struct op *op_by_uid(struct run *r, uint64_t uid);
+const struct touch *op_touch(const struct op *op, unsigned object);
+/* A read by @a (the run's own: NULL) is there. */
+void check_read(
+	struct run *r, struct read *rd, const struct actor *a, const struct orbit_reply *reply);
+/* Reads everything when all is quiet. */
+void check_end(struct run *r);
+/* Damages the disks, and reads all streams. */
+void check_damage(struct run *r);
+/* What the stores hold when all clients are gone. */
+void check_left(struct run *r);
+
+/* ---- workload_fault.c ---- */
+
+void fault_choose(struct run *r, struct cluster_config *cfg);
+void fault_begin(struct run *r);
+/* To be called often: processes whose store broke end. */
+void fault_watch(struct run *r);
+void fault_end(struct run *r);
+void fault_flip(struct run *r);
+/* Starts the nodes on what flips have left of their disks. */
+void fault_restart_damaged(struct run *r);
+
+#endif

@@ -1,0 +1,384 @@
+/* What clients do: write, read, sync. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dht/base/log.h"
+#include "dht/base/mem.h"
+#include "tests/sim/workload_int.h"
+
+/* After anything ended: go on after a short thinking time. */
+static void actor_think(struct actor *a)
+{
+	struct sim *s = a->run->c->s;
+
+	sim_after(s, sim_below(s, 20 * ENV_MS), actor_next, a);
+}
+
+static void ended(struct actor *a)
+{
+	a->run->pending--;
+	a->running--;
+	actor_think(a);
+}
+
+void actor_kill(struct actor *a)
+{
+	struct run *r = a->run;
+
+	a->dead = true;
+	r->pending -= a->running;
+	a->started = r->per_client;
+	for (size_t i = 0; i < r->nops; i++) {
+		struct op *op = r->op[i];
+
+		if (op->actor == a && op->state == OP_RUNNING) {
+			op->state = OP_UNKNOWN;
+			r->res->unknown++;
+		}
+	}
+}
+
+/* Its session ended: there must be another one by now, or none. */
+static void check_stale(struct actor *a, uint32_t session)
+{
+	if (session && orbit_session(a->client) == session)
+		broke(a->run, "-ESTALE although the session is the same");
+	a->run->res->stale++;
+}
+
+/* ---- writing ---- */
+
+static void op_error(struct op *op, const struct orbit_reply *reply)
+{
+	struct run *r = op->run;
+
+	op->state = OP_UNKNOWN;
+	r->res->unknown++;
+	switch (reply->rc) {
+	case -ETIMEDOUT:
+		if (!op->actor->soft)
+			broke(r, "uid %llu: a hard transaction timed out",
+				(unsigned long long)op->uid);
+		op->given_up = true;
+		return;
+	case -EINTR:
+		if (!op->cancelled)
+			broke(r, "uid %llu: interrupted by nobody", (unsigned long long)op->uid);
+		op->given_up = true;
+		return;
+	case -ESTALE:
+		check_stale(op->actor, op->session);
+		return;
+	case -ENOSPC:
+		r->res->no_space++;
+		if (r->full)
+			return;
+		break;
+	case -EIO:
+	case -EROFS:
+		if (r->power)
+			return; /* a disk failed */
+		break;
+	case -ESHUTDOWN:
+		if (op->actor->closed)
+			return;
+		break;
+	}
+	broke(r, "uid %llu: unexpected error %d", (unsigned long long)op->uid, reply->rc);
+}
+
+static void op_done(void *arg, const struct orbit_reply *reply)
+{
+	struct op *op = arg;
+	struct run *r = op->run;
+
+	if (++op->callbacks > 1)
+		broke(r, "callback of uid %llu ran twice", (unsigned long long)op->uid);
+	if (op->actor->dead)
+		return;
+	op->ended = ++r->clock;
+	log_debug("mod=sim client=%u uid=%llu rc=-%s msg=\"write ended\"", op->actor->index,
+		(unsigned long long)op->uid, log_errno(reply->rc));
+	if (reply->rc == 0) {
+		op->state = OP_ACKED;
+		r->res->acked++;
+	} else if (reply->rc == -ECANCELED) {
+		op->state = OP_FAILED;
+		r->res->compare_failed++;
+		if (!op->cas)
+			broke(r, "uid %llu: compare failed without one (op %d)",
+				(unsigned long long)op->uid, reply->failed);
+	} else {
+		op_error(op, reply);
+	}
+	ended(op->actor);
+}
+
+static unsigned pick_objects(struct run *r, unsigned *object)
+{
+	unsigned n = 1 + (unsigned)sim_below(r->c->s, TOUCH_MAX), got = 0;
+
+	while (got < n) {
+		unsigned o = (unsigned)sim_below(r->c->s, OBJECTS);
+		bool twice = false;
+
+		for (unsigned i = 0; i < got; i++)
+			twice |= object[i] == o;
+		if (!twice)
+			object[got++] = o;
+	}
+	return n;
+}
+
+static void cancel_op(void *arg)
+{
+	struct op *op = arg;
+
+	if (op->state != OP_RUNNING || op->actor->closed || op->actor->dead)
+		return;
+	op->cancelled = true;
+	if (orbit_cancel(op->actor->client, op->handle, sim_chance(op->run->c->s, 500)))
+		op->run->res->cancels++;
+}
+
+static uint16_t primary_of(struct run *r, unsigned object)
+{
+	return r->c->map->shards[ring_shard_of(r->c->map, &r->id[object])].primary;
+}
+
+static struct op *op_new(struct actor *a)
+{
+	struct run *r = a->run;
+	struct op *op = mem_zalloc(sizeof(*op));
+	unsigned object[TOUCH_MAX];
+
+	if (r->nops == r->cap) {
+		r->cap = r->cap ? 2 * r->cap : 64;
+		r->op = mem_grow(r->op, r->cap, sizeof(struct op *));
+	}
+	r->op[r->nops++] = op;
+	op->uid = r->nops;
+	op->run = r;
+	op->actor = a;
+	op->began = ++r->clock;
+	op->session = orbit_session(a->client);
+	op->ntouch = pick_objects(r, object);
+	for (unsigned i = 0; i < op->ntouch; i++) {
+		op->touch[i].object = object[i];
+		op->cross |= primary_of(r, object[i]) != primary_of(r, object[0]);
+	}
+	return op;
+}
+
+/* A third of the objects get bytes; most of those in the transaction's own place. */
+static void add_bytes(struct op *op, struct txn_build *t, struct touch *x)
+{
+	struct run *r = op->run;
+	struct sim *s = r->c->s;
+	const struct orbit_id *id = &r->id[x->object];
+	uint64_t dice = sim_below(s, 1000), off;
+	uint8_t *bytes;
+	void *room;
+
+	if (dice >= 400)
+		return;
+	x->bytes = dice < 200 ? BYTES_OWN : dice < 340 ? BYTES_SHARED : BYTES_PUNCH;
+	x->region = (unsigned)sim_below(s, SHARED);
+	off = x->bytes == BYTES_OWN ? OWN_AT + op->uid * OWN_STRIDE : x->region * SHARED_STRIDE;
+	x->len = 8 * (1 + (unsigned)sim_below(s, x->bytes == BYTES_OWN ? OWN_BYTES / 8
+						 : sim_chance(s, 500)  ? 50
+								       : SHARED_BYTES / 8));
+	if (x->bytes == BYTES_PUNCH) {
+		txn_punch(t, id, off, off + x->len);
+		return;
+	}
+	if (txn_write_room(t, id, off, x->len, &room) < 0)
+		return;
+	bytes = room;
+	for (unsigned i = 0; i < x->len; i += 8)
+		put_be64(bytes + i, op->uid);
+}
+
+static void start_write(struct actor *a)
+{
+	struct run *r = a->run;
+	struct sim *s = r->c->s;
+	struct op *op = op_new(a);
+	struct txn_build t;
+	uint8_t key[ID_LEN];
+
+	put_be64(key, op->uid);
+	txn_init(&t);
+	op->cas = sim_chance(s, 300);
+	if (op->cas) {
+		unsigned o = op->touch[0].object;
+
+		op->cas_from = a->cas_seen[o];
+		txn_slot_eq(&t, &r->id[o], SLOT_CAS, op->cas_from);
+		txn_set(&t, &r->id[o], SLOT_CAS, op->cas_from + 1);
+	}
+	for (unsigned i = 0; i < op->ntouch; i++) {
+		const struct orbit_id *id = &r->id[op->touch[i].object];
+
+		txn_add(&t, id, SLOT_COUNT, 1);
+		txn_max(&t, id, SLOT_MAX, op->uid);
+		txn_put(&t, id, key, sizeof(key), "x", 1);
+		add_bytes(op, &t, &op->touch[i]);
+	}
+	a->running++;
+	r->pending++;
+	op->handle = orbit_submit(a->client, &t, NULL, op_done, op);
+	if (sim_chance(s, 30))
+		sim_after(s, sim_below(s, 3 * ENV_SEC), cancel_op, op);
+}
+
+/* ---- reading ---- */
+
+void read_object(struct read *rd, struct txn_build *t, unsigned object)
+{
+	struct run *r = rd->actor->run;
+	unsigned i = rd->nobjects++;
+
+	rd->object[i] = object;
+	rd->get[i] = txn_get(t, &r->id[object]);
+	rd->range[i] = txn_range(t, &r->id[object], "", 0, true, 100000, 1 << 20, NULL);
+}
+
+void read_piece(struct read *rd, struct txn_build *t, unsigned at, unsigned region, uint64_t uid)
+{
+	struct piece *p = &rd->piece[rd->npieces++];
+
+	*p = (struct piece){.at = at, .region = region, .uid = uid};
+	p->index = txn_read(t, &rd->actor->run->id[rd->object[at]],
+		uid ? OWN_AT + uid * OWN_STRIDE : region * SHARED_STRIDE,
+		uid ? OWN_BYTES : SHARED_BYTES);
+}
+
+static void read_done(void *arg, const struct orbit_reply *reply)
+{
+	struct read *rd = arg;
+	struct actor *a = rd->actor;
+	struct run *r = a->run;
+
+	if (a->dead) {
+		free(rd);
+		return;
+	}
+	switch (reply->rc) {
+	case 0:
+		check_read(r, rd, a, reply);
+		break;
+	case -ETIMEDOUT:
+		if (!a->soft)
+			broke(r, "a hard read timed out");
+		break;
+	case -ESTALE:
+		check_stale(a, rd->session);
+		break;
+	case -ENOSPC: /* a read across nodes leaves a record */
+		if (!r->full)
+			broke(r, "a read found no space");
+		break;
+	case -EIO:
+	case -EROFS:
+		if (!r->power)
+			broke(r, "a read failed with %d", reply->rc);
+		break;
+	default:
+		if (reply->rc != -ESHUTDOWN || !a->closed)
+			broke(r, "a read failed with %d", reply->rc);
+	}
+	free(rd);
+	ended(a);
+}
+
+static void start_read(struct actor *a)
+{
+	struct run *r = a->run;
+	struct read *rd = mem_zalloc(sizeof(*rd));
+	struct sim *s = r->c->s;
+	unsigned object[TOUCH_MAX], n = pick_objects(r, object);
+	struct txn_build t;
+
+	rd->actor = a;
+	rd->began = ++r->clock;
+	rd->session = orbit_session(a->client);
+	txn_init(&t);
+	for (unsigned i = 0; i < n; i++)
+		read_object(rd, &t, object[i]);
+	for (unsigned i = 0; i < n && sim_chance(s, 300); i++) {
+		read_piece(rd, &t, i, (unsigned)sim_below(s, SHARED), 0);
+		if (r->nops)
+			read_piece(rd, &t, i, 0, 1 + sim_below(s, r->nops));
+	}
+	a->running++;
+	r->pending++;
+	orbit_submit(a->client, &t, NULL, read_done, rd);
+}
+
+/* ---- syncing ---- */
+
+struct syncing {
+	struct actor *actor;
+	uint64_t began;
+};
+
+static void sync_done(void *arg, const struct orbit_reply *reply)
+{
+	struct syncing *sy = arg;
+	struct actor *a = sy->actor;
+	struct run *r = a->run;
+
+	for (size_t i = 0; i < r->nops && !a->dead; i++) {
+		struct op *op = r->op[i];
+
+		if (op->actor != a || op->state != OP_ACKED || op->ended > sy->began)
+			continue;
+		if (reply->rc == 0)
+			op->synced = true;
+		else if (reply->rc == -EIO && !op->synced)
+			op->maybe_lost = true;
+	}
+	log_debug("mod=sim client=%u rc=-%s msg=\"sync ended\"", a->index, log_errno(reply->rc));
+	if (reply->rc == 0)
+		r->res->synced++;
+	else if (reply->rc == -EIO)
+		r->res->sync_lost++;
+	if (reply->rc == -EIO && !r->power && !a->dead)
+		broke(r, "sync says that something was lost, but no power was");
+	free(sy);
+	if (!a->dead)
+		ended(a);
+}
+
+static void start_sync(struct actor *a)
+{
+	struct syncing *sy = mem_zalloc(sizeof(*sy));
+
+	sy->actor = a;
+	sy->began = ++a->run->clock;
+	a->running++;
+	a->run->pending++;
+	orbit_sync(a->client, NULL, sync_done, sy);
+}
+
+void actor_next(void *arg)
+{
+	struct actor *a = arg;
+	uint64_t dice;
+
+	if (a->closed || a->dead || a->running >= 4)
+		return;
+	if (a->started >= a->run->per_client)
+		return;
+	a->started++;
+	dice = sim_below(a->run->c->s, 100);
+	if (dice < 60)
+		start_write(a);
+	else if (dice < 90)
+		start_read(a);
+	else
+		start_sync(a);
+	if (sim_chance(a->run->c->s, 300))
+		actor_think(a); /* one more at the same time */
+}
