@@ -60,6 +60,7 @@ struct keeper {
 	struct store_wait wait;
 	bool waiting;
 	struct env_timer sweep;
+	uint64_t sweep_at; /* when it is to fire */
 };
 
 /* ---- ops ---- */
@@ -434,19 +435,28 @@ void keeper_session(struct keeper *k, const struct wire_session_open *m,
 	answer(k, WIRE_OK, s->number, done, arg);
 }
 
+static void sweep_later(struct keeper *k, uint64_t now)
+{
+	k->sweep_at = now + k->cfg.session_timeout / 4;
+	env_timer_set(k->env, &k->sweep, k->sweep_at);
+}
+
+/* A keeper that was stopped, or whose machine slept, heard nobody meanwhile: what its clients sent
+ * is still to be read. Only the time in which it listened counts as their silence. */
 static void sweep(struct env_timer *t)
 {
 	struct keeper *k = container_of(t, struct keeper, sweep);
-	uint64_t now = env_now(k->env);
+	uint64_t now = env_now(k->env), late = now - k->sweep_at;
 	struct session *s, *tmp;
 
 	HASH_ITER (hh, k->sessions, s, tmp) {
+		s->deadline += late;
 		if (s->deadline > now || s->ending)
 			continue;
 		log_info("mod=keeper session=%u msg=\"silent for too long, ended\"", s->number);
 		session_end(k, s, NULL, NULL);
 	}
-	env_timer_set(k->env, &k->sweep, now + k->cfg.session_timeout / 4);
+	sweep_later(k, now);
 }
 
 /* ---- life ---- */
@@ -475,7 +485,7 @@ int keeper_new(
 		return rc;
 	}
 	k->sweep.fire = sweep;
-	env_timer_set(e, &k->sweep, env_now(e) + k->cfg.session_timeout / 4);
+	sweep_later(k, env_now(e));
 	*out = k;
 	return 0;
 }

@@ -147,6 +147,25 @@ static void test_keeper_ends_silent_sessions(void **state)
 	keep_fini(&x);
 }
 
+/* It was stopped for longer than the timeout, and so were the renewals that wait to be read. */
+static void test_keeper_that_was_stopped_ends_nobody(void **state)
+{
+	struct keep x;
+
+	(void)state;
+	keep_init(&x);
+	open_session(&x, 1);
+	open_session(&x, 2);
+	test_env_advance(&x.r.env, TIMEOUT / 3);
+	x.r.env.now += 3 * TIMEOUT;
+	test_env_advance(&x.r.env, TIMEOUT / 3); /* the sweep comes before what was sent */
+	assert_int_equal(ask(&x, WIRE_SESSION_RENEW, 0, 2).status, WIRE_OK);
+	test_env_advance(&x.r.env, TIMEOUT - 1);
+	assert_int_equal(check(&x, 1), WIRE_NO_SESSION);
+	assert_int_equal(check(&x, 2), WIRE_OK);
+	keep_fini(&x);
+}
+
 static void on_ring(void *arg, int rc)
 {
 	*(int *)arg = rc;
@@ -239,6 +258,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_numbers_sessions),
 		cmocka_unit_test(test_keeper_sessions_survive_power_loss),
 		cmocka_unit_test(test_keeper_ends_silent_sessions),
+		cmocka_unit_test(test_keeper_that_was_stopped_ends_nobody),
 		cmocka_unit_test(test_keeper_takes_newer_maps),
 		cmocka_unit_test(test_keeper_waits_for_the_store),
 		cmocka_unit_test(test_keeper_says_when_the_disk_fails),
