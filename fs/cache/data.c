@@ -254,16 +254,18 @@ bool data_dirty(const struct data_cache *dc, uint64_t ino)
 	return di && !inode_clean(di);
 }
 
-bool data_forget_times(struct data_cache *dc, uint64_t ino)
+bool data_forget_times(struct data_cache *dc, uint64_t ino, bool atime, bool mtime)
 {
 	struct data_inode *di = inode_find(dc, ino);
 
 	if (!di)
 		return true;
-	if (di->state != ROUND_NONE && di->times)
+	if (mtime && di->state != ROUND_NONE && di->times)
 		return false;
-	di->times = false;
-	di->atime = 0;
+	if (mtime)
+		di->times = false;
+	if (atime)
+		di->atime = 0;
 	return true;
 }
 

@@ -61,9 +61,10 @@ void data_flush(struct data_cache *dc, uint64_t ino, void (*done)(void *arg, int
 /* Is anything of @ino dirty or being sent? */
 bool data_dirty(const struct data_cache *dc, uint64_t ino);
 
-/* The times were set by a user: dirty mtime and ctime are not sent any more, only size and bytes
- * (cp -p, tar). False: they are in flight, data_flush() first. True also when nothing is dirty. */
-bool data_forget_times(struct data_cache *dc, uint64_t ino);
+/* Times are about to be set by a user (cp -p, tar): what was noted of them here is not sent any
+ * more; of a write only size and bytes. False: a write's times are in flight, data_flush() first.
+ * True also when nothing is dirty. */
+bool data_forget_times(struct data_cache *dc, uint64_t ino, bool atime, bool mtime);
 
 /* This mount has cut the file, @a is what it is like now: what was read ahead goes, and what the
  * kernel has of it stays good, as far as it was. */

@@ -330,8 +330,11 @@ static void inode_said(struct data_inode *di, const struct orbit_reply *r)
 	di->a.version++; /* at least */
 	if (di->round_size > di->a.size)
 		di->a.size = di->round_size;
-	if (di->round_times)
-		di->a.mtime = di->a.ctime = di->round_mtime;
+	if (di->round_times) {
+		di->a.mtime = di->round_mtime;
+		if (di->a.ctime < di->round_mtime)
+			di->a.ctime = di->round_mtime;
+	}
 	di->a.bytes += (uint64_t)di->round_gained;
 	di->a.block_bytes += (uint64_t)di->round_gained;
 	if (di->op_mode >= 0)
@@ -422,7 +425,8 @@ static void add_slots(struct data_inode *di, struct txn_build *t, const struct o
 		txn_max(t, id, SLOT_SIZE, di->round_size);
 	if (di->round_times) {
 		txn_set(t, id, SLOT_MTIME, (uint64_t)di->round_mtime);
-		txn_set(t, id, SLOT_CTIME, (uint64_t)di->round_mtime);
+		/* a chmod since then was later */
+		txn_max(t, id, SLOT_CTIME, (uint64_t)di->round_mtime);
 	}
 	if (di->round_gained)
 		txn_add(t, id, SLOT_BYTES, di->round_gained);

@@ -12,8 +12,6 @@
 #include "fs/ops/readdir.h"
 #include "fs/ops/truncate.h"
 
-#define SET_TIMES (FS_SET_ATIME | FS_SET_MTIME | FS_SET_ATIME_NOW | FS_SET_MTIME_NOW | FS_SET_CTIME)
-
 /* ---- getattr ---- */
 
 struct getattr {
@@ -239,7 +237,8 @@ void fs_setattr(
 	s->what = what;
 	s->set = *set;
 	/* Times of writes that are on their way must not overtake those that the user sets now. */
-	if (!(what & SET_TIMES) || data_forget_times(fs->data, ino)) {
+	if (data_forget_times(fs->data, ino, what & (FS_SET_ATIME | FS_SET_ATIME_NOW),
+		    what & (FS_SET_MTIME | FS_SET_MTIME_NOW | FS_SET_CTIME))) {
 		setattr_begin(s);
 		return;
 	}

@@ -398,6 +398,60 @@ static void test_data_times_set_by_the_user_stay(void **state)
 	fsx_free(x);
 }
 
+static void test_data_times_of_a_write_stay_otherwise(void **state)
+{
+	struct fsx *x = fsx_new(31, nodes, 1);
+	struct fs_attr a, set = {.mode = 0600, .atime = 777}, wrote, changed, now;
+	struct fs_file *f = make(x, "f", &a);
+
+	(void)state;
+	sim_run(x->c->s, ENV_SEC);
+	assert_int_equal(dx_write(x, x->m, f, 0, "bytes", 5), 5);
+	assert_int_equal(fsx_getattr(x, x->m, a.ino, &wrote), 0);
+	assert_true(wrote.mtime > a.mtime);
+	sim_run(x->c->s, ENV_SEC);
+	assert_int_equal(fsx_setattr(x, x->m, a.ino, FS_SET_ATIME, &set, &now), 0);
+	assert_int_equal(fsx_setattr(x, x->m, a.ino, FS_SET_MODE, &set, &changed), 0);
+	assert_true(changed.ctime > wrote.ctime);
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	assert_int_equal(fsx_getattr(x, x->m, a.ino, &now), 0);
+	assert_true(now.mtime == wrote.mtime);
+	assert_true(now.ctime == changed.ctime);
+	assert_int_equal(now.atime, 777);
+	fsx_free(x);
+}
+
+/* relatime: the first read after a change counts, and goes out with the hold. */
+static void test_data_time_of_access(void **state)
+{
+	struct fsx *x = fsx_new(32, nodes, 2);
+	struct fs_attr a, before, now, there;
+	struct fs_file *f = make(x, "f", &a);
+	char buf[8];
+
+	(void)state;
+	assert_int_equal(dx_write(x, x->m, f, 0, "bytes", 5), 5);
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	assert_int_equal(fsx_getattr(x, x->m, a.ino, &before), 0);
+	sim_run(x->c->s, 100 * ENV_MS);
+	assert_int_equal(dx_open(x, x->m, a.ino, O_RDONLY, &f), 0);
+	assert_int_equal(dx_read(x, x->m, f, 0, buf, 5), 5);
+	fs_release(x->m->fs, f);
+	assert_int_equal(fsx_getattr(x, x->m, a.ino, &now), 0);
+	assert_true(now.atime > before.atime);
+	sim_run(x->c->s, 3 * ENV_SEC);
+	assert_int_equal(fsx_getattr(x, &x->m[1], a.ino, &there), 0);
+	assert_true(there.atime == now.atime);
+	/* read again: nobody can tell */
+	assert_int_equal(dx_open(x, x->m, a.ino, O_RDONLY, &f), 0);
+	assert_int_equal(dx_read(x, x->m, f, 0, buf, 5), 5);
+	fs_release(x->m->fs, f);
+	sim_run(x->c->s, 3 * ENV_SEC);
+	assert_int_equal(fsx_getattr(x, x->m, a.ino, &now), 0);
+	assert_true(there.atime == now.atime);
+	fsx_free(x);
+}
+
 static void test_data_punch_and_zero(void **state)
 {
 	struct fsx *x = fsx_new(12, nodes, 1);
@@ -741,6 +795,8 @@ int main(void)
 		cmocka_unit_test(test_data_append_goes_behind_what_others_wrote),
 		cmocka_unit_test(test_data_timer_sends_what_is_dirty),
 		cmocka_unit_test(test_data_times_set_by_the_user_stay),
+		cmocka_unit_test(test_data_times_of_a_write_stay_otherwise),
+		cmocka_unit_test(test_data_time_of_access),
 		cmocka_unit_test(test_data_punch_and_zero),
 		cmocka_unit_test(test_data_unlinked_file_lives_while_open),
 		cmocka_unit_test(test_data_open_again_takes_no_new_hold),
