@@ -274,7 +274,8 @@ static int find_lost_found(struct check *k)
 		k->lost_found = x.ino;
 		return 0;
 	}
-	ino = layout_ino_own(layout_low(orbit_session(k->client), ++k->counter));
+	/* from the top: a mount on the same client counts from the bottom */
+	ino = layout_ino_own(layout_low(orbit_session(k->client), 0xffffff - k->counter++));
 	layout_dirent_value(ino, DT_DIR, val);
 	txn_init(&t);
 	txn_map_absent(&t, &id, key, klen);
