@@ -16,6 +16,8 @@
 
 #include "dht/base/log.h"
 
+#define PART_MAX 32768u /* effects in one message, which counts them in 16 bits */
+
 struct sync_part {
 	struct request req;
 	struct call *call;
@@ -117,40 +119,43 @@ static void send_part(struct sync_part *p)
 	request_go(&p->req, TO_SHARD, p->effects[0].shard, f);
 }
 
-/* Groups the marks by primary. */
-void sync_start(struct call *k)
+/* Asks for what @marks name: one message to each primary, or several if one cannot name them all.
+ */
+static void start(struct call *k, const struct wire_effect *marks, unsigned n)
 {
 	struct orbit_client *c = k->req.c;
-	unsigned nodes = c->map ? c->map->nnodes + 1 : 1, ngroups = 0, g;
-	unsigned *count = mem_zalloc(nodes * sizeof(*count)), *group;
-	struct sync *s;
-	struct sync_part *p;
+	unsigned nodes = c->map ? c->map->nnodes + 1 : 1, nparts = 0, g;
+	unsigned *count = mem_zalloc(nodes * sizeof(*count));
+	struct sync_part **last = mem_zalloc(nodes * sizeof(struct sync_part *)), *p;
 	uint16_t primary;
+	struct sync *s;
 
-	for (unsigned i = 0; i < c->nmarks; i++) {
-		primary = c->map->shards[c->marks[i].shard].primary;
+	for (unsigned i = 0; i < n; i++) {
+		primary = c->map->shards[marks[i].shard].primary;
 		g = primary < nodes - 1 ? primary : nodes - 1;
-		ngroups += count[g]++ == 0;
+		nparts += count[g]++ % PART_MAX == 0;
 	}
-	s = k->sync = mem_zalloc(sizeof(*s) + ngroups * sizeof(s->part[0]));
-	group = mem_zalloc(nodes * sizeof(*group));
-	for (g = 0; g < nodes; g++) {
-		if (!count[g])
-			continue;
-		p = &s->part[s->nparts];
-		p->call = k;
-		p->effects = mem_zalloc(count[g] * sizeof(*p->effects));
-		group[g] = s->nparts++;
+	s = k->sync = mem_zalloc(sizeof(*s) + nparts * sizeof(s->part[0]));
+	for (unsigned i = 0; i < n; i++) {
+		primary = c->map->shards[marks[i].shard].primary;
+		g = primary < nodes - 1 ? primary : nodes - 1;
+		p = last[g];
+		if (!p || p->neffects == PART_MAX) {
+			p = last[g] = &s->part[s->nparts++];
+			p->call = k;
+			p->effects = mem_zalloc(min_size(count[g], PART_MAX) * sizeof(*p->effects));
+		}
+		p->effects[p->neffects++] = marks[i];
 	}
-	for (unsigned i = 0; i < c->nmarks; i++) {
-		primary = c->map->shards[c->marks[i].shard].primary;
-		p = &s->part[group[primary < nodes - 1 ? primary : nodes - 1]];
-		p->effects[p->neffects++] = c->marks[i];
-	}
-	free(group);
+	free(last);
 	free(count);
 	for (unsigned i = 0; i < s->nparts; i++)
 		send_part(&s->part[i]);
+}
+
+void sync_start(struct call *k)
+{
+	start(k, k->req.c->marks, k->req.c->nmarks);
 }
 
 void sync_free(struct call *k)
@@ -217,15 +222,32 @@ static void on_expire(struct request *r)
 	call_give_up(container_of(r, struct sync_part, req)->call, -ETIMEDOUT);
 }
 
-/* Shards have moved: groups anew, all marks there are by now. */
+/* Shards have moved: what has not been answered is asked anew. It is this sync's own: the marks may
+ * be gone by now, because another sync was answered. */
 static bool on_moved(struct request *r)
 {
 	struct call *k = container_of(r, struct sync_part, req)->call;
-	int rc = k->sync->rc;
+	struct sync *s = k->sync;
+	struct wire_effect *left;
+	unsigned n = 0;
+	int rc = s->rc;
 
+	for (unsigned i = 0; i < s->nparts; i++)
+		n += s->part[i].req.e.listed ? s->part[i].neffects : 0;
+	left = mem_zalloc(n * sizeof(*left));
+	n = 0;
+	for (unsigned i = 0; i < s->nparts; i++) {
+		const struct sync_part *p = &s->part[i];
+
+		if (!p->req.e.listed)
+			continue;
+		memcpy(left + n, p->effects, p->neffects * sizeof(*left));
+		n += p->neffects;
+	}
 	sync_free(k);
-	sync_start(k);
+	start(k, left, n);
 	k->sync->rc = rc;
+	free(left);
 	return true;
 }
 

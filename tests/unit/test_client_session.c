@@ -398,6 +398,56 @@ static void test_sync_is_cut_anew_when_shards_have_moved(void **state)
 	assert_idle(c);
 }
 
+static unsigned nsyncs;
+
+/* The first sync finds that effects are lost; then the shard is somewhere else. */
+static bool lost_then_moved(struct fake *n, struct tlink *t, struct frame *f)
+{
+	if (f->type != WIRE_SYNC)
+		return false;
+	fake_status(n, t, f, nsyncs++ ? WIRE_WRONG_NODE : WIRE_LOST, -1);
+	return true;
+}
+
+static bool always_lost(struct fake *n, struct tlink *t, struct frame *f)
+{
+	if (f->type != WIRE_SYNC)
+		return false;
+	fake_status(n, t, f, WIRE_LOST, -1);
+	return true;
+}
+
+/* Of two syncs of the same effects one was answered before they moved: the other one asks on. */
+static void test_sync_that_moves_asks_for_what_it_asked_for(void **state)
+{
+	struct result res = {0}, sync[2] = {0};
+	uint16_t s0 = shard_of_node(&w, 1, 0);
+	struct buf bytes = {0};
+	struct ring_map *m;
+
+	(void)state;
+	nsyncs = 0;
+	put(c, id_in(&w, s0, 1), 1, NULL, &res);
+	w_for(&w, MS);
+	ring_encode(w.map, &bytes);
+	assert_int_equal(ring_decode(bytes.data, bytes.len, &m), 0);
+	buf_fini(&bytes);
+	m->epoch++;
+	m->shards[s0].primary = m->shards[s0].member[0] = 2;
+	ring_unref(w.map);
+	w.map = m;
+	w.node[1]->hook = lost_then_moved;
+	w.node[2]->hook = always_lost;
+	orbit_sync(c, NULL, on_result, &sync[0]);
+	orbit_sync(c, NULL, on_result, &sync[1]);
+	w_for(&w, SEC);
+	assert_int_equal(sync[0].calls, 1);
+	assert_int_equal(sync[0].rc, -EIO);
+	assert_int_equal(sync[1].calls, 1);
+	assert_int_equal(sync[1].rc, -EIO);
+	assert_idle(c);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -418,6 +468,7 @@ int main(void)
 		T(test_sync_failed_disk_stays_dirty),
 		T(test_sync_times_out_by_policy),
 		T(test_sync_is_cut_anew_when_shards_have_moved),
+		T(test_sync_that_moves_asks_for_what_it_asked_for),
 	};
 
 	log_set_level(getenv("VERBOSE") ? LOG_LVL_DEBUG : LOG_LVL_ERROR);
