@@ -17,6 +17,7 @@
 
 #define CONFLICT_MIN (1 * ENV_MS)
 #define CONFLICT_MAX (200 * ENV_MS)
+#define SESSION_MIN (20 * ENV_MS)
 #define REFUSALS_MAX 4 /* of a read, before it slows down */
 
 static const struct request_ops txn_ops;
@@ -251,6 +252,16 @@ static void on_answer(struct request *r, struct peer *p, struct frame *f)
 		request_backoff(
 			r, request_jitter(c, CONFLICT_MIN, r->wrong++, CONFLICT_MAX), "conflict");
 		return;
+	case WIRE_NO_SESSION:
+		/* A read may go on under another session, once the keeper says that this one has
+		 * ended: submit_session_lost(). */
+		if (k->reads) {
+			session_suspect(c);
+			request_backoff(r, request_jitter(c, SESSION_MIN, r->wrong++, CONFLICT_MAX),
+				"no session");
+			return;
+		}
+		break;
 	case WIRE_REFUSED:
 		/* The floor has passed the number of a read: it may have another one. */
 		if (k->reads) {

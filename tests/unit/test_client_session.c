@@ -120,6 +120,35 @@ static void test_session_unknown_to_a_node_is_asked_about(void **state)
 	assert_int_equal(orbit_session(c), 1);
 }
 
+static bool knows_session_2(struct fake *n, struct tlink *t, struct frame *f)
+{
+	struct wire_txn m;
+
+	if (f->type != WIRE_TXN || wire_get_txn(frame_cur(f), &m) || m.session >= 2)
+		return false;
+	fake_status(n, t, f, WIRE_NO_SESSION, -1);
+	return true;
+}
+
+/* A node says that the session has ended before the client hears it from the keeper. */
+static void test_session_lost_at_a_node_lets_reads_go_on(void **state)
+{
+	struct result rd = {0}, wr = {0};
+
+	(void)state;
+	w.node[1]->hook = knows_session_2;
+	w.next_session = 2; /* the keeper has ended session 1 */
+	get(c, id_on(&w, 1), NULL, &rd);
+	put(c, id_on(&w, 1), 1, NULL, &wr);
+	w_for(&w, SEC);
+	assert_int_equal(orbit_session(c), 2);
+	assert_int_equal(wr.calls, 1);
+	assert_int_equal(wr.rc, -ESTALE);
+	assert_int_equal(rd.calls, 1);
+	assert_int_equal(rd.rc, 0);
+	assert_idle(c);
+}
+
 static bool no_space_for_sessions(struct fake *n, struct tlink *t, struct frame *f)
 {
 	struct wire_session s = {.status = WIRE_NO_SPACE};
@@ -457,6 +486,7 @@ int main(void)
 		T(test_session_new_is_resent_as_it_was),
 		T(test_session_lost_fails_what_was_sent_under_it),
 		T(test_session_unknown_to_a_node_is_asked_about),
+		T(test_session_lost_at_a_node_lets_reads_go_on),
 		T(test_session_refused_is_asked_for_again),
 		T(test_session_dead_keeper_leaves_data_alone),
 		T(test_number_floor_is_the_lowest_unfinished),
