@@ -304,7 +304,7 @@ void data_overlay(struct data_cache *dc, struct fs_attr *a)
 		a->mtime = di->mtime;
 		a->ctime = di->mtime > a->ctime ? di->mtime : a->ctime;
 	}
-	if (di->atime > a->atime)
+	if (di->atime && di->atime > a->atime)
 		a->atime = di->atime;
 	if (di->gained > 0)
 		a->bytes += (uint64_t)di->gained;

@@ -579,6 +579,8 @@ void fs_open(struct fs *fs, struct fs_call *c, uint64_t ino, int flags)
 		p->read = txn_read(&t, &id, 0, LAYOUT_INLINE);
 	if (fi->holds == 0) {
 		fi->session = orbit_session(fs->client);
+		/* an orphan that nobody here holds may be being removed by now */
+		op_why(&p->o, txn_slot_ne(&t, &id, SLOT_NLINK, 0), -ESTALE);
 		p->hold = txn_hold(&t, &id);
 		op_why(&p->o, p->hold, -ENOENT);
 	}

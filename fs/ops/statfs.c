@@ -21,7 +21,7 @@
 
 struct node_space {
 	struct orbit_id node;
-	uint64_t total, available;
+	uint64_t used, available;
 	bool known;
 };
 
@@ -66,21 +66,22 @@ static struct node_space *space_of(struct statfs_cache *s, const struct orbit_id
 
 static void answer(struct statfs_cache *s, struct statfs_op *o)
 {
-	uint64_t total = 0, available = 0;
+	uint64_t used = 0, available = 0;
 	bool any = false;
 
 	for (unsigned i = 0; i < s->n; i++) {
-		total += s->node[i].total;
+		used += s->node[i].used;
 		available += s->node[i].available;
 		any |= s->node[i].known;
 	}
 	if (any) {
 		memset(o->out, 0, sizeof(*o->out));
 		o->out->f_bsize = o->out->f_frsize = BLOCK;
-		o->out->f_blocks = total / BLOCK;
+		/* not all of the nodes' disks: those hold other things too, and a reserve */
+		o->out->f_blocks = (used + available) / BLOCK;
 		o->out->f_bfree = o->out->f_bavail = available / BLOCK;
 		/* the store knows no limit but its bytes */
-		o->out->f_files = total / BLOCK;
+		o->out->f_files = o->out->f_blocks;
 		o->out->f_ffree = o->out->f_favail = available / BLOCK;
 		o->out->f_namemax = LAYOUT_NAME_MAX;
 	}
@@ -99,8 +100,8 @@ static void pair(void *arg, const char *name, size_t nlen, const char *text, siz
 {
 	struct node_space *ns = arg;
 
-	if (nlen == 11 && !memcmp(name, "store.total", 11)) {
-		ns->total = number(text, tlen);
+	if (nlen == 9 && !memcmp(name, "store.log", 9)) {
+		ns->used = number(text, tlen);
 		ns->known = true;
 	} else if (nlen == 15 && !memcmp(name, "store.available", 15)) {
 		ns->available = number(text, tlen);

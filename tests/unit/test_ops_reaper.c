@@ -87,6 +87,10 @@ static void test_reaper_waits_for_the_last_close(void **state)
 	sim_run(x->c->s, 5 * ENV_SEC);
 	assert_true(fsx_object(x, m, ino, NULL));
 	assert_true(block_there(x, m, ino, 2));
+	/* nobody may begin to use it now */
+	fsx_call(m, &w);
+	fs_open(m->fs, &w.call, ino, O_RDONLY);
+	assert_int_equal(fsx_wait(x, &w), -ESTALE);
 	fs_release(other->fs, g);
 	sim_run(x->c->s, 5 * ENV_SEC);
 	assert_false(fsx_object(x, m, ino, NULL));
