@@ -292,6 +292,7 @@ int txn_eval(struct store *st, const struct txn_view *v, enum txn_part part,
 	e.where = where;
 	e.out = out;
 	e.emit = part != TXN_VOTE;
+	e.commit = part == TXN_COMMIT;
 	rc = begin(&e);
 	if (!rc && part != TXN_COMMIT)
 		rc = pass(&e, txn_is_compare, compare_rest);

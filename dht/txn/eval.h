@@ -47,6 +47,7 @@ struct eval {
 	struct buf tmp;  /* a value being looked at */
 	unsigned missed; /* objects that a range names and that were passed over */
 	bool emit;       /* the effect is wanted */
+	bool commit;     /* was voted for: no write may fail any more */
 	bool begun;      /* this shard's section is */
 	uint64_t seq;    /* of that section */
 	unsigned nchanges, nholds;

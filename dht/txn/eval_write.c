@@ -218,20 +218,26 @@ static void set_slot(struct eval_object *o, unsigned slot, uint64_t value)
 	o->changed = true;
 }
 
-static int do_add(const struct txn_op *op, struct eval_object *o)
+/* ADDs share a slot's lock, so each may have been voted for while only one of them fits. Half a
+ * commit would be worse than a slot that stops at its limit. */
+static int do_add(const struct eval *e, const struct txn_op *op, struct eval_object *o)
 {
 	int64_t sum;
 
-	if (__builtin_add_overflow((int64_t)o->now.slot[op->slot], (int64_t)op->a, &sum) || sum < 0)
-		return WIRE_OVERFLOW;
+	if (__builtin_add_overflow((int64_t)o->now.slot[op->slot], (int64_t)op->a, &sum) ||
+		sum < 0) {
+		if (!e->commit)
+			return WIRE_OVERFLOW;
+		sum = (int64_t)op->a < 0 ? 0 : INT64_MAX;
+	}
 	set_slot(o, op->slot, (uint64_t)sum);
 	return 0;
 }
 
-static int do_refer(const struct txn_op *op, struct eval_object *o)
+static int do_refer(const struct eval *e, const struct txn_op *op, struct eval_object *o)
 {
 	uint64_t before = o->now.slot[op->slot];
-	int rc = do_add(op, o);
+	int rc = do_add(e, op, o);
 
 	if (rc)
 		return rc;
@@ -407,9 +413,9 @@ static int write_present(struct eval *e, const struct txn_op *op, struct eval_ob
 		set_slot(o, op->slot, (uint64_t)(value < old ? value : old));
 		return 0;
 	case TXN_ADD:
-		return do_add(op, o);
+		return do_add(e, op, o);
 	case TXN_REF:
-		return do_refer(op, o);
+		return do_refer(e, op, o);
 	case TXN_PUT:
 	case TXN_DEL:
 		return do_map(e, op, o);
