@@ -20,6 +20,7 @@
 
 #define INTENT_FORMAT 1
 #define FORGET_ONCE 256
+#define FORGET_AGAIN (10 * ENV_MS) /* when there were more */
 
 static struct intent_key key_of(uint32_t session, uint64_t number, uint16_t shard)
 {
@@ -140,10 +141,10 @@ struct outcome *outcome_find(struct node *n, uint32_t session, uint64_t number, 
 	return o;
 }
 
-static void forget_later(struct node *n)
+static void forget_later(struct node *n, uint64_t wait)
 {
 	if (!n->forget_timer.armed)
-		env_timer_set(n->env, &n->forget_timer, env_now(n->env) + NODE_FORGET_AFTER);
+		env_timer_set(n->env, &n->forget_timer, env_now(n->env) + wait);
 }
 
 void outcome_add(struct node *n, const struct intent_key *key, bool committed)
@@ -154,7 +155,7 @@ void outcome_add(struct node *n, const struct intent_key *key, bool committed)
 	o->committed = committed;
 	HASH_ADD(hh, n->outcomes, key, sizeof(o->key), o);
 	if (!committed)
-		forget_later(n);
+		forget_later(n, NODE_FORGET_AFTER);
 }
 
 void outcome_encode(const struct prepared *p, bool committed, struct buf *b)
@@ -222,7 +223,7 @@ static int outcome_load(struct node *n, const struct intent_key *key, const void
 void outcome_forget(struct node *n, struct outcome *o)
 {
 	o->forgotten = true;
-	forget_later(n);
+	forget_later(n, NODE_FORGET_AFTER);
 }
 
 struct forget {
@@ -303,7 +304,7 @@ void forget_fire(struct env_timer *t)
 			go[ngo++] = o;
 	}
 	if (more && !n->log_failed)
-		forget_later(n);
+		forget_later(n, ngo < FORGET_ONCE ? NODE_FORGET_AFTER : FORGET_AGAIN);
 	if (!ngo || n->stopping)
 		return;
 	qsort(go, ngo, sizeof(go[0]), by_shard);

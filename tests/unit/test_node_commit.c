@@ -526,6 +526,40 @@ static void test_node_adds_and_maxes_commute(void **state)
 	two_fini(&w);
 }
 
+/* Each of two ADDs fits, but not both: what was voted for is carried out all the same. */
+static void test_node_adds_that_do_not_fit_together_commit(void **state)
+{
+	struct two w;
+
+	(void)state;
+	two_init(&w);
+	assert_int_equal(prepare_add(&w, 1, false, (uint64_t)-60), WIRE_OK);
+	assert_int_equal(prepare_add(&w, 2, false, (uint64_t)-60), WIRE_OK);
+	assert_int_equal(prepare_add(&w, 3, false, (uint64_t)-101), WIRE_OVERFLOW);
+	assert_int_equal(decide(&w, 0, 1, true), WIRE_OK);
+	assert_int_equal(decide(&w, 0, 2, true), WIRE_OK);
+	assert_int_equal(value(&w, 0), 0); /* and nothing is locked any more */
+	two_fini(&w);
+}
+
+/* Outcomes that may go do so as fast as they come. */
+static void test_node_forgets_many_outcomes(void **state)
+{
+	struct two w;
+
+	(void)state;
+	two_init(&w);
+	for (unsigned i = 1; i <= 1000; i++)
+		rig_send_decide(&w.k[0], WIRE_DECIDE, 1, i, w.shard[0], false);
+	sim_run(w.r.s, ENV_SEC / 2);
+	assert_int_equal(count(&w, 0, KEY_OUTCOME), 100); /* as many as were asked for */
+	for (unsigned i = 1; i <= 1000; i++)
+		rig_send_decide(&w.k[0], WIRE_FORGET, 1, i, w.shard[0], false);
+	sim_run(w.r.s, 3 * ENV_SEC / 2);
+	assert_int_equal(count(&w, 0, KEY_OUTCOME), 0);
+	two_fini(&w);
+}
+
 /* Locks are there again after a restart. */
 static void test_node_locks_survive_a_restart(void **state)
 {
@@ -570,6 +604,8 @@ int main(void)
 		cmocka_unit_test(test_node_locks_go_by_age),
 		cmocka_unit_test(test_node_aborts_a_vote_that_waits),
 		cmocka_unit_test(test_node_adds_and_maxes_commute),
+		cmocka_unit_test(test_node_adds_that_do_not_fit_together_commit),
+		cmocka_unit_test(test_node_forgets_many_outcomes),
 		cmocka_unit_test(test_node_locks_survive_a_restart),
 	};
 
