@@ -53,8 +53,8 @@ struct fuse_mount {
 	struct env_timer ask;
 };
 
-/* As fuse_mount_new(), on a descriptor (owned from here on) that speaks FUSE, and on any env: nobody
- * watches the descriptor, requests are read by fuse_mount_read(). For tests. */
+/* As fuse_mount_new(), on a descriptor (owned from here on) that speaks FUSE, and on any env:
+ * nobody watches the descriptor, requests are read by fuse_mount_read(). For tests. */
 int fuse_mount_on_fd(struct fuse_mount **out, struct env *e, struct fs *fs,
 	const struct fuse_mount_options *opts, int fd, char *why, size_t why_len);
 void fuse_mount_read(struct fuse_mount *m);
