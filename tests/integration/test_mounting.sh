@@ -1,0 +1,42 @@
+# Ways to mount: as mount(8)'s helper, in the foreground, and as a user who is not root.
+. tests/integration/lib.sh
+
+make_store
+ln -s "$BIN/orbitfs" "$D/mount.orbitfs"
+check "as a helper" "$D/mount.orbitfs" "$STORE" "$M" -o "rw,noatime,_netdev,nofail,x-a=b,log=$D/mount.log,pid=$D/mount.pid"
+check "mounted" is_mounted
+check "its options" grep -q " $M fuse.orbitfs rw,.*allow_other" /proc/mounts
+is "its source" "$(findmnt -no SOURCE "$M")" "$STORE"
+check "set-id and devices work for root" sh -c "! grep -q ' $M fuse.orbitfs [^ ]*nosuid' /proc/mounts"
+check "unmount" unmount
+check "-f does not mount" "$D/mount.orbitfs" "$STORE" "$M" -f -o rw
+refuse "not mounted" is_mounted
+errs "unknown option" "frob" "$D/mount.orbitfs" "$STORE" "$M" -o frob
+check "but not with -s" "$D/mount.orbitfs" "$STORE" "$M" -s -o "frob,nosuid,nodev,noexec,pid=$D/mount.pid,log=$D/mount.log"
+check "nosuid" grep -q " $M fuse.orbitfs rw,nosuid,nodev,noexec" /proc/mounts
+cp /bin/true "$M/true"
+errs "noexec" "permission denied" "$M/true"
+check "unmount" unmount
+
+# in the foreground
+"$BIN/orbitfs" -f --store "$STORE" "$M" 2>"$D/fore.log" &
+job=$!
+check "foreground" wait_for 10 is_mounted
+check "works" test -x "$M/true"
+umount "$M"
+check "ends with 0" wait $job
+
+# as somebody else, through fusermount3
+if [ "$(id -u)" = 0 ] && [ -u "$(command -v fusermount3)" ]; then
+	as() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+	chmod 711 "$D"
+	mkdir "$D/his" "$D/his/mnt"
+	chown -R 65534:65534 "$D/his"
+	check "his mkfs" as "$BIN/orbitctl" mkfs --store "$D/his/store"
+	check "his mount" as "$BIN/orbitfs" --store "$D/his/store" -o "pid=$D/his/mount.pid,log=$D/his/log" "$D/his/mnt"
+	check "he writes" as sh -c "echo his >'$D/his/mnt/f'"
+	is "it is his" "$(as stat -c %u "$D/his/mnt/f")" 65534
+	errs "he cannot give it away" "not permitted" as chown 0 "$D/his/mnt/f"
+	refuse "others see nothing" ls "$D/his/mnt"
+	check "he unmounts" as fusermount3 -u "$D/his/mnt"
+fi
