@@ -17,7 +17,10 @@
 
 struct keeper;
 
-#define KEEPER_SESSION_TIMEOUT (10 * ENV_SEC)
+/* Long, as nothing but the holds of a dead client waits for it, while a client that was cut off for
+ * longer can not know what became of the writes that it had in flight and has to report them as
+ * failed. */
+#define KEEPER_SESSION_TIMEOUT (120 * ENV_SEC)
 
 struct keeper_config {
 	uint64_t session_timeout; /* ns; default KEEPER_SESSION_TIMEOUT */

@@ -111,7 +111,7 @@ static void test_reaper_drops_the_holds_of_the_dead(void **state)
 	assert_int_equal(fsx_unlink(x, m, ROOT, "f"), 0);
 	sim_run(x->c->s, 2 * ENV_SEC);
 	assert_true(fsx_object(x, m, ino, NULL)); /* its session is not over yet */
-	sim_run(x->c->s, 60 * ENV_SEC);
+	sim_run(x->c->s, 300 * ENV_SEC);
 	assert_false(fsx_object(x, m, ino, NULL));
 	assert_false(block_there(x, m, ino, 1));
 	/* what is left of the dead one belongs to nobody */
@@ -135,12 +135,12 @@ static void test_reaper_finds_what_others_left(void **state)
 	}
 	kill_mount(x, 0);
 	kill_mount(x, 1);
-	sim_run(x->c->s, 30 * ENV_SEC); /* their sessions are over, and nobody is there */
+	sim_run(x->c->s, 300 * ENV_SEC); /* their sessions are over, and nobody is there */
 	later = fsx_client(x, NULL);
 	for (int i = 0; i < 20; i++)
 		assert_true(fsx_object(x, later, ino[i], NULL));
 	assert_int_equal(fsx_mount(x, later), 0);
-	sim_run(x->c->s, 10 * ENV_SEC);
+	sim_run(x->c->s, 60 * ENV_SEC);
 	for (int i = 0; i < 20; i++) {
 		assert_false(fsx_object(x, later, ino[i], NULL));
 		assert_false(block_there(x, later, ino[i], 0));
@@ -219,7 +219,7 @@ static void test_reaper_of_two_mounts_at_once(void **state)
 		assert_int_equal(fsx_unlink(x, x->m, ROOT, name), 0);
 	}
 	kill_mount(x, 0);
-	sim_run(x->c->s, 30 * ENV_SEC);
+	sim_run(x->c->s, 300 * ENV_SEC);
 	fs_mount(a->client, a->env, &a->cfg, ENV_SEC, fsx_mounted, &wa);
 	fs_mount(b->client, b->env, &b->cfg, ENV_SEC, fsx_mounted, &wb);
 	assert_int_equal(fsx_wait(x, &wa), 0);
