@@ -414,6 +414,20 @@ static bool all_yes(const struct commit *cm)
 	return true;
 }
 
+/* After an abort, is another attempt right? What only reads can be tried at any time. */
+static bool may_again(const struct call *k, uint16_t status)
+{
+	switch (status) {
+	case WIRE_RETRY:
+		return true;
+	case WIRE_REFUSED: /* the participants, in doubt, have aborted it among themselves */
+		return k->reads || k->session == k->req.c->session.id;
+	case WIRE_NO_SESSION: /* there will be another one */
+		return k->reads;
+	}
+	return false;
+}
+
 static void on_vote(struct request *r, struct peer *peer, struct frame *f)
 {
 	struct part *p = part_of(r);
@@ -458,11 +472,9 @@ static void on_vote(struct request *r, struct peer *peer, struct frame *f)
 		if (all_yes(cm))
 			commit_all(k);
 	} else {
-		/* refused: the participants, who were in doubt, have aborted it among themselves */
 		c->n.conflicts += m.status == WIRE_RETRY;
 		abort_all(k, call_errno(c, m.status), m.status == WIRE_COMPARE ? m.failed : -1,
-			m.status == WIRE_RETRY ||
-				(m.status == WIRE_REFUSED && k->session == c->session.id));
+			may_again(k, m.status));
 	}
 }
 
@@ -621,7 +633,7 @@ void commit_session_lost(struct call *k)
 	for (unsigned i = 0; i < cm->nparts; i++)
 		sent |= cm->part[i].req.e.listed ? cm->part[i].req.e.sendings > 0
 						 : cm->part[i].sendings > 0;
-	if (sent)
+	if (sent && !k->reads)
 		commit_give_up(k, -ESTALE);
 	else
 		abort_all(k, -ESTALE, -1, true);

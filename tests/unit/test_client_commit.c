@@ -222,6 +222,29 @@ static void test_commit_refused_vote_is_asked_for_anew(void **state)
 	assert_settled();
 }
 
+/* Reads change nothing: a session that ends does not end them. */
+static void test_commit_read_outlives_its_session(void **state)
+{
+	struct both_reads out = {.rc = 1};
+	struct orbit_id a = id_on(&w, 1), b = id_on(&w, 2);
+	struct txn_build t;
+
+	(void)state;
+	w.node[2]->vote = WIRE_NO_SESSION;
+	txn_init(&t);
+	txn_get(&t, &b);
+	txn_get(&t, &a);
+	orbit_submit(c, &t, NULL, on_both, &out);
+	w_for(&w, 50 * MS);
+	assert_int_equal(out.rc, 1);
+	w.node[2]->vote = WIRE_OK;
+	w_for(&w, SEC);
+	assert_int_equal(out.rc, 0);
+	assert_int_equal(out.a, 0);
+	assert_int_equal(out.b, 0);
+	assert_settled();
+}
+
 static void test_commit_conflicts_end_by_policy_and_by_hand(void **state)
 {
 	struct orbit_policy p = soft(2, 500 * MS);
@@ -586,6 +609,7 @@ int main(void)
 		T(test_commit_conflict_is_retried_with_its_age),
 		T(test_commit_conflict_is_retried_after_a_sleep),
 		T(test_commit_refused_vote_is_asked_for_anew),
+		T(test_commit_read_outlives_its_session),
 		T(test_commit_conflicts_end_by_policy_and_by_hand),
 		T(test_commit_lost_decision_is_sent_until_it_is_answered),
 		T(test_commit_soft_timeout_tells_once_the_abort_is_sure),
