@@ -233,8 +233,10 @@ int workload_run(const struct workload_config *cfg, struct workload_result *res)
 		print_pending(&r);
 	}
 	log_set_clock(NULL, NULL);
-	for (size_t i = 0; i < r.nops; i++)
+	for (size_t i = 0; i < r.nops; i++) {
+		free(r.op[i]->read);
 		free(r.op[i]);
+	}
 	free(r.op);
 	return r.broken ? -1 : 0;
 }

@@ -72,6 +72,8 @@ static void check_op(
 	unsigned o = rd->object[at];
 
 	if (rd->seen[at][op->uid]) {
+		if (op->uid == rd->writer)
+			broke(r, "object %u: uid %llu read what it wrote itself", o, llu(op->uid));
 		if (op->state == OP_FAILED)
 			broke(r, "object %u: uid %llu is there but its compare failed", o,
 				llu(op->uid));
@@ -183,22 +185,26 @@ static void check_run(struct run *r, const struct read *rd, const struct piece *
 static void check_shared(struct run *r, const struct read *rd, const struct piece *p,
 	const uint8_t *bytes, size_t len)
 {
+	bool *ends = mem_zalloc(len / 8 + 1);
 	uint64_t before = 0;
 
+	/* where somebody's bytes end, others' may be missing */
+	for (size_t i = 0; i < r->nops; i++) {
+		const struct touch *x = op_touch(r->op[i], rd->object[p->at]);
+
+		if (x && x->region == p->region && x->bytes >= BYTES_SHARED)
+			ends[x->len / 8] = true;
+	}
 	for (unsigned off = 0; off < len; off += 8) {
 		uint64_t uid = get_be64(bytes + off);
 
 		if (off == 0 || uid != before)
 			check_run(r, rd, p, off, uid, before);
+		else if (!uid && ends[off / 8])
+			check_run(r, rd, p, off, uid, 0);
 		before = uid;
-		/* where somebody's bytes end, others' may be missing */
-		for (size_t i = 0; off && !uid && i < r->nops; i++) {
-			const struct touch *x = op_touch(r->op[i], rd->object[p->at]);
-
-			if (x && x->region == p->region && x->bytes != BYTES_OWN && x->len == off)
-				check_run(r, rd, p, off, uid, 0);
-		}
 	}
+	free(ends);
 }
 
 static void check_own(struct run *r, const struct read *rd, const struct piece *p,

@@ -42,7 +42,7 @@ void fault_choose(struct run *r, struct cluster_config *cfg)
 	r->power = (x >> 52) % 5 < 2;
 	r->full = has(r, FAULT_FULL);
 	if (r->full)
-		cfg->capacity = (400 + (x >> 40) % 800) << 10;
+		cfg->capacity = (100 + (x >> 40) % 300) << 10;
 	if (has(r, FAULT_MISS)) {
 		cfg->miss = 20 + (x >> 36) % 300;
 		cfg->stall = (x >> 33) % 100;
@@ -127,7 +127,7 @@ static void kill_client(struct run *r)
 	unsigned i = (unsigned)sim_below(c->s, r->nactors);
 
 	/* the first one sees it through; and it should not be over soon */
-	if (i == 0 || r->actor[i].dead || !sim_chance(c->s, 200))
+	if (i == 0 || r->actor[i].dead || !sim_chance(c->s, 400))
 		return;
 	cluster_client_kill(c, i, sim_chance(c->s, 500));
 	actor_kill(&r->actor[i]);

@@ -52,6 +52,7 @@ struct op {
 	bool maybe_lost; /* a sync said that something was lost after it was acknowledged */
 	uint32_t session;
 	unsigned callbacks;
+	struct read *read; /* what it reads before it writes, or NULL */
 	orbit_handle handle;
 };
 
@@ -81,10 +82,9 @@ struct read {
 	unsigned npieces;
 	uint8_t *seen[OBJECTS]; /* by uid: is it there? */
 	uint64_t began;
-	uint32_t session;
-	unsigned callbacks;
-	bool damage_ok; /* bits were flipped: an error is right, other bytes are not */
-	bool done;      /* for those that are waited for */
+	uint64_t writer; /* uid of the transaction that it belongs to; or 0 */
+	bool damage_ok;  /* bits were flipped: an error is right, other bytes are not */
+	bool done;       /* for those that are waited for */
 	int rc;
 };
 
@@ -127,7 +127,7 @@ void read_piece(struct read *rd, struct txn_build *t, unsigned at, unsigned regi
 
 struct op *op_by_uid(struct run *r, uint64_t uid);
 const struct touch *op_touch(const struct op *op, unsigned object);
-/* A read by @a (the run's own: NULL) is there. */
+/* A read is there, by @a. */
 void check_read(
 	struct run *r, struct read *rd, const struct actor *a, const struct orbit_reply *reply);
 /* Reads everything when all is quiet. */

@@ -96,6 +96,8 @@ static void op_done(void *arg, const struct orbit_reply *reply)
 		broke(r, "callback of uid %llu ran twice", (unsigned long long)op->uid);
 	if (op->actor->dead)
 		return;
+	if (reply->rc == 0 && op->read)
+		check_read(r, op->read, op->actor, reply);
 	op->ended = ++r->clock;
 	log_debug("mod=sim client=%u uid=%llu rc=-%s msg=\"write ended\"", op->actor->index,
 		(unsigned long long)op->uid, log_errno(reply->rc));
@@ -199,6 +201,21 @@ static void add_bytes(struct op *op, struct txn_build *t, struct touch *x)
 		put_be64(bytes + i, op->uid);
 }
 
+/* What is there before it writes. */
+static void add_reads(struct op *op, struct txn_build *t)
+{
+	struct read *rd = op->read = mem_zalloc(sizeof(*rd));
+
+	rd->actor = op->actor;
+	rd->began = op->began;
+	rd->writer = op->uid;
+	for (unsigned i = 0; i < op->ntouch; i++) {
+		read_object(rd, t, op->touch[i].object);
+		if (op->touch[i].bytes != BYTES_NONE)
+			read_piece(rd, t, i, op->touch[i].region, 0);
+	}
+}
+
 static void start_write(struct actor *a)
 {
 	struct run *r = a->run;
@@ -225,6 +242,8 @@ static void start_write(struct actor *a)
 		txn_put(&t, id, key, sizeof(key), "x", 1);
 		add_bytes(op, &t, &op->touch[i]);
 	}
+	if (sim_chance(s, 200))
+		add_reads(op, &t);
 	a->running++;
 	r->pending++;
 	op->handle = orbit_submit(a->client, &t, NULL, op_done, op);
@@ -272,9 +291,6 @@ static void read_done(void *arg, const struct orbit_reply *reply)
 		if (!a->soft)
 			broke(r, "a hard read timed out");
 		break;
-	case -ESTALE:
-		check_stale(a, rd->session);
-		break;
 	case -ENOSPC: /* a read across nodes leaves a record */
 		if (!r->full)
 			broke(r, "a read found no space");
@@ -302,7 +318,6 @@ static void start_read(struct actor *a)
 
 	rd->actor = a;
 	rd->began = ++r->clock;
-	rd->session = orbit_session(a->client);
 	txn_init(&t);
 	for (unsigned i = 0; i < n; i++)
 		read_object(rd, &t, object[i]);
