@@ -1,4 +1,4 @@
-# Ways to mount: as mount(8)'s helper, in the foreground, and as a user who is not root.
+# Ways to mount: as mount(8)'s helper, and in the foreground.
 . tests/integration/lib.sh
 
 make_store
@@ -25,18 +25,3 @@ check "foreground" wait_for 10 is_mounted
 check "works" test -x "$M/true"
 umount "$M"
 check "ends with 0" wait $job
-
-# as somebody else, through fusermount3
-if [ "$(id -u)" = 0 ] && [ -u "$(command -v fusermount3)" ]; then
-	as() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
-	chmod 711 "$D"
-	mkdir "$D/his" "$D/his/mnt"
-	chown -R 65534:65534 "$D/his"
-	check "his mkfs" as "$BIN/orbitctl" mkfs --store "$D/his/store"
-	check "his mount" as "$BIN/orbitfs" --store "$D/his/store" -o "pid=$D/his/mount.pid,log=$D/his/log" "$D/his/mnt"
-	check "he writes" as sh -c "echo his >'$D/his/mnt/f'"
-	is "it is his" "$(as stat -c %u "$D/his/mnt/f")" 65534
-	errs "he cannot give it away" "not permitted" as chown 0 "$D/his/mnt/f"
-	refuse "others see nothing" ls "$D/his/mnt"
-	check "he unmounts" as fusermount3 -u "$D/his/mnt"
-fi
