@@ -309,7 +309,8 @@ static void test_node_replies_go_below_the_floor(void **state)
 	one_fini(&o);
 }
 
-/* Its client was told of the failure: a second copy, late, must not succeed where the first did not. */
+/* Its client was told of the failure: a second copy, late, must not succeed where the first did
+ * not. */
 static void test_node_second_copy_of_a_failure_fails_too(void **state)
 {
 	struct rig_head h = {.session = 1, .number = 2};
@@ -367,6 +368,25 @@ static void test_node_sweeps_ended_sessions(void **state)
 }
 
 /* A full disk refuses what grows, serves reads and deletes, and recovers. */
+/* What did not reach the log is not acknowledged, however often it is asked for. */
+static void test_node_does_not_replay_what_the_log_lacks(void **state)
+{
+	struct rig_head h = {.session = 1, .number = 2};
+	struct one o;
+
+	(void)state;
+	one_init(&o);
+	disk_mem_faults(o.r.n[0].disk)->write_fails = true;
+	assert_int_not_equal(add(&o, 2, 0), WIRE_OK);
+	assert_null(rig_wait(&o.k, WIRE_REPLY, rig_send_add(&o.k, &h, &o.id, 0, 1), ENV_SEC));
+	disk_mem_faults(o.r.n[0].disk)->write_fails = false;
+	one_crash(&o);
+	assert_int_equal(rig_slot(&o.k, &o.id, 0), 100);
+	assert_int_equal(add(&o, 2, 0), WIRE_OK);
+	assert_int_equal(rig_slot(&o.k, &o.id, 0), 101);
+	one_fini(&o);
+}
+
 static void test_node_full_disk(void **state)
 {
 	uint8_t *bulk = mem_zalloc(256 << 10);
@@ -411,6 +431,7 @@ int main(void)
 		cmocka_unit_test(test_node_replies_go_below_the_floor),
 		cmocka_unit_test(test_node_second_copy_of_a_failure_fails_too),
 		cmocka_unit_test(test_node_sweeps_ended_sessions),
+		cmocka_unit_test(test_node_does_not_replay_what_the_log_lacks),
 		cmocka_unit_test(test_node_full_disk),
 	};
 
