@@ -2,7 +2,7 @@
  * Links that came in.
  *
  *   state      what is read                       how it ends
- *   greeting   HELLO; anything else is an error   open, or doomed
+ *   greeting   HELLO; anything else is an error   open, or doomed; nothing for a while: doomed
  *   open       requests                           link down; a broken message, too much: doomed
  *   doomed     nothing                            closed when the ERROR is out, or after a while
  *
@@ -16,6 +16,7 @@
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
 
+#define GREET_MAX (10 * ENV_SEC)
 #define DOOMED_POLL (10 * ENV_MS)
 #define DOOMED_MAX ENV_SEC
 #define HELD_LINKS 4 /* links that may be at their limit at once */
@@ -109,6 +110,12 @@ void conn_fail(struct conn *c, uint16_t status, const char *why)
 	env_timer_set(c->n->env, &c->closing, c->doomed_at + DOOMED_POLL);
 }
 
+/* Whoever says nothing must not hold a descriptor for ever. */
+static void greet_fire(struct env_timer *t)
+{
+	conn_fail(container_of(t, struct conn, closing), WIRE_BAD_REQUEST, "no HELLO");
+}
+
 static void greet(struct conn *c, struct frame *f)
 {
 	struct node *n = c->n;
@@ -126,6 +133,7 @@ static void greet(struct conn *c, struct frame *f)
 		conn_fail(c, status, why);
 		return;
 	}
+	env_timer_clear(n->env, &c->closing);
 	c->hello = true;
 	c->role = h.role;
 	answer = frame_new(WIRE_HELLO, 0, 96);
@@ -214,4 +222,6 @@ void conn_accept(struct link *l, void *arg)
 	n->stats.links++;
 	l->events = &conn_events;
 	l->arg = c;
+	c->closing.fire = greet_fire;
+	env_timer_set(n->env, &c->closing, env_now(n->env) + GREET_MAX);
 }

@@ -393,7 +393,7 @@ struct conn {
 	uint64_t doomed_at;
 	size_t held; /* bytes of requests under way */
 	struct req_list reqs;
-	struct env_timer closing;
+	struct env_timer closing; /* waits for HELLO; doomed: for the ERROR to be out */
 	TAILQ_ENTRY(conn) entry;
 };
 

@@ -191,6 +191,24 @@ static void test_node_refuses_strangers(void **state)
 	rig_fini(&r);
 }
 
+static void test_node_does_not_wait_for_hello_for_ever(void **state)
+{
+	struct rig_link silent, k;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 1);
+	dial_silently(&r, &silent);
+	rig_connect(&r, &k, 0);
+	sim_run(r.s, 12 * ENV_SEC);
+	assert_int_equal(error_of(&silent), WIRE_BAD_REQUEST);
+	assert_int_not_equal(silent.down, 0);
+	assert_int_equal(k.down, 0);
+	rig_hangup(&silent);
+	rig_hangup(&k);
+	rig_fini(&r);
+}
+
 static void test_node_refuses_nonsense(void **state)
 {
 	struct rig_head h = {.session = 0, .number = 5};
@@ -712,7 +730,7 @@ static void test_node_keeps_sessions(void **state)
 	assert_int_equal(wire_get_session(frame_cur(f), &s), 0);
 	assert_int_equal(s.status, WIRE_OK);
 	assert_int_equal(s.session, 1);
-	assert_int_equal(s.timeout_ms, 10000);
+	assert_int_equal(s.timeout_ms, KEEPER_SESSION_TIMEOUT / ENV_MS);
 	rig_hangup(&k);
 	rig_connect(&r, &k, other);
 	f = frame_new(WIRE_SESSION_OPEN, 801, 32);
@@ -733,6 +751,7 @@ int main(void)
 		cmocka_unit_test(test_node_reads_before_its_writes),
 		cmocka_unit_test(test_node_waits_for_what_is_not_in_memory),
 		cmocka_unit_test(test_node_refuses_strangers),
+		cmocka_unit_test(test_node_does_not_wait_for_hello_for_ever),
 		cmocka_unit_test(test_node_refuses_nonsense),
 		cmocka_unit_test(test_node_bounds_what_one_link_holds),
 		cmocka_unit_test(test_node_forwards_one_hop),
