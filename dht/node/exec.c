@@ -250,6 +250,8 @@ static void read_settle(struct exec *x)
 {
 	int rc = x->rc;
 
+	req_hold(&x->r, -(ptrdiff_t)x->filling);
+	x->filling = 0;
 	if (rc == -EAGAIN) {
 		exec_reset(x);
 		req_wait_store(&x->r);
@@ -299,7 +301,12 @@ static void read_start(struct exec *x)
 	}
 	if (!x->reads_left) {
 		read_settle(x);
-	} else if (x->exclusive) {
+		return;
+	}
+	/* a short request may ask for much, and many may wait for the disk */
+	x->filling = x->f->b.cap;
+	req_hold(&x->r, (ptrdiff_t)x->filling);
+	if (x->exclusive) {
 		x->gated = true;
 		for (unsigned i = 0; i < x->nparts; i++)
 			x->parts[i].shard->gate = &x->r;
@@ -510,6 +517,9 @@ void exec_answer(struct exec *x, struct frame *f)
 	bool dirty = false;
 	int failed;
 
+	/* what it names may be recorded by another effect that is not in the log yet */
+	if (x->m.nabandoned)
+		x->r.after = x->r.n->applied;
 	for (unsigned i = 0; i < x->nparts; i++)
 		dirty |= x->parts[i].sess && x->parts[i].sess->dirty;
 	if (!dirty) {

@@ -36,6 +36,7 @@
 #define NODE_STORED_MAX 1000000u       /* bytes of results when the reply has to be stored */
 #define NODE_PART_MAX 3000000u         /* bytes of a prepared part: it and its vote are one value */
 #define NODE_ABANDONED_MAX (1u << 16)  /* abandoned numbers of a session on a shard */
+#define NODE_DECLINED_MAX (1u << 16)   /* failures of a session that a shard remembers */
 #define NODE_DECIDE_SYNC (20 * ENV_MS) /* how long an outcome waits for others to sync with */
 #define NODE_FORGET_AFTER ENV_SEC      /* how long outcomes that may go are gathered */
 
@@ -91,6 +92,9 @@ void req_register(
 	struct req *r, enum req_kind kind, uint32_t session, uint64_t number, uint16_t shard);
 struct req *req_find(
 	struct node *n, enum req_kind kind, uint32_t session, uint64_t number, uint16_t shard);
+
+/* It keeps that many bytes more (or less), which count against the limits. */
+void req_hold(struct req *r, ptrdiff_t bytes);
 
 /* The answer now goes to @conn as @id. */
 void req_attach(struct req *r, struct conn *conn, uint64_t id);
@@ -176,8 +180,8 @@ struct sess {
 	uint64_t *abandoned;
 	size_t nabandoned;
 	struct numbers stored;    /* replies in the store */
-	struct decline *declined; /* until the floor passes them */
-	size_t ndeclined;
+	struct decline *declined; /* ascending; until the floor passes them */
+	size_t ndeclined, declined_cap;
 	unsigned refs; /* requests that know it */
 	UT_hash_handle hh;
 };
@@ -242,6 +246,7 @@ struct exec {
 	struct store_sync sync;
 	int rc;
 	struct exec_read *reads; /* one per fill */
+	size_t filling;          /* bytes of results counted while they are read */
 	unsigned reads_left;
 	struct part *open;         /* whose section the effect ends with */
 	struct prepared *prepared; /* that is voted on or decided */

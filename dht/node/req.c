@@ -78,6 +78,14 @@ void req_attach(struct req *r, struct conn *conn, uint64_t id)
 	TAILQ_INSERT_TAIL(&conn->reqs, r, of_conn);
 }
 
+void req_hold(struct req *r, ptrdiff_t bytes)
+{
+	r->held += (size_t)bytes;
+	r->n->held += (size_t)bytes;
+	if (r->conn)
+		r->conn->held += (size_t)bytes;
+}
+
 static void leave_queue(struct req *r)
 {
 	if (r->queue)

@@ -179,24 +179,51 @@ bool sess_stored(const struct sess *s, uint64_t number)
 	return numbers_has(&s->stored, number);
 }
 
+/* Index of the first that is not below @number. */
+static size_t decline_at(const struct sess *s, uint64_t number)
+{
+	size_t lo = 0, hi = s->ndeclined;
+
+	/* nearly always the newest; and there may be many, while the floor stands still */
+	if (!hi || s->declined[hi - 1].number < number)
+		return hi;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (s->declined[mid].number < number)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 const struct decline *sess_declined(const struct sess *s, uint64_t number)
 {
-	for (size_t i = 0; i < s->ndeclined; i++) {
-		if (s->declined[i].number == number)
-			return &s->declined[i];
-	}
-	return NULL;
+	size_t at = decline_at(s, number);
+
+	return at < s->ndeclined && s->declined[at].number == number ? &s->declined[at] : NULL;
 }
 
 void sess_decline(struct sess *s, uint64_t number, uint16_t status, uint16_t failed)
 {
+	size_t at;
+
 	if (sess_declined(s, number))
 		return;
-	if (s->ndeclined == NODE_ABANDONED_MAX) /* of that many in flight the oldest is long done */
-		memmove(s->declined, s->declined + 1, --s->ndeclined * sizeof(*s->declined));
-	s->declined = mem_grow(s->declined, s->ndeclined + 1, sizeof(*s->declined));
-	s->declined[s->ndeclined++] =
-		(struct decline){.number = number, .status = status, .failed = failed};
+	if (s->ndeclined == NODE_DECLINED_MAX) { /* the oldest half is long done */
+		s->ndeclined /= 2;
+		memmove(s->declined, s->declined + NODE_DECLINED_MAX - s->ndeclined,
+			s->ndeclined * sizeof(*s->declined));
+	}
+	if (s->ndeclined == s->declined_cap) {
+		s->declined_cap = s->declined_cap ? 2 * s->declined_cap : 8;
+		s->declined = mem_grow(s->declined, s->declined_cap, sizeof(*s->declined));
+	}
+	at = decline_at(s, number);
+	memmove(s->declined + at + 1, s->declined + at,
+		(s->ndeclined++ - at) * sizeof(*s->declined));
+	s->declined[at] = (struct decline){.number = number, .status = status, .failed = failed};
 }
 
 /* ---- the records ---- */

@@ -285,6 +285,51 @@ static void test_node_bounds_what_one_link_holds(void **state)
 	rig_fini(&r);
 }
 
+/* Short requests for much, while the disk is slow. */
+static void test_node_bounds_what_reads_hold(void **state)
+{
+	struct node_config cfg = node_config_default();
+	uint8_t *bulk = mem_zalloc(256 << 10);
+	struct rig_head h = {.session = 1, .number = 2};
+	struct orbit_id id;
+	struct txn_build t;
+	struct rig_link k;
+	struct rig r;
+
+	(void)state;
+	cfg.queue_max = 1 << 20;
+	rig_init_with(&r, 1, &cfg);
+	rig_connect(&r, &k, 0);
+	id = rig_id(&r, 0, 0);
+	assert_int_equal(rig_create(&k, 1, 1, &id, 7), WIRE_OK);
+	txn_init(&t);
+	txn_write(&t, &id, 0, bulk, 256 << 10);
+	assert_int_equal(rig_status(&k, rig_send_txn(&k, WIRE_TXN, &h, &t)), WIRE_OK);
+	txn_fini(&t);
+	free(bulk);
+	sim_run(r.s, ENV_SEC);
+	disk_mem_faults(r.n[0].disk)->miss = 1000;
+	sim_net(r.s)->job_min = sim_net(r.s)->job_max = 50 * ENV_MS;
+	for (unsigned i = 0; i < 64 && k.l; i++) {
+		h = (struct rig_head){.number = 1};
+		txn_init(&t);
+		txn_read(&t, &id, 0, 256 << 10);
+		rig_send_txn(&k, WIRE_TXN, &h, &t);
+		txn_fini(&t);
+	}
+	assert_int_equal(error_of(&k), WIRE_RETRY);
+	rig_hangup(&k);
+	sim_run(r.s, ENV_SEC);
+	disk_mem_faults(r.n[0].disk)->miss = 0;
+	/* and nothing goes on counting */
+	for (unsigned i = 0; i < 8; i++) {
+		rig_connect(&r, &k, 0);
+		assert_int_equal(rig_slot(&k, &id, 0), 7);
+		rig_hangup(&k);
+	}
+	rig_fini(&r);
+}
+
 static void test_node_forwards_one_hop(void **state)
 {
 	struct rig_head h = {.session = 1, .number = 2};
@@ -754,6 +799,7 @@ int main(void)
 		cmocka_unit_test(test_node_does_not_wait_for_hello_for_ever),
 		cmocka_unit_test(test_node_refuses_nonsense),
 		cmocka_unit_test(test_node_bounds_what_one_link_holds),
+		cmocka_unit_test(test_node_bounds_what_reads_hold),
 		cmocka_unit_test(test_node_forwards_one_hop),
 		cmocka_unit_test(test_node_says_when_forwarding_is_impossible),
 		cmocka_unit_test(test_node_checks_who_it_forwards_to),

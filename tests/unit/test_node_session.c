@@ -333,6 +333,31 @@ static void test_node_second_copy_of_a_failure_fails_too(void **state)
 }
 
 /* A session that the keeper knows and one that it does not. */
+/* Failures are told apart, in whatever order they came. */
+static void test_node_remembers_many_failures(void **state)
+{
+	struct one o;
+
+	(void)state;
+	one_init(&o);
+	for (uint64_t i = 0; i < 40; i++) {
+		uint64_t number = 2 + i * 7 % 40;
+		struct orbit_id none = rig_id(&o.r, 0, 0);
+		struct rig_head h = {.session = 1, .number = number};
+
+		none.b[31] = 1; /* the same shard, nothing there */
+		assert_int_equal(
+			rig_status(&o.k, rig_send_add(&o.k, &h, &none, 0, 1)), WIRE_COMPARE);
+	}
+	for (uint64_t number = 2; number < 42; number++)
+		assert_int_equal(add(&o, number, 0), WIRE_COMPARE);
+	assert_int_equal(add(&o, 42, 20), WIRE_OK);
+	assert_int_equal(add(&o, 19, 0), WIRE_REFUSED);
+	assert_int_equal(add(&o, 20, 0), WIRE_COMPARE);
+	assert_int_equal(rig_slot(&o.k, &o.id, 0), 101);
+	one_fini(&o);
+}
+
 static void test_node_sweeps_ended_sessions(void **state)
 {
 	struct wire_session_open m = {.what = WIRE_SESSION_NEW, .nonce = {1}};
@@ -430,6 +455,7 @@ int main(void)
 		cmocka_unit_test(test_node_floor_reaches_all_shards),
 		cmocka_unit_test(test_node_replies_go_below_the_floor),
 		cmocka_unit_test(test_node_second_copy_of_a_failure_fails_too),
+		cmocka_unit_test(test_node_remembers_many_failures),
 		cmocka_unit_test(test_node_sweeps_ended_sessions),
 		cmocka_unit_test(test_node_does_not_replay_what_the_log_lacks),
 		cmocka_unit_test(test_node_full_disk),
