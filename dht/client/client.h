@@ -93,6 +93,7 @@ struct orbit_client {
 	struct wire_effect
 		*marks; /* acknowledged and not durable: the highest of each shard and term */
 	unsigned nmarks, marks_cap;
+	uint64_t losses;
 	uint32_t *mark_of; /* by shard: 1 + index of its newest term's mark; 0: none */
 	unsigned nmark_of;
 

@@ -92,6 +92,7 @@ typedef uint64_t orbit_handle;
  *   0            it took effect, exactly once
  *   -ECANCELED   a compare failed, nothing took effect; reply->failed says which
  *   -ETIMEDOUT   soft policy: no answer. It may have taken effect before, it never will from now on
+ *                (across shards it may: if nobody can be reached who could forbid it)
  *   -EINTR       orbit_cancel(); as for -ETIMEDOUT
  *   -ESHUTDOWN   the client was closed
  *   -ENOSPC, -EIO, -EROFS, -ESTALE (session ended), -EINVAL, -EMSGSIZE, -EOVERFLOW
@@ -111,6 +112,11 @@ bool orbit_cancel(struct orbit_client *c, orbit_handle h, bool stalled_only);
  * lost (their nodes lost power) or the disk failed; -ETIMEDOUT by policy. */
 orbit_handle orbit_sync(
 	struct orbit_client *c, const struct orbit_policy *policy, orbit_done_cb *done, void *arg);
+
+/* How often a sync has found that something is lost. Only the syncs that asked are told so, but it
+ * may be anything that was acknowledged before: whoever makes several things durable one by one has
+ * to look whether this has changed meanwhile. */
+uint64_t orbit_losses(const struct orbit_client *c);
 
 /* Is the session @session alive? done's rc: 0 alive, -ESTALE ended or never was. */
 orbit_handle orbit_check_session(

@@ -202,10 +202,12 @@ static void on_answer(struct request *r, struct peer *peer, struct frame *f)
 		request_wrong_node(r, peer);
 		return;
 	}
-	if (m.status == WIRE_LOST)
+	if (m.status == WIRE_LOST) {
+		c->losses++;
 		log_error("mod=client peer=%s msg=\"acknowledged writes were lost before they were "
 			  "durable\"",
 			peer_name(peer));
+	}
 	if (m.status == WIRE_OK || m.status == WIRE_LOST)
 		clean(c, p);
 	if (m.status != WIRE_OK && !k->sync->rc)
@@ -257,6 +259,11 @@ static const struct request_ops sync_ops = {
 	.expire = on_expire,
 	.moved = on_moved,
 };
+
+uint64_t orbit_losses(const struct orbit_client *c)
+{
+	return c->losses;
+}
 
 orbit_handle orbit_sync(
 	struct orbit_client *c, const struct orbit_policy *policy, orbit_done_cb *done, void *arg)

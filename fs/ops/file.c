@@ -416,6 +416,7 @@ static struct fs_file *file_make(struct file_inode *fi, int flags)
 	f->data = fi->data;
 	f->flags = flags;
 	f->errors = data_errors(fi->data, NULL);
+	f->losses = orbit_losses(fi->fs->client);
 	TAILQ_INSERT_TAIL(&fi->fs->files->files, f, entry);
 	return f;
 }

@@ -18,6 +18,7 @@ struct fs_file {
 	struct data_inode *data;
 	int flags;           /* O_* as opened */
 	uint64_t errors;     /* of data's errors, how many this file has reported */
+	uint64_t losses;     /* of the client's losses, how many it has reported */
 	bool read;           /* its time of access was looked at */
 	struct data_seq seq; /* read-ahead */
 	TAILQ_ENTRY(fs_file) entry;

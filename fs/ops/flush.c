@@ -64,8 +64,14 @@ static void flush_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 static void synced(void *arg, const struct orbit_reply *r)
 {
 	struct flush *w = arg;
+	uint64_t losses = orbit_losses(w->fs->client);
+	int rc = r->rc == -ESTALE ? -EIO : r->rc;
 
-	flush_end(w, r->rc == -ESTALE ? -EIO : r->rc);
+	/* a sync for another file may have been told what was lost of this one */
+	if (losses != w->f->losses && rc == 0)
+		rc = -EIO;
+	w->f->losses = losses;
+	flush_end(w, rc);
 }
 
 static void flushed(struct data_wait *wait, int rc)

@@ -581,6 +581,34 @@ static void test_data_error_is_reported_once_per_file(void **state)
 	fsx_free(x);
 }
 
+/* What a node lost with its power is told to each file that may have had a part in it. */
+static void test_data_loss_is_reported_to_every_file(void **state)
+{
+	struct fsx *x = fsx_new(18, 1, 1);
+	struct fs_attr a, b;
+	struct fs_file *f = make(x, "f", &a), *g = make(x, "g", &b), *h;
+
+	(void)state;
+	assert_int_equal(dx_fsync(x, x->m, f), 0);
+	assert_int_equal(dx_write(x, x->m, f, 0, "lost", 4), 4);
+	assert_int_equal(dx_flush(x, x->m, f), 0);
+	assert_int_equal(dx_write(x, x->m, g, 0, "lost", 4), 4);
+	assert_int_equal(dx_flush(x, x->m, g), 0);
+	cluster_crash(x->c, 0, DISK_LOSE);
+	cluster_start(x->c, 0);
+	log_set_level(LOG_LVL_ERROR);
+	assert_int_equal(dx_fsync(x, x->m, f), -EIO);
+	assert_int_equal(dx_fsync(x, x->m, g), -EIO);
+	assert_int_equal(dx_fsync(x, x->m, f), 0);
+	assert_int_equal(dx_fsync(x, x->m, g), 0);
+	assert_int_equal(dx_open(x, x->m, a.ino, O_RDWR, &h), 0);
+	assert_int_equal(dx_fsync(x, x->m, h), 0);
+	fs_release(x->m->fs, h);
+	fs_release(x->m->fs, f);
+	fs_release(x->m->fs, g);
+	fsx_free(x);
+}
+
 static void test_data_set_id_bits_go_with_a_write(void **state)
 {
 	struct fsx *x = fsx_new(16, nodes, 1);
@@ -801,6 +829,7 @@ int main(void)
 		cmocka_unit_test(test_data_unlinked_file_lives_while_open),
 		cmocka_unit_test(test_data_open_again_takes_no_new_hold),
 		cmocka_unit_test(test_data_error_is_reported_once_per_file),
+		cmocka_unit_test(test_data_loss_is_reported_to_every_file),
 		cmocka_unit_test(test_data_set_id_bits_go_with_a_write),
 		cmocka_unit_test(test_data_backpressure_with_little_memory),
 		cmocka_unit_test(test_data_write_through),
