@@ -355,8 +355,8 @@ static void commit_all(struct call *k)
 		p = &cm->part[i];
 		request_drop(&p->req);
 		decide(p, true);
-		if (!p->answer)
-			r.rc = -EIO; /* committed, but what it read can not be had */
+		if (!p->answer) /* committed, but what it read can not be had */
+			r.rc = k->session == k->req.c->session.id ? -EIO : -ESTALE;
 		r.part[i] = p->results;
 		r.part_len[i] = p->results_len;
 		r.frame[i] = p->answer;
@@ -527,7 +527,8 @@ static void on_decided(struct request *r, struct peer *peer, struct frame *f)
 			cm->phase == COMMITTING, wire_status_name(m.status));
 	sync_note(r->c, &m);
 	request_drop(r);
-	if (cm->phase == ABORTING && m.status == WIRE_COMMITTED) {
+	/* what only reads may be committed as well as not */
+	if (cm->phase == ABORTING && m.status == WIRE_COMMITTED && !k->reads) {
 		recover(k);
 	} else if (cm->phase == ABORTING) {
 		cm->definite = true;
