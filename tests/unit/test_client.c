@@ -1,5 +1,5 @@
 /* The client's life, one transaction at a time, questions, and what it makes of bad peers. */
-#include "test_client_env.h"
+#include "tests/unit/test_client_env.h"
 
 static struct world w;
 

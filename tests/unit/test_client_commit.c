@@ -1,5 +1,5 @@
 /* Transactions across logs: votes, decisions, and what is true when something is lost between. */
-#include "test_client_env.h"
+#include "tests/unit/test_client_env.h"
 
 static struct world w;
 static struct orbit_client *c;

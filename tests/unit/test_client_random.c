@@ -5,7 +5,7 @@
  *
  * SEED=n runs one seed, SEEDS=n that many.
  */
-#include "test_client_env.h"
+#include "tests/unit/test_client_env.h"
 
 #define TXNS 60
 

@@ -1,5 +1,5 @@
 /* Silence, loss and return: when what is in flight is sent again, and what becomes of it. */
-#include "test_client_env.h"
+#include "tests/unit/test_client_env.h"
 
 static struct world w;
 static struct orbit_client *c;

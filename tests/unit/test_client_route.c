@@ -1,6 +1,6 @@
 /* Which way requests go: seeds, addresses, maps that change, and peers that are not who they
  * should be. */
-#include "test_client_env.h"
+#include "tests/unit/test_client_env.h"
 
 static struct world w;
 

@@ -1,5 +1,5 @@
 /* Sessions: opened, renewed, lost; their numbers; and what fsync asks for. */
-#include "test_client_env.h"
+#include "tests/unit/test_client_env.h"
 
 static struct world w;
 static struct orbit_client *c;
