@@ -113,11 +113,16 @@ int space_check(struct store *st, uint64_t len, enum store_urgency urgency)
 		return 0;
 	/* the answer may be old, or there may be something to throw away */
 	st->short_of_room = true;
-	if (env_now(st->env) - st->room_at >= ASK_EVERY)
-		space_refresh(st);
+	if (env_now(st->env) - st->room_at >= ASK_EVERY ||
+		(urgency == STORE_RESERVE && st->since_room > st->queued))
+		space_refresh(st); /* what was appended while it was asked counts twice */
 	flush_garbage(st);
 	compact_kick(st);
-	return -ENOSPC;
+	if (urgency != STORE_RESERVE || !st->asking_room)
+		return -ENOSPC;
+	/* what frees room is not refused because of an old answer: it waits for the new one */
+	wait_stall(st);
+	return -EAGAIN;
 }
 
 void store_usage(struct store *st, struct store_usage *out)
