@@ -98,7 +98,7 @@ int apply_batch(struct store *st, const struct record *r, const void *meta, bool
 	batch_reset(&st->batch);
 	rc = r->kind == RECORD_MOVE ? apply_moves(&x, r, meta) : apply_effect(&x, r, meta);
 	if (rc == -EAGAIN)
-		wait_miss(st, x.missed.b, x.missed.len, x.missed_to.b, x.missed_to.len);
+		rc = wait_miss(st, x.missed.b, x.missed.len, x.missed_to.b, x.missed_to.len);
 	if (rc == -EIO)
 		st->damaged++;
 	if (rc)

@@ -62,7 +62,7 @@ void batch_count(struct batch *b, uint64_t pos, int64_t bytes);
 int batch_cmp_keys(const void *a, size_t alen, const void *b, size_t blen);
 
 /* A walk over [from, to) of the index as the batch leaves it. The keys that were already passed
- * may be put or deleted while it goes on. @from and @to are borrowed. */
+ * may be put or deleted while it goes on. @to is borrowed. */
 struct walk {
 	struct store_index *ix;
 	struct batch *b;

@@ -241,6 +241,8 @@ static int add_range(struct compact *c, uint16_t shard, const struct orbit_id *i
 		rc = extent_decode(&e, k, kl, v, vl);
 		if (rc || e.start >= off + len)
 			break;
+		memcpy(from.b, k, kl);
+		from.len = kl;
 		if (extent_pos(&e) - e.start != pos - off || e.pos < record_data(r) ||
 			e.pos + e.len > record_data(r) + r->data_len)
 			continue;
@@ -248,7 +250,7 @@ static int add_range(struct compact *c, uint16_t shard, const struct orbit_id *i
 	}
 	st->ix->ops->iter_free(it);
 	if (rc == -EAGAIN)
-		wait_miss(st, from.b, from.len, to.b, to.len);
+		rc = wait_miss(st, from.b, from.len, to.b, to.len);
 	return rc < 0 ? rc : 0;
 }
 

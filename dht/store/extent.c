@@ -98,6 +98,15 @@ static void put_extent(
 	batch_put(x->b, key, EXTENT_KEY, val, vlen);
 }
 
+/* Notes how far a walk came, where to go on when the rest is not in memory. */
+static void passed(struct key *at, const void *key, size_t klen)
+{
+	if (klen > sizeof(at->b))
+		return;
+	memcpy(at->b, key, klen);
+	at->len = klen;
+}
+
 /* Remembers where a walk stopped for want of memory. */
 static int missed(struct extent_ctx *x, const struct key *at, const struct key *to, int rc)
 {
@@ -130,6 +139,7 @@ static int carve(struct extent_ctx *x, uint16_t shard, const struct orbit_id *id
 		rc = extent_decode(&e, k, kl, v, vl);
 		if (rc < 0 || e.start >= to)
 			break;
+		passed(&first, k, kl);
 		if (mv && extent_pos(&e) - e.start != mv->old - mv->start)
 			continue;
 		begin = e.start > from ? e.start : from;
@@ -218,8 +228,10 @@ int extent_drop(struct extent_ctx *x, uint16_t shard, const struct orbit_id *id)
 		key_id(&to, lists[i], shard, id);
 		key_after_prefix(&to);
 		walk_init(&w, x->ix, x->b, from.b, from.len, to.b, to.len, x->cached);
-		while ((rc = walk_next(&w, &k, &kl, &v, &vl)) > 0)
+		while ((rc = walk_next(&w, &k, &kl, &v, &vl)) > 0) {
+			passed(&from, k, kl);
 			batch_del(x->b, batch_dup(x->b, k, kl), kl);
+		}
 		walk_fini(&w);
 		if (rc < 0)
 			return missed(x, &from, &to, rc);

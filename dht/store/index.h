@@ -28,9 +28,10 @@ struct index_ops {
 		size_t *vlen);
 	void (*iter_free)(struct index_iter *it);
 	/* Blocking: brings what begins at @from (and lies before @to) into memory, where it stays
-	 * at least until unpin(). */
-	void *(*fetch)(
-		struct store_index *ix, const void *from, size_t flen, const void *to, size_t tlen);
+	 * at least until unpin() of *pin (unless that is NULL). Not all of it at once: a walk that
+	 * goes on from the last key it got gets on. -EIO when not even the next can be read. */
+	int (*fetch)(struct store_index *ix, const void *from, size_t flen, const void *to,
+		size_t tlen, void **pin);
 	void (*unpin)(struct store_index *ix, void *pin);
 	/* Blocking. begin: all that was put so far, and nothing that is put from now on, will be
 	 * made durable by what wait() waits for. One flush at a time. */

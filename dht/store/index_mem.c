@@ -213,12 +213,13 @@ static void mem_iter_free(struct index_iter *it)
 	free(it);
 }
 
-static void *mem_fetch(
-	struct store_index *ix, const void *from, size_t flen, const void *to, size_t tlen)
+static int mem_fetch(struct store_index *ix, const void *from, size_t flen, const void *to,
+	size_t tlen, void **pin)
 {
 	(void)from, (void)flen, (void)to, (void)tlen;
 	mem_of(ix)->grace = GRACE;
-	return NULL;
+	*pin = NULL;
+	return 0;
 }
 
 static void mem_unpin(struct store_index *ix, void *pin)

@@ -178,20 +178,28 @@ static void rocks_iter_free(struct index_iter *it)
 	free(it);
 }
 
-static void *rocks_fetch(
-	struct store_index *ix, const void *from, size_t flen, const void *to, size_t tlen)
+static int rocks_fetch(struct store_index *ix, const void *from, size_t flen, const void *to,
+	size_t tlen, void **pin)
 {
 	const void *key, *val;
 	struct index_iter *it;
 	size_t klen, vlen, sum = 0;
+	bool gets_on = false;
+	int got, rc;
 
-	/* a get may need blocks that a walk passes over; errors show when the loop tries again */
-	(void)rocks_get(ix, from, flen, NULL, false);
-	it = make_iter(rocks_of(ix), from, flen, to, tlen, false, true);
+	/* a get may need blocks that a walk passes over */
+	got = rocks_get(ix, from, flen, NULL, false);
+	*pin = it = make_iter(rocks_of(ix), from, flen, to, tlen, false, true);
 	/* what follows is likely to be asked for next: IDs of one directory are neighbours */
-	while (sum < FETCH_MAX && rocks_iter_next(it, &key, &klen, &val, &vlen) > 0)
+	while ((rc = rocks_iter_next(it, &key, &klen, &val, &vlen)) > 0) {
+		gets_on |= batch_cmp_keys(key, klen, from, flen) > 0;
 		sum += klen + vlen;
-	return it;
+		if (sum >= FETCH_MAX && gets_on)
+			break;
+	}
+	if (got < 0 && got != -ENOENT)
+		return got;
+	return rc < 0 && tlen && !gets_on ? rc : 0;
 }
 
 static void rocks_unpin(struct store_index *ix, void *pin)

@@ -21,8 +21,8 @@ int store_get(struct store *st, const void *key, size_t klen, struct buf *val)
 	int rc = index_get(st->ix, key, klen, val, !st->blocking);
 
 	if (rc == -EAGAIN)
-		wait_miss(st, key, klen, NULL, 0);
-	else if (rc == -EIO)
+		rc = wait_miss(st, key, klen, NULL, 0);
+	if (rc == -EIO)
 		st->damaged++;
 	return rc;
 }
@@ -56,11 +56,12 @@ int store_iter_next(
 	if (rc > 0 && *klen <= sizeof(it->at.b)) {
 		it->at.len = *klen;
 		memcpy(it->at.b, *key, *klen);
-	} else if (rc == -EAGAIN) {
-		wait_miss(it->st, it->at.b, it->at.len, it->to.b, it->to.len);
-	} else if (rc == -EIO) {
-		it->st->damaged++;
+		return rc;
 	}
+	if (rc == -EAGAIN)
+		rc = wait_miss(it->st, it->at.b, it->at.len, it->to.b, it->to.len);
+	if (rc == -EIO)
+		it->st->damaged++;
 	return rc;
 }
 
@@ -76,7 +77,7 @@ void store_iter_free(struct store_iter *it)
 struct extent_walk {
 	struct store *st;
 	struct index_iter *it;
-	struct key from, to;
+	struct key from, to; /* from: the last that was got */
 };
 
 static void extents_begin(struct extent_walk *w, struct store *st, uint16_t shard,
@@ -95,12 +96,15 @@ static int extents_next(struct extent_walk *w, struct extent *e)
 
 	if (rc > 0) {
 		rc = extent_decode(e, k, kl, v, vl);
-		if (!rc)
+		if (!rc) {
+			memcpy(w->from.b, k, kl);
+			w->from.len = kl;
 			return 1;
+		}
 	}
 	if (rc == -EAGAIN)
-		wait_miss(w->st, w->from.b, w->from.len, w->to.b, w->to.len);
-	else if (rc < 0)
+		rc = wait_miss(w->st, w->from.b, w->from.len, w->to.b, w->to.len);
+	if (rc < 0 && rc != -EAGAIN)
 		w->st->damaged++;
 	return rc;
 }

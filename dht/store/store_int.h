@@ -131,6 +131,8 @@ struct store {
 	struct env_task wake;
 	struct miss *misses[MISS_MAX];
 	unsigned nmisses;
+	struct miss *failed[MISS_MAX]; /* could not be brought in, until that was told */
+	unsigned nfailed;
 	struct fetch_work *fetch; /* under way */
 	bool stalled;
 	struct env_timer stall;
@@ -215,7 +217,8 @@ void flush_fini(struct store *st);
 
 /* ---- wait.c ---- */
 
-void wait_miss(struct store *st, const void *from, size_t flen, const void *to, size_t tlen);
+/* Notes what was not in memory. -EAGAIN; -EIO when it could not be read the last time. */
+int wait_miss(struct store *st, const void *from, size_t flen, const void *to, size_t tlen);
 /* Calls all that wait, soon. */
 void wait_wake(struct store *st);
 /* The index would have stalled: wake in a little while. */

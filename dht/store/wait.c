@@ -3,6 +3,7 @@
  * it read stay pinned for a while, so that whoever tries again finds them even when the cache is
  * tiny: until there are PINS_MAX, or the index is flushed.
  */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "dht/store/store_int.h"
@@ -10,21 +11,38 @@
 #define STALL_RETRY (2 * ENV_MS)
 #define PINS_MAX 128u
 
-void wait_miss(struct store *st, const void *from, size_t flen, const void *to, size_t tlen)
+static bool same_miss(
+	const struct miss *m, const void *from, size_t flen, const void *to, size_t tlen)
+{
+	return m->flen == flen && m->tlen == tlen && !memcmp(m->keys, from, flen) &&
+	       (!tlen || !memcmp(m->keys + flen, to, tlen));
+}
+
+/* Takes one out of a list and frees it. */
+static void forget(struct miss **list, unsigned *n, unsigned i)
+{
+	free(list[i]);
+	--*n;
+	memmove(list + i, list + i + 1, (*n - i) * sizeof(*list));
+}
+
+int wait_miss(struct store *st, const void *from, size_t flen, const void *to, size_t tlen)
 {
 	struct miss *m;
 
+	for (unsigned i = 0; i < st->nfailed; i++) {
+		if (same_miss(st->failed[i], from, flen, to, tlen)) {
+			forget(st->failed, &st->nfailed, i);
+			return -EIO;
+		}
+	}
 	for (unsigned i = 0; i < st->nmisses; i++) {
-		m = st->misses[i];
-		if (m->flen == flen && m->tlen == tlen && !memcmp(m->keys, from, flen) &&
-			(!tlen || !memcmp(m->keys + flen, to, tlen)))
-			return;
+		if (same_miss(st->misses[i], from, flen, to, tlen))
+			return -EAGAIN;
 	}
 	/* nobody waited for the oldest, or it will be missed again */
-	if (st->nmisses == MISS_MAX) {
-		free(st->misses[0]);
-		memmove(st->misses, st->misses + 1, --st->nmisses * sizeof(m));
-	}
+	if (st->nmisses == MISS_MAX)
+		forget(st->misses, &st->nmisses, 0);
 	m = mem_zalloc(sizeof(*m) + flen + tlen);
 	m->flen = flen;
 	m->tlen = tlen;
@@ -32,6 +50,7 @@ void wait_miss(struct store *st, const void *from, size_t flen, const void *to, 
 	if (tlen)
 		memcpy(m->keys + flen, to, tlen);
 	st->misses[st->nmisses++] = m;
+	return -EAGAIN;
 }
 
 void wait_unpin(struct store *st)
@@ -47,6 +66,7 @@ struct fetch_work {
 	struct work w;
 	struct store *st;
 	struct miss *misses[MISS_MAX];
+	int rc[MISS_MAX];
 	void *pins[MISS_MAX];
 	unsigned n, npins;
 };
@@ -58,14 +78,22 @@ static void fetch_run(struct work *w)
 
 	for (unsigned i = 0; i < f->n; i++) {
 		struct miss *m = f->misses[i];
-		void *pin = ix->ops->fetch(ix, m->keys, m->flen, m->keys + m->flen, m->tlen);
+		void *pin;
 
+		f->rc[i] = ix->ops->fetch(ix, m->keys, m->flen, m->keys + m->flen, m->tlen, &pin);
 		if (pin)
 			f->pins[f->npins++] = pin;
 	}
 }
 
 static void fetch_kick(struct store *st);
+
+static void note_failed(struct store *st, struct miss *m)
+{
+	if (st->nfailed == MISS_MAX)
+		forget(st->failed, &st->nfailed, 0);
+	st->failed[st->nfailed++] = m;
+}
 
 /* Pins of a store that is gone went with it: it keeps the work it has under way, see wait_fini().
  */
@@ -74,8 +102,12 @@ static void fetch_done(struct work *w)
 	struct fetch_work *f = container_of(w, struct fetch_work, w);
 	struct store *st = w->owner;
 
-	for (unsigned i = 0; i < f->n; i++)
-		free(f->misses[i]);
+	for (unsigned i = 0; i < f->n; i++) {
+		if (st && f->rc[i])
+			note_failed(st, f->misses[i]);
+		else
+			free(f->misses[i]);
+	}
 	if (st) {
 		if (st->npins + f->npins > PINS_MAX)
 			wait_unpin(st);
@@ -167,7 +199,8 @@ void wait_fini(struct store *st)
 		st->fetch->npins = 0;
 	}
 	wait_unpin(st);
-	for (unsigned i = 0; i < st->nmisses; i++)
-		free(st->misses[i]);
-	st->nmisses = 0;
+	while (st->nmisses)
+		forget(st->misses, &st->nmisses, st->nmisses - 1);
+	while (st->nfailed)
+		forget(st->failed, &st->nfailed, st->nfailed - 1);
 }

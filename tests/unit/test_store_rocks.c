@@ -25,7 +25,7 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
 static int make_dir(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/orbit-store-XXXXXX");
+	snprintf(dir, sizeof(dir), "/tmp/orbit-store-XXXXXX");
 	return mkdtemp(dir) ? store_make(dir, rig_fsid, &rig_node) : -1;
 }
 
@@ -96,7 +96,7 @@ static int be_child(const char *path, int from)
 {
 	struct rig r;
 
-	strcpy(dir, path);
+	snprintf(dir, sizeof(dir), "%s", path);
 	if (open_dir(&r, 1))
 		return 1;
 	put_many(&r, from, from + 200);
@@ -204,6 +204,160 @@ static void test_store_rocks_gets_on_with_a_tiny_cache(void **state)
 	rig_kill(&r);
 }
 
+/* Applies or gives up: what misses for ever must fail a test, not hang it. */
+static int apply_in(struct rig *r, struct effect *e, int tries)
+{
+	struct rig_done d = {.a = {.done = rig_applied, .effect = e}};
+	int rc;
+
+	while ((rc = store_apply(r->st, &d.a, STORE_RESERVE)) == -EAGAIN && tries--)
+		rig_wait(r);
+	if (rc)
+		return rc;
+	rig_until(r, &d);
+	return d.rc;
+}
+
+static int read_in(struct rig *r, uint64_t off, size_t len, void *dst, int tries)
+{
+	struct rig_done d = {.r.done = rig_was_read};
+	int rc;
+
+	while ((rc = store_read(r->st, &d.r, 1, &obj, off, len, dst)) == -EAGAIN && tries--)
+		rig_wait(r);
+	if (rc != -EINPROGRESS)
+		return rc;
+	rig_until(r, &d);
+	return d.rc;
+}
+
+/* An object whose entries in the index are more than one fetch brings in, none of them in memory:
+ * walks over it get on from where they stopped. */
+static void test_store_rocks_walks_over_more_than_is_fetched_at_once(void **state)
+{
+	static uint8_t big[60 << 10], got[4000 * 16];
+	struct store_range ranges[4];
+	uint64_t next, sum = 0;
+	struct effect e;
+	struct key k;
+	struct rig r;
+	int n;
+
+	(void)state;
+	assert_int_equal(open_dir(&r, 1), 0);
+	effect_init(&e);
+	effect_section(&e, 1, 1, 1);
+	for (char c = 'a'; c < 'f'; c++) {
+		assert_int_equal(key_map(&k, 1, &obj, &c, 1), 0);
+		effect_put(&e, k.b, k.len, big, sizeof(big));
+	}
+	for (unsigned i = 0; i < 4000; i++)
+		effect_write(&e, &obj, i * 16, "12345678", 8);
+	assert_int_equal(apply_in(&r, &e, 9), 0);
+	effect_fini(&e);
+	assert_int_equal(rig_close(&r), 0);
+
+	assert_int_equal(open_dir(&r, 2), 0);
+	assert_int_equal(read_in(&r, 0, sizeof(got), got, 100), 0);
+	for (unsigned i = 0; i < 4000; i++)
+		assert_memory_equal(got + i * 16, "12345678\0\0\0\0\0\0\0\0", 16);
+	rig_kill(&r);
+
+	assert_int_equal(open_dir(&r, 3), 0);
+	for (int tries = 4100; sum < sizeof(got) && tries--; sum = next) {
+		n = store_ranges(r.st, 1, &obj, sum, sizeof(got) - sum, ranges, 4, &next);
+		if (n == -EAGAIN) {
+			rig_wait(&r);
+			next = sum;
+		}
+	}
+	assert_int_equal(sum, sizeof(got));
+	rig_kill(&r);
+
+	assert_int_equal(open_dir(&r, 4), 0);
+	effect_init(&e);
+	effect_section(&e, 1, 1, 2);
+	effect_drop(&e, &obj);
+	assert_int_equal(apply_in(&r, &e, 100), 0);
+	effect_fini(&e);
+	assert_int_equal(key_map(&k, 1, &obj, "e", 1), 0);
+	assert_int_equal(store_get(r.st, k.b, k.len, NULL), -ENOENT);
+	assert_int_equal(read_in(&r, 0, sizeof(got), got, 100), 0);
+	for (size_t i = 0; i < sizeof(got); i++)
+		assert_int_equal(got[i], 0);
+	rig_kill(&r);
+}
+
+/* Damages two blocks of each table: its first, and one that holds a value of x. */
+static int flip_table(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	static char all[1 << 20], x[64];
+	size_t len;
+	char *at;
+	FILE *f;
+
+	(void)st, (void)ftw;
+	if (flag != FTW_F || !strstr(path, ".sst"))
+		return 0;
+	f = fopen(path, "r+");
+	if (!f)
+		return -1;
+	len = fread(all, 1, sizeof(all), f);
+	at = memmem(all, len, memset(x, 'x', sizeof(x)), sizeof(x));
+	all[100] ^= 1;
+	if (at)
+		*at = 'y';
+	rewind(f);
+	fwrite(all, 1, len, f);
+	return fclose(f);
+}
+
+/* What cannot be read of the index is -EIO, not -EAGAIN for ever. */
+static void test_store_rocks_damaged_index_is_told(void **state)
+{
+	static char x[60 << 10];
+	const void *key, *val;
+	char byte;
+	size_t klen, vlen;
+	struct store_usage u;
+	struct effect e;
+	struct rig r;
+	int rc, tries = 9;
+
+	(void)state;
+	assert_int_equal(open_dir(&r, 1), 0);
+	put_many(&r, 0, 600);
+	memset(x, 'x', sizeof(x) - 1);
+	assert_int_equal(rig_put(&r, "big", x), 0);
+	assert_int_equal(rig_close(&r), 0);
+	assert_int_equal(nftw(dir, flip_table, 16, FTW_PHYS), 0);
+	assert_int_equal(open_dir(&r, 2), 0);
+	while ((rc = store_get(r.st, "H\0\1big", 6, NULL)) == -EAGAIN && tries--)
+		rig_wait(&r);
+	assert_int_equal(rc, -EIO);
+	for (tries = 9, rc = -EAGAIN; rc == -EAGAIN && tries--;) {
+		struct store_iter *it = store_iter_new(r.st, "H\0\1b", 4, "H\0\2", 3);
+
+		rc = store_iter_next(it, &key, &klen, &val, &vlen);
+		store_iter_free(it);
+		if (rc == -EAGAIN)
+			rig_wait(&r);
+	}
+	assert_int_equal(rc, -EIO);
+	assert_int_equal(read_in(&r, 0, 1, &byte, 9), -EIO);
+	effect_init(&e);
+	effect_section(&e, 1, 1, 2);
+	effect_drop(&e, &obj);
+	assert_int_equal(apply_in(&r, &e, 9), -EIO);
+	effect_fini(&e);
+	store_usage(r.st, &u);
+	assert_true(u.damaged >= 4);
+	/* what needs none of it goes on */
+	assert_int_equal(rig_put(&r, "new", "1"), 0);
+	assert_int_equal(rig_has(&r, "new", "1"), 1);
+	rig_kill(&r);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +368,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_store_rocks_reasons, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(
 			test_store_rocks_gets_on_with_a_tiny_cache, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(
+			test_store_rocks_walks_over_more_than_is_fetched_at_once, make_dir,
+			remove_dir),
+		cmocka_unit_test_setup_teardown(
+			test_store_rocks_damaged_index_is_told, make_dir, remove_dir),
 	};
 
 	if (argc == 3)
