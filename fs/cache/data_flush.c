@@ -121,8 +121,11 @@ static void round_blocks(struct data_inode *di)
 	di->left = 0;
 	RB_FOREACH (u, units, &di->units) {
 		u->round = 0;
-		if (u->index == 0)
+		if (u->index == 0) {
+			/* goes with the inode, in as many transactions as it takes */
+			u->round = u->dirty.n ? ROUND_SEND : 0;
 			continue;
+		}
 		if (u->dirty.n) {
 			u->round = ROUND_SEND;
 			unit_ready(u);
@@ -139,18 +142,13 @@ static void round_blocks(struct data_inode *di)
 
 void round_start(struct data_inode *di)
 {
-	struct unit *u;
-
 	if (di->state != ROUND_NONE)
 		return;
 	not_dirty(di);
 	di->round_rc = 0;
 	di->round_size = di->size;
 	di->retries = 0;
-	round_blocks(di);
-	u = unit_find(di, 0);
-	if (u && u->dirty.n && di->state == ROUND_BLOCKS)
-		u->round = ROUND_SEND;
+	round_blocks(di); /* which may end at once, and @di with it */
 }
 
 void round_answer(struct data_inode *di)
