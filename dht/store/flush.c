@@ -61,22 +61,28 @@ struct flush_work {
 };
 
 /* The store may be gone afterwards. */
-static void close_finish(struct store *st, int rc)
+static void close_noted(struct store *st, int rc)
 {
 	void (*done)(void *arg, int rc) = st->close_done;
 
 	st->close_done = NULL;
 	if (done)
-		done(st->close_arg, rc);
+		done(st->close_arg, st->broken ? -EIO : rc);
 }
 
-/* The store may be gone afterwards. */
+/* The last of it: how it stands. What was noted before goes before. */
+static void close_note(struct store *st)
+{
+	meta_start(st, !st->broken, close_noted);
+}
+
 static void flush_failed(struct store *st, int rc)
 {
 	st->flush = FLUSH_IDLE;
 	st->held = false;
 	journal_break(st, rc, "the index could not be flushed");
-	close_finish(st, -EIO);
+	if (st->close_done)
+		close_note(st);
 }
 
 static struct flush_work *new_work(struct store *st, size_t n)
@@ -88,37 +94,15 @@ static struct flush_work *new_work(struct store *st, size_t n)
 	return f;
 }
 
-static void close_run(struct work *w)
-{
-	struct store *st = w->owner;
-
-	int rc = meta_note(st, !st->broken);
-
-	container_of(w, struct flush_work, w)->rc = st->broken ? -EIO : rc;
-}
-
-static void close_over(struct work *w)
-{
-	struct flush_work *f = container_of(w, struct flush_work, w);
-	struct store *st = w->owner;
-	int rc = f->rc;
-
-	free(f);
-	if (st)
-		close_finish(st, rc);
-}
-
 /* One flush is through. */
 static void flush_over(struct store *st)
 {
 	bool again = st->flush_again;
-	struct flush_work *f;
 
 	st->flush = FLUSH_IDLE;
 	st->flush_again = false;
 	if (st->close_done && !again) {
-		f = new_work(st, 0);
-		work_start(&f->w, st->gate, st, NULL, close_run, close_over);
+		close_note(st);
 		return;
 	}
 	if (again)
@@ -157,6 +141,7 @@ static void remove_dead(struct store *st)
 {
 	struct flush_work *f = new_work(st, st->nsegs);
 
+	st->flush = FLUSH_REMOVE;
 	for (size_t i = 0; i < st->nsegs;) {
 		struct seg *s = st->segs[i];
 
@@ -172,8 +157,33 @@ static void remove_dead(struct store *st)
 		flush_over(st);
 		return;
 	}
-	st->flush = FLUSH_REMOVE;
 	work_start(&f->w, st->gate, st, &st->flush, remove_run, remove_done);
+}
+
+static void holed_noted(struct store *st, int rc)
+{
+	if (rc) {
+		st->holed = false;
+		flush_over(st);
+	} else {
+		remove_dead(st);
+	}
+}
+
+/* Before the first segment goes it is noted that the index cannot be made anew from the log. */
+static void remove_first(struct store *st)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < st->nsegs; i++)
+		any |= st->segs[i]->dead;
+	if (!any || st->holed) {
+		remove_dead(st);
+		return;
+	}
+	st->flush = FLUSH_REMOVE;
+	st->holed = true;
+	meta_start(st, false, holed_noted);
 }
 
 static void wait_run(struct work *w)
@@ -198,7 +208,7 @@ static void wait_done(struct work *w)
 	}
 	st->flushed = st->flush_pos;
 	space_refresh(st);
-	remove_dead(st);
+	remove_first(st);
 }
 
 static void switch_run(struct work *w)
@@ -338,10 +348,7 @@ void store_close(struct store *st, void (*done)(void *arg, int rc), void *arg)
 	st->close_done = done;
 	st->close_arg = arg;
 	if (st->broken) {
-		/* nothing can be written: the next start finds a crash */
-		struct flush_work *f = new_work(st, 0);
-
-		work_start(&f->w, st->gate, st, NULL, close_run, close_over);
+		close_note(st); /* nothing can be written: the next start finds a crash */
 		return;
 	}
 	flush_want(st);

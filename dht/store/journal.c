@@ -53,27 +53,6 @@ static void run_finish(struct env_task *t)
 	gate_release(g);
 }
 
-static void note_run(struct work *w)
-{
-	int rc = meta_note(w->owner, false);
-
-	if (rc)
-		log_warn("mod=store op=meta rc=%s msg=\"cannot note that the store broke\"",
-			log_errno(rc));
-}
-
-static void note_done(struct work *w)
-{
-	free(w);
-}
-
-/* What was acknowledged may be lost although the kernel stays the same: the next start must know.
- */
-static void note_broken(struct store *st)
-{
-	work_start(mem_zalloc(sizeof(struct work)), st->gate, st, NULL, note_run, note_done);
-}
-
 static void fail_queue(struct store *st, int rc)
 {
 	struct pending *p;
@@ -97,7 +76,9 @@ void journal_break(struct store *st, int rc, const char *what)
 			log_errno(rc), what);
 		st->broken = rc;
 		st->info.whole = false;
-		note_broken(st);
+		/* what was acknowledged may be lost although the kernel stays the same: the next
+		 * start must know */
+		meta_start(st, false, NULL);
 	}
 	/* done() comes in order: what is being written goes before (write_done()) */
 	if (TAILQ_EMPTY(&st->writing))

@@ -1,5 +1,6 @@
 /* The META file: what the store is and how it was left. 128 bytes, see docs/STORE.md. */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "dht/base/crc.h"
 #include "dht/base/log.h"
@@ -44,6 +45,7 @@ int meta_load(struct disk *d, struct meta *m)
 	m->end = cur_u64(&c);
 	m->clean = flags & 1;
 	m->suspect = flags & 2;
+	m->holed = flags & 4;
 	rc = 0;
 out:
 	buf_fini(&b);
@@ -57,7 +59,7 @@ int meta_save(struct disk *d, const struct meta *m)
 
 	buf_bytes(&b, magic, sizeof(magic));
 	buf_u32(&b, VERSION);
-	buf_u8(&b, (uint8_t)((m->clean ? 1 : 0) | (m->suspect ? 2 : 0)));
+	buf_u8(&b, (uint8_t)((m->clean ? 1 : 0) | (m->suspect ? 2 : 0) | (m->holed ? 4 : 0)));
 	buf_bytes(&b, "\0\0\0", 3);
 	buf_bytes(&b, m->fsid, 16);
 	buf_bytes(&b, m->node.b, ORBIT_ID_LEN);
@@ -72,17 +74,67 @@ int meta_save(struct disk *d, const struct meta *m)
 	return rc;
 }
 
-int meta_note(struct store *st, bool clean)
+static struct meta meta_of(const struct store *st, bool clean)
 {
 	struct meta m = {.node = st->info.node,
 		.starts = st->info.starts,
 		.clean = clean,
 		.suspect = !clean && !st->info.whole,
+		.holed = st->holed,
 		.end = clean ? st->tail : 0};
 
 	memcpy(m.fsid, st->info.fsid, 16);
 	memcpy(m.boot, st->boot, 16);
+	return m;
+}
+
+int meta_note(struct store *st, bool clean)
+{
+	struct meta m = meta_of(st, clean);
+
 	return meta_save(st->disk, &m);
+}
+
+struct meta_work {
+	struct work w;
+	struct disk *disk;
+	struct meta m;
+	int rc;
+	void (*done)(struct store *st, int rc);
+};
+
+static void note_run(struct work *w)
+{
+	struct meta_work *mw = container_of(w, struct meta_work, w);
+
+	mw->rc = meta_save(mw->disk, &mw->m);
+}
+
+static void note_done(struct work *w)
+{
+	struct meta_work *mw = container_of(w, struct meta_work, w);
+	void (*done)(struct store * st, int rc) = mw->done;
+	struct store *st = w->owner;
+	int rc = mw->rc;
+
+	free(mw);
+	if (!st)
+		return;
+	if (rc)
+		log_warn("mod=store op=meta rc=%s msg=\"cannot note how it stands with the store\"",
+			log_errno(rc));
+	if (done)
+		done(st, rc);
+}
+
+void meta_start(struct store *st, bool clean, void (*done)(struct store *st, int rc))
+{
+	struct meta_work *mw = mem_zalloc(sizeof(*mw));
+
+	mw->disk = st->disk;
+	mw->m = meta_of(st, clean);
+	mw->done = done;
+	work_start(&mw->w, st->gate, st, &st->info, note_run, note_done);
 }
 
 int store_make_on(struct disk *d, const uint8_t fsid[16], const struct orbit_id *node)

@@ -8,7 +8,7 @@
  *   at or above it:  a torn tail. The log ends there, what follows is cut off. So it does where
  *                    data above the mark does not match its checksums.
  * An index that knows more than the log holds is void: it is made anew from the whole log, if that
- * was never shortened at its beginning.
+ * lost no segment since.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -231,7 +231,7 @@ static int load_index(struct store *st, uint64_t *pos)
 	*pos = 0;
 	rc = index_get(st->ix, FLUSH_KEY_POS, FLUSH_KEY_LEN(FLUSH_KEY_POS), &b, false);
 	if (rc == -ENOENT) {
-		rc = st->nsegs && st->segs[0]->start ? -EUCLEAN : 0;
+		rc = st->holed || (st->nsegs && st->segs[0]->start) ? -EUCLEAN : 0;
 		goto out;
 	}
 	if (!rc)
@@ -278,7 +278,8 @@ out:
 /* Starts over with an empty index, if the log goes back to the beginning. */
 static int void_index(struct store *st, char *why, size_t why_len)
 {
-	bool all = st->nsegs && st->segs[0]->start == 0;
+	bool all = !st->holed && st->nsegs && st->segs[0]->start == 0;
+	int rc;
 
 	if (!all) {
 		snprintf(why, why_len,
@@ -290,14 +291,19 @@ static int void_index(struct store *st, char *why, size_t why_len)
 	for (size_t i = 0; i < st->nsegs; i++)
 		st->segs[i]->live = 0;
 	st->live_bytes = 0;
-	return st->ix->ops->clear(st->ix);
+	/* once it is gone nothing shows how far it went */
+	rc = meta_note(st, false);
+	return rc ? rc : st->ix->ops->clear(st->ix);
 }
 
 /* Flushes the index in the midst of replay; the log has been synced. */
 static int flush_now(struct store *st, uint64_t pos)
 {
-	int rc;
+	/* what is flushed is not looked at again */
+	int rc = st->damaged ? meta_note(st, false) : 0;
 
+	if (rc)
+		return rc;
 	flush_fill(st, pos);
 	rc = index_put(st->ix, &st->batch, true);
 	if (!rc)
@@ -501,8 +507,6 @@ static int level(struct store *st, const struct meta *m, char *why, size_t why_l
 		rc = find_mark(st, from, &mark, &last);
 	if (!rc)
 		rc = replay(st, from, mark, &end);
-	if (!rc)
-		rc = cut(st, end);
 	if (rc)
 		return rc;
 	if (last > end) {
@@ -511,7 +515,12 @@ static int level(struct store *st, const struct meta *m, char *why, size_t why_l
 			 " msg=\"records behind a gap were never synced: given up\"",
 			end, last);
 		st->info.whole = false;
+		rc = meta_note(st, false);
 	}
+	if (!rc)
+		rc = cut(st, end);
+	if (rc)
+		return rc;
 	if (m->clean && end < m->end)
 		damage(st, "the log is shorter than it was when the store was closed", end);
 	return settle(st, end);
@@ -522,6 +531,7 @@ int recover(struct store *st, const struct meta *m, char *why, size_t why_len)
 	struct names n = {.st = st};
 	int rc;
 
+	st->holed = m->holed;
 	st->info.whole = m->clean || (!m->suspect && !memcmp(m->boot, st->boot, 16));
 	rc = st->disk->ops->list(st->disk, found_file, &n);
 	if (!rc)

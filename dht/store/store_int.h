@@ -86,6 +86,7 @@ struct store {
 	struct store_info info;
 	struct gate *gate;
 	int broken; /* 0, or what ended it: nothing is written any more */
+	bool holed; /* as META has it */
 	struct batch batch;
 
 	/* log */
@@ -248,13 +249,16 @@ struct meta {
 	uint8_t boot[16];
 	bool clean;   /* the last stop was store_close() */
 	bool suspect; /* opened when not whole, and not closed since */
+	bool holed;   /* segments were removed: the log does not tell all any more */
 	uint64_t end; /* of the log, when clean */
 };
 /* -ENOENT, -EPROTONOSUPPORT, -EUCLEAN, -errno */
 int meta_load(struct disk *d, struct meta *m);
 int meta_save(struct disk *d, const struct meta *m);
-/* Of this run of the store, as it is to stand on disk now. */
+/* Notes how it stands with the store now; blocking. */
 int meta_note(struct store *st, bool clean);
+/* The same on a worker; @done (unless NULL) may free the store. Notes come one after the other. */
+void meta_start(struct store *st, bool clean, void (*done)(struct store *st, int rc));
 
 /* ---- recover.c ---- */
 

@@ -334,6 +334,94 @@ static void test_store_index_ahead_of_a_shortened_log_cannot_be_opened(void **st
 	rig_fini(&r);
 }
 
+/* A segment in the midst was removed: what was put there is in the index only. */
+static void test_store_lost_index_over_a_log_with_holes_cannot_be_opened(void **state)
+{
+	struct orbit_id stays = {{4}};
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 12);
+	fill(5);
+	assert_int_equal(rig_write(&r, &stays, 0, data, 30000), 0);
+	assert_int_equal(rig_put(&r, "k", "1"), 0);
+	grow(&r);
+	assert_string_equal(segments(&r).name[0], "log-0000000000000000");
+	assert_int_equal(rig_close(&r), 0);
+	index_free(r.ix);
+	r.ix = index_mem_new();
+	assert_int_equal(rig_open(&r), -EUCLEAN);
+	assert_non_null(strstr(r.why, "complete"));
+	r.st = NULL;
+	rig_fini(&r);
+}
+
+/* Damage is found, then recovery itself is cut off at its n-th change: damage is not forgotten. */
+static int recover_in_two(uint64_t n, bool ahead)
+{
+	char key[16];
+	struct rig r;
+	int rc;
+
+	rig_init(&r, 13);
+	r.cfg.index_buffer = 4 << 10;
+	for (int i = 0; i < 150; i++) {
+		snprintf(key, sizeof(key), "key %d", i);
+		assert_int_equal(rig_put(&r, key, key), 0);
+	}
+	if (ahead)
+		assert_int_equal(rig_close(&r), 0);
+	assert_int_equal(ahead ? 0 : rig_sync(&r), 0);
+	if (!ahead) {
+		assert_int_equal(rig_put(&r, "last", "1"), 0);
+		rig_kill(&r);
+	}
+	index_mem_crash(r.ix, 1);
+	if (ahead) /* the index knows more, and the stop was clean: but for the index no trace */
+		assert_int_equal(disk_mem_cut(r.disk, segments(&r).name[0], 5000), 0);
+	else
+		disk_mem_flip(r.disk, segments(&r).name[0], 300, 4);
+	disk_mem_faults(r.disk)->die_at = disk_mem_changes(r.disk) + n;
+	rc = rig_open(&r);
+	if (rc) {
+		r.st = NULL;
+		assert_int_equal(rig_crash(&r, DISK_PROCESS, 2), 0);
+	}
+	assert_false(store_info(r.st)->whole);
+	rig_fini(&r);
+	return rc;
+}
+
+static void test_store_damage_is_remembered_when_recovery_is_cut_off(void **state)
+{
+	uint64_t n = 0, m = 0;
+
+	(void)state;
+	while (recover_in_two(++n, false))
+		;
+	assert_true(n > 4);
+	while (recover_in_two(++m, true))
+		;
+	assert_true(m > 4);
+}
+
+/* A sync that fails while the store is closed is not forgotten by the next start. */
+static void test_store_failed_close_is_told(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 14);
+	assert_int_equal(rig_put(&r, "a", "1"), 0);
+	disk_mem_faults(r.disk)->sync_fails = true;
+	assert_int_equal(rig_close(&r), -EIO);
+	disk_mem_faults(r.disk)->sync_fails = false;
+	index_mem_crash(r.ix, 1);
+	assert_int_equal(rig_open(&r), 0);
+	assert_false(store_info(r.st)->whole);
+	rig_fini(&r);
+}
+
 static void test_store_missing_segment_gives_eio(void **state)
 {
 	struct orbit_id other = {{9}};
@@ -497,6 +585,9 @@ int main(void)
 		cmocka_unit_test(test_store_damage_above_the_mark_is_a_torn_tail),
 		cmocka_unit_test(test_store_index_ahead_of_the_log_is_made_anew),
 		cmocka_unit_test(test_store_index_ahead_of_a_shortened_log_cannot_be_opened),
+		cmocka_unit_test(test_store_lost_index_over_a_log_with_holes_cannot_be_opened),
+		cmocka_unit_test(test_store_damage_is_remembered_when_recovery_is_cut_off),
+		cmocka_unit_test(test_store_failed_close_is_told),
 		cmocka_unit_test(test_store_missing_segment_gives_eio),
 		cmocka_unit_test(test_store_full_disk_refuses_early_and_recovers),
 		cmocka_unit_test(test_store_compaction_keeps_a_damaged_segment),
