@@ -325,20 +325,31 @@ static struct seen *seen_at(struct data_cache *dc, uint64_t ino)
 	return &dc->seen[(ino * UINT64_C(0x9e3779b97f4a7c15)) >> 50];
 }
 
-void seen_note(struct data_cache *dc, const struct fs_attr *a)
+static void seen_note(struct data_cache *dc, const struct fs_attr *a)
 {
 	*seen_at(dc, a->ino) =
 		(struct seen){.ino = a->ino, .size = a->size, .cut = a->cut, .mtime = a->mtime};
 }
 
-bool data_seen(struct data_cache *dc, const struct fs_attr *a)
+static bool is_seen(struct data_cache *dc, const struct fs_attr *a)
 {
 	const struct seen *s = seen_at(dc, a->ino);
-	bool same =
-		s->ino == a->ino && s->size == a->size && s->cut == a->cut && s->mtime == a->mtime;
+
+	return s->ino == a->ino && s->size == a->size && s->cut == a->cut && s->mtime == a->mtime;
+}
+
+bool data_seen(struct data_cache *dc, const struct fs_attr *a)
+{
+	bool same = is_seen(dc, a);
 
 	seen_note(dc, a);
 	return same;
+}
+
+void data_moved(struct data_cache *dc, const struct fs_attr *before, const struct fs_attr *after)
+{
+	if (is_seen(dc, before))
+		seen_note(dc, after);
 }
 
 void data_cut(struct data_cache *dc, const struct fs_attr *a)
@@ -346,10 +357,7 @@ void data_cut(struct data_cache *dc, const struct fs_attr *a)
 	struct data_inode *di = inode_find(dc, a->ino);
 
 	if (!di)
-		return; /* what the kernel may have is dropped at the next open */
-	/* what the kernel had was good up to now if it is what the cache knew */
-	if (seen_at(dc, a->ino)->ino == a->ino && seen_at(dc, a->ino)->mtime == di->a.mtime)
-		seen_note(dc, a);
+		return;
 	chunk_drop_range(di, 0, UINT64_MAX);
 	inode_note(di, a);
 }

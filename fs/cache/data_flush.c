@@ -311,12 +311,13 @@ static void inode_said(struct data_inode *di, const struct orbit_reply *r)
 	struct txn_object o;
 	struct fs_attr a;
 	struct cur c;
-	bool foreign = true;
+	bool said = false, foreign = true;
 
 	if (orbit_result(r, di->op_get, &res) == 0 && res.present) {
 		c = cur_of(res.data, res.len);
 		o = txn_get_object(&c);
 		if (layout_attr(di->ino, &o, &a) == 0) {
+			said = true;
 			foreign = a.mtime != di->a.mtime || a.size != di->a.size ||
 				  a.cut != di->a.cut;
 			di->a = a;
@@ -337,8 +338,8 @@ static void inode_said(struct data_inode *di, const struct orbit_reply *r)
 	di->a.block_bytes += (uint64_t)di->round_gained;
 	if (di->op_mode >= 0)
 		di->a.mode = without_priv(di->a.mode);
-	if (!foreign)
-		seen_note(di->dc, &di->a);
+	if (said)
+		data_moved(di->dc, &a, &di->a);
 	if (di->dc->cfg.changed)
 		di->dc->cfg.changed(di->dc->cfg.ctx, di->ino);
 }

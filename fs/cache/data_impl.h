@@ -238,7 +238,6 @@ orbit_handle data_submit(
 struct data_inode *inode_find(const struct data_cache *dc, uint64_t ino);
 /* Takes @a as the newest attributes, unless it is older. */
 void inode_note(struct data_inode *di, const struct fs_attr *a);
-void seen_note(struct data_cache *dc, const struct fs_attr *a);
 
 /* ---- chunks (data_ahead.c) ---- */
 

@@ -575,6 +575,10 @@ static void reply_open(struct fs_call *c, int rc)
 	}
 	file_info(k);
 	req = take(k);
+	/* The kernel would read up to the size that it was told a moment ago. Only attributes are
+	 * dropped, for which it takes no lock that somebody may hold who waits for us. */
+	if (req && c->attr_changed)
+		fuse_lowlevel_notify_inval_inode(m->se, k->ino, -1, 0);
 	if (req && fuse_reply_open(req, &k->fi) == -ENOENT)
 		fs_release(m->fs, c->file);
 	fuse_call_end(k);

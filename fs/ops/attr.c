@@ -143,7 +143,7 @@ static void setattr_done(void *arg, const struct orbit_reply *r)
 	struct setattr *s = arg;
 	struct fs *fs = s->op.fs;
 	struct txn_build none;
-	struct fs_attr a;
+	struct fs_attr a, was;
 	int rc = op_outcome(&s->op, r);
 
 	if (rc == WHY_STALE_MODE) {
@@ -154,9 +154,11 @@ static void setattr_done(void *arg, const struct orbit_reply *r)
 		rc = op_attr(fs, r, s->get, s->ino, &a);
 	if (!rc) {
 		/* the same changes once more, to what was there before */
+		was = a;
 		txn_init(&none);
 		attr_put(&none, &a, s->what, &s->set, s->now);
 		txn_fini(&none);
+		data_moved(fs->data, &was, &a);
 		hint_learn(fs, &a);
 		mount_changed(fs, s->ino);
 		data_overlay(fs->data, &a);

@@ -522,6 +522,8 @@ static void open_done(void *arg, const struct orbit_reply *r)
 	struct open_op *p = arg;
 	struct file_inode *fi = p->fi;
 	struct fs *fs = p->o.fs;
+	const struct hint_inode *h = hint_inode(fs, fi->ino);
+	struct hint_inode told = h ? *h : (struct hint_inode){.ino = 0};
 	struct fs_attr a;
 	int rc = op_outcome(&p->o, r);
 
@@ -544,6 +546,8 @@ static void open_done(void *arg, const struct orbit_reply *r)
 	else
 		data_note(fi->data, &a);
 	p->o.call->keep_cache = data_seen(fs->data, &a);
+	p->o.call->attr_changed = !p->o.call->keep_cache &&
+				  (told.ino == 0 || told.size != a.size || told.mtime != a.mtime);
 	open_extras(p, r, &a);
 	if (a.trim && !fs->cfg.read_only)
 		truncate_finish(fs, &a, open_trimmed, p);

@@ -46,6 +46,7 @@ struct fs_call {
 	struct fs_attr attr;  /* lookup, getattr, setattr, create, mkdir, mknod, link, symlink */
 	struct fs_file *file; /* open, create */
 	bool keep_cache;      /* open: the data is what this mount saw last, pages may stay */
+	bool attr_changed;    /* open: not what lookup and getattr said last, and not by us */
 	struct fs_dir *dir;   /* opendir */
 	const void *data;     /* read, readlink, getxattr, listxattr */
 	size_t len;           /* of data; of what was written */

@@ -57,6 +57,7 @@ void hint_learn(struct fs *fs, const struct fs_attr *a)
 		.gid = a->gid,
 		.nlink = a->nlink,
 		.mtime = a->mtime,
+		.size = a->size,
 		.children = a->children,
 		.parent = a->parent,
 		.no_caps_until = no_caps,

@@ -15,6 +15,7 @@ struct hint_inode {
 	uint64_t ino; /* 0: none */
 	uint32_t mode, gid, nlink;
 	int64_t mtime;
+	uint64_t size;
 	uint64_t children;
 	uint64_t parent;
 	uint64_t no_caps_until; /* env_now() until which it is known to have no security.capability

@@ -246,6 +246,7 @@ static int cut_outcome(struct cut *k, const struct orbit_reply *r, struct fs_att
 		a->bytes =
 			a->block_bytes +
 			(k->size < a->bytes - a->block_bytes ? k->size : a->bytes - a->block_bytes);
+	data_moved(k->op.fs->data, &k->a, a);
 	return 0;
 }
 
