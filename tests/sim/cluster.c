@@ -55,6 +55,8 @@ static int open_node(struct cluster *c, struct cluster_node *n, char *why, size_
 		return rc;
 	if (c->cfg.session_timeout)
 		ncfg.keeper.session_timeout = c->cfg.session_timeout;
+	if (c->cfg.in_doubt)
+		ncfg.in_doubt_timeout = c->cfg.in_doubt;
 	rc = node_new(&n->node, e, n->store, &ncfg);
 	if (rc) {
 		snprintf(why, why_len, "the node does not start");

@@ -38,6 +38,7 @@ struct cluster_config {
 	uint64_t seed;
 	unsigned nodes, shard_bits;
 	uint64_t session_timeout; /* 0: the default */
+	uint64_t in_doubt;        /* after which participants ask each other; 0: the default */
 	uint64_t capacity;        /* bytes of each disk; 0: no limit */
 	unsigned miss, stall; /* of 1000: reads that are not in memory, changes that have to wait */
 };

@@ -126,6 +126,8 @@ static void close_actor(struct run *r, struct actor *a)
 
 	orbit_counters(a->client, &n);
 	r->res->resent += n.resent;
+	if (a->stale && !a->dead && orbit_session(a->client) == a->stale)
+		broke(r, "-ESTALE although the session is the same");
 	a->closed = true;
 	if (a->dead)
 		cluster_client_bury(r->c, a->index);

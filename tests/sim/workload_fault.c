@@ -28,6 +28,24 @@ static bool has(const struct run *r, enum fault f)
 	return r->faults & 1u << f;
 }
 
+/* Some runs are all about one thing, as what needs several faults in a row happens rarely else. */
+static void focus(struct run *r, struct cluster_config *cfg, uint64_t x)
+{
+	switch (x % 8) {
+	case 0: /* losses upon losses */
+		r->faults = 1u << FAULT_CRASH;
+		r->power = true;
+		r->pace = 500 * ENV_MS;
+		break;
+	case 1: /* doubts that clients and participants resolve at once */
+		r->faults = 1u << FAULT_CUT | 1u << FAULT_BREAK | 1u << FAULT_LOSE;
+		r->impatient = r->far = true;
+		cfg->in_doubt = (5 + x / 8 % 50) * ENV_MS;
+		r->pace = 100 * ENV_MS;
+		break;
+	}
+}
+
 void fault_choose(struct run *r, struct cluster_config *cfg)
 {
 	uint64_t x = cfg->seed * UINT64_C(0x9e3779b97f4a7c15);
@@ -47,8 +65,13 @@ void fault_choose(struct run *r, struct cluster_config *cfg)
 		cfg->miss = 20 + (x >> 36) % 300;
 		cfg->stall = (x >> 33) % 100;
 	}
+	r->impatient = (x >> 45) % 4 == 0;
+	if ((x >> 43) % 2)
+		cfg->in_doubt = (5 + (x >> 30) % 200) * ENV_MS;
 	if ((x >> 55) % 3 == 0)
 		cfg->session_timeout = ENV_SEC + (x >> 20) % 8 * 500 * ENV_MS;
+	r->far = (x >> 58) % 8 == 0;
+	focus(r, cfg, x >> 18);
 }
 
 struct restart {
@@ -184,17 +207,31 @@ static void one_fault(struct run *r, enum fault f)
 	}
 }
 
+/* One of those that happen in this run; FAULT_CORRUPT: everything is healed. */
+static enum fault pick(const struct run *r)
+{
+	enum fault kind[FAULT_CORRUPT + 1];
+	unsigned n = 0;
+
+	for (enum fault f = 0; f < FAULT_CORRUPT; f++)
+		if (has(r, f))
+			kind[n++] = f;
+	kind[n++] = FAULT_CORRUPT;
+	return kind[sim_below(r->c->s, n)];
+}
+
 static void fault(void *arg)
 {
 	struct run *r = arg;
 	struct sim *s = r->c->s;
-	enum fault f = (enum fault)sim_below(s, FAULT_CORRUPT + 1);
+	enum fault f;
 
 	if (r->quiet)
 		return;
+	f = pick(r);
 	if (f == FAULT_CORRUPT)
 		sim_heal_all(s);
-	else if (has(r, f))
+	else
 		one_fault(r, f);
 	sim_after(s, sim_below(s, r->pace), fault, r);
 }
@@ -202,6 +239,8 @@ static void fault(void *arg)
 void fault_begin(struct run *r)
 {
 	sim_net(r->c->s)->corrupt_ppm = has(r, FAULT_CORRUPT) ? 500 : 0;
+	if (r->far)
+		sim_net(r->c->s)->delay_max = 20 * ENV_MS;
 	fault(r);
 }
 
@@ -230,6 +269,13 @@ void fault_end(struct run *r)
 		disk_mem_faults(c->node[i].disk)->capacity = 0;
 		disk_mem_faults(c->node[i].disk)->write_fails = false;
 		disk_mem_faults(c->node[i].disk)->sync_fails = false;
+	}
+	/* they look how much room there is, but not all the time */
+	for (unsigned i = 0; i < c->nnodes; i++) {
+		struct store_usage u;
+
+		if (c->node[i].up)
+			store_usage(c->node[i].store, &u);
 	}
 	/* those that are stopping, or died just now, come up again by themselves */
 	sim_run(c->s, 10 * ENV_SEC);

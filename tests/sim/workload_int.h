@@ -62,7 +62,8 @@ struct actor {
 	struct orbit_client *client;
 	unsigned index, started, running;
 	uint64_t cas_seen[OBJECTS];
-	bool soft; /* its policy gives up */
+	uint32_t stale; /* a session that a node said has ended */
+	bool soft;      /* its policy gives up */
 	bool closed, dead;
 };
 
@@ -103,6 +104,8 @@ struct run {
 	bool power;       /* power losses are among them */
 	bool full;        /* disks are small */
 	bool quiet;       /* no more faults */
+	bool impatient;   /* many transactions are cancelled */
+	bool far;         /* the net is slow */
 	bool broken;      /* an invariant did not hold */
 	unsigned pending; /* reads, syncs and writes in flight */
 };

@@ -1,0 +1,97 @@
+#!/bin/bash
+# mutations.sh OUT [NAME...]: does the simulator notice when the protocol is broken? Breaks it on
+# purpose, one way at a time, in copies of the sources below OUT, and runs up to SEEDS (1000) seeds
+# of each until some fail. Fails when one passes them all, or when a break no longer fits the code.
+set -u
+cd "$(dirname "$0")/../.."
+out=${1:-build/mutations}
+shift
+only=" $* "
+seeds=${SEEDS:-1000}
+cflags="-std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -O1 -g -w"
+libs="-lrocksdb -luv -lraft -lisal -linih -lssl -lcrypto -lpthread"
+
+# name, file, perl substitution on the whole file
+mutations() {
+	cat <<'END'
+forget-reply dht/node/sess.c s/return numbers_has\(&s->stored, number\);/return false;/
+forget-floor dht/node/sess.c s/return number < s->floor \|\| is_abandoned\(s, number\);/return false;/
+forget-reply-at-start dht/node/sess.c s/numbers_add\(&s->stored, number\);\n\traise_floor/raise_floor/
+lose-reply dht/node/single.c s/sess_reply_put\(home->sess/if (0) $&/
+vote-before-the-disk dht/node/prepare.c s/store_sync\(x->r.n->st, &x->sync\);/vote_synced(&x->sync, 0);/
+vote-without-record dht/node/prepare.c s/effect_put\(e, key.b, key.len, n->tmp.data, n->tmp.len\);//
+vote-without-locks dht/node/intent.c s/lock_take\(&node_shard[^;]*;/p->owner.nlocks = 0;/
+no-locks-for-transactions dht/node/single.c s/if \(lock_conflict\(&s->locks, &x->v, NULL\)\)/if (0)/
+no-locks-for-votes dht/node/prepare.c s/held = lock_conflict\([^;]*;/held = NULL;/
+no-gate dht/node/exec.c s/x->parts\[i\]\.shard->gate = &x->r;/;/
+outcome-before-the-disk dht/node/decide.c s/if \(commit && !rc\)\n\t\tanswer_synced\(x\);/if (commit && !rc) {\n\t\treq_answer(&x->r, x->f);\n\t\tx->f = NULL;\n\t}/
+commit-again-after-a-start dht/node/decide.c s/effect_del\(e, k.b, k.len\);// && s/effect_put\(e, k.b, k.len, n->tmp.data, n->tmp.len\);//
+commit-drops-the-writes dht/node/decide.c s/exec_evaluate\(x, TXN_COMMIT, NODE_STORED_MAX\);/exec_begin(x);\n\t\tx->f = reply_new(r->n, WIRE_OK, 0, 0);\n\t\tx->results_from = x->f->b.len;\n\t\tdecide_record(x, p);/
+break-a-promise dht/node/decide.c s/if \(!x->commit && p->promised && !x->own\)/if (0)/
+doubt-means-abort dht/node/doubt.c s/\(!d->unknown && !d->unclear\)/0/ && s/else if \(d->unknown\)/else if (!d->unclear)/
+doubt-means-commit dht/node/doubt.c s/if \(d->committed \|\|/if (1 ||/
+unknown-but-not-recorded dht/node/decide.c s/decide_start\(n, NULL, NULL, &abort_it, true\);\n/{\n\t\t\tresolve_tell(s, WIRE_UNKNOWN);\n\t\t\treturn;\n\t\t}\n/
+nobody-asks dht/node/doubt.c s/env_timer_set\(n->env, &n->doubt_timer, due\);//
+sync-says-yes dht/node/admin.c s/status = WIRE_LOST;//
+sync-without-sync dht/node/admin.c s/store_sync\(c->n->st, &q->sync\);/sync_done(&q->sync, 0);/
+terms-again dht/node/shard.c s/\*term = n->ring->shards[^;]*;/*term = s->term + 1;/
+no-checksums dht/store/read.c s/if \(crc != le32toh\(want\)\)/if (0)/
+recovery-believes-all dht/store/recover.c s/return !record_check_data\([^;]*;/return 1;/
+removes-the-last-segment dht/store/flush.c s/ && s->start \+ s->size < st->tail;/;/
+floor-passes-all dht/client/session.c s/return n \? n->n : s->next;/return s->next;/
+gives-up-silently dht/client/session.c s/(void number_abandon\(struct session \*s, struct number \*n\)\n\{)/$1\n\tnumber_finish(s, n);\n\treturn;/
+one-yes-is-enough dht/client/commit.c s/if \(all_yes\(cm\)\)/if (1)/
+no-is-yes dht/client/commit.c s/\} else if \(m.status == WIRE_OK\) \{/} else if (m.status == WIRE_OK || m.status == WIRE_RETRY) {/ && s/if \(m.status == WIRE_OK\)\n\t\tkeep_vote/if (m.status == WIRE_OK || m.status == WIRE_RETRY)\n\t\tkeep_vote/
+forgets-too-early dht/client/commit.c s/(\t\tdecide\(p, true\);\n)/$1\t\tforget_part(p);\n/
+forgets-losses dht/client/sync.c s/k->sync->rc = m.status == WIRE_LOST \? -EIO :/k->sync->rc = m.status == WIRE_LOST ? 0 :/
+sleeps-for-ever dht/client/client.c s/if \(r->ops->retry\)\n\t\t\tr->ops->retry\(r\);\n\t\telse\n\t\t\trequest_stalled\(r\);/request_stalled(r);/
+END
+}
+
+compile() { # folder, source: the object beside the others
+	(cd "$1" && gcc $cflags -I. -c "$2" -o "obj/${2//\//_}.o")
+}
+
+base=$out/base
+rm -rf "$out"
+mkdir -p "$base/obj"
+cp -r dht "$base"
+mkdir "$base/tests" && cp -r tests/sim "$base/tests"
+(cd "$base" && ls dht/*/*.c tests/sim/*.c) | cflags=$cflags base=$base xargs -P"$(nproc)" -I{} sh -c \
+	'cd "$base" && gcc $cflags -I. -c {} -o obj/$(echo {} | tr / _).o' || exit 1
+
+caught=0 missed=0
+try() { # name, file, substitution
+	local dir=$out/$1 first=1 failed=0 bin
+	mkdir -p "$dir"
+	cp -r "$base/dht" "$base/tests" "$base/obj" "$dir"
+	perl -0pi -e "$3 or exit 3" "$dir/$2"
+	if cmp -s "$base/$2" "$dir/$2" || ! compile "$dir" "$2"; then
+		echo "MISSED $1: it does not fit $2 any more"
+		missed=$((missed + 1))
+		return
+	fi
+	bin=$dir/sim
+	gcc "$dir"/obj/*.o $libs -o "$bin" || exit 1
+	while [ $failed -eq 0 ] && [ $first -le "$seeds" ]; do
+		failed=$("$bin" --first $first --seeds 100 2>"$dir/log" |
+			sed -n 's/^.* passed, \([0-9]*\) failed$/\1/p')
+		first=$((first + 100))
+	done
+	if [ "${failed:-0}" -eq 0 ]; then
+		echo "MISSED $1: $((first - 1)) seeds pass"
+		missed=$((missed + 1))
+		return
+	fi
+	printf 'caught %-26s %3d of seeds %d..%d: %s\n' "$1" "$failed" $((first - 100)) $((first - 1)) \
+		"$(grep -o 'SEED=[0-9]* at.*\|seed [0-9]* CRASHED.*' "$dir/log" | head -1 | cut -c1-110)"
+	caught=$((caught + 1))
+	rm -rf "$dir"
+}
+
+while read -r name file change; do
+	[ "$only" = "  " ] || [[ $only = *" $name "* ]] || continue
+	try "$name" "$file" "$change"
+done < <(mutations)
+echo "$caught passed, $missed failed"
+[ $missed -eq 0 ]
