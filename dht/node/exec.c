@@ -408,15 +408,15 @@ void exec_record(struct exec *x)
 	}
 }
 
-/* Nothing in it makes the store larger for good: such may use the reserve of a full disk. */
+/* Nothing in it makes the store larger for good: such may use the reserve of a full disk. (A hold
+ * goes with its session at the latest; without it no file could be opened for reading.) */
 static bool only_frees(const struct txn_view *v)
 {
 	struct txn_iter it = txn_iter_of(v);
 	struct txn_op op;
 
 	while (txn_next(&it, &op)) {
-		if (op.kind == TXN_CREATE || op.kind == TXN_PUT || op.kind == TXN_WRITE ||
-			op.kind == TXN_HOLD)
+		if (op.kind == TXN_CREATE || op.kind == TXN_PUT || op.kind == TXN_WRITE)
 			return false;
 	}
 	return true;
