@@ -174,7 +174,7 @@ static int readdir_while_unlinking(char **arg)
 static int log_records(char **arg)
 {
 	int fd = open(arg[0], O_WRONLY | O_CREAT | O_APPEND, 0600);
-	char line[17];
+	char line[32];
 
 	if (fd < 0)
 		return fail(arg[0]);
@@ -212,7 +212,7 @@ static int times(char **arg)
 /* Four processes append to one file; every record must be there, whole. */
 static int append_together(char **arg)
 {
-	char line[17], *all;
+	char line[32], *all;
 	struct stat st;
 	int fd, status;
 
@@ -243,6 +243,7 @@ static int append_together(char **arg)
 		if (sscanf(all + 16 * i, "%d:%d", &p, &n) != 2 || p < 0 || p > 3 || n != next[p]++)
 			return wrong("a record is torn or out of order");
 	}
+	free(all);
 	return 0;
 }
 

@@ -5,6 +5,7 @@ M=$D/mnt
 STORE=$D/store
 mkdir -p "$M"
 passed=0 failed=0
+export ASAN_OPTIONS=log_path=$D/san UBSAN_OPTIONS=log_path=$D/san:print_stacktrace=1
 declare -a PIDS=() ADDR=() NODE=()
 NNODES=0
 
@@ -88,6 +89,10 @@ cleanup() {
 	for pid in $(jobs -p); do kill -9 "$pid" 2>/dev/null; done
 	while read -r m; do umount -l "$m"; done < <(awk -v d="$D/" 'index($2, d) == 1 { print $2 }' /proc/mounts | tac)
 	for pid in "${PIDS[@]}" $(cat "$D"/*.pid 2>/dev/null); do kill -9 "$pid" 2>/dev/null; done
+	if compgen -G "$D/san.*" >/dev/null; then
+		cat "$D"/san.*
+		failed=$((failed + 1))
+	fi
 	if [ $failed -gt 0 ] || [ $rc -ne 0 ]; then
 		for l in "$D"/*.log; do
 			[ -s "$l" ] && echo "--- ${l##*/}" && tail -n 25 "$l"
