@@ -199,6 +199,11 @@ static void create_done(void *arg, const struct orbit_reply *r)
 	case -ENOENT:
 		hint_forget(m->op.fs, m->dir);
 		break;
+	case -ETIMEDOUT:
+	case -EINTR:
+		if (m->open)
+			file_doubt(m->op.fs, m->ino);
+		break;
 	}
 	create_end(m, rc);
 }

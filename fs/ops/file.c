@@ -33,6 +33,7 @@
 #define IDLE_TIME (1 * ENV_SEC)
 #define GATHER_TIME (2 * ENV_MS) /* for holds of unlinked inodes to go together */
 #define DROP_MAX 48              /* inodes whose holds go in one transaction */
+#define DROP_OPS 240             /* operations of it */
 #define FLUSH_AFTER (5 * ENV_SEC)
 
 struct file_inode {
@@ -161,7 +162,7 @@ void file_free(struct fs *fs)
 
 struct drop {
 	struct fs *fs;
-	unsigned n;
+	unsigned n, ops;
 	bool atimes;
 	struct {
 		struct file_inode *fi;
@@ -172,6 +173,7 @@ struct drop {
 };
 
 static void drop_send(struct drop *d);
+static void inode_left(struct file_inode *fi);
 
 static void idle_arm(struct fs *fs)
 {
@@ -238,10 +240,12 @@ static void dropped(void *arg, const struct orbit_reply *r)
 		struct file_inode *fi = d->of[i].fi;
 
 		fi->dropping = false;
+		if (r->rc == -ETIMEDOUT) /* once more, then: one that is not there does no harm */
+			fi->doubt += d->of[i].holds;
 		if (fi->opens == 0 && (fi->unlinked || (r->rc == 0 && is_orphan(r, d->of[i].get))))
 			reaper_kick(d->fs, fi->ino);
-		if (fi->opens == 0 && fi->holds == 0 && fi->doubt == 0)
-			inode_free(fi);
+		if (fi->opens == 0)
+			inode_left(fi);
 	}
 	free(d);
 }
@@ -274,14 +278,20 @@ static uint16_t primary_of(struct fs *fs, uint64_t ino)
 
 static void drop_add(struct drop *d, struct file_inode *fi)
 {
+	unsigned room = DROP_OPS - d->ops - 2, all;
+
 	not_idle(fi);
 	holds_check(fi);
+	all = fi->holds + fi->doubt;
 	d->of[d->n].fi = fi;
-	d->of[d->n].holds = fi->holds + fi->doubt < 4 ? fi->holds + fi->doubt : 4;
 	d->of[d->n].atime = fi->data && fi->holds ? data_touched(fi->data) : 0;
-	d->n++;
-	fi->holds = fi->doubt = 0;
+	d->of[d->n].holds = all < room ? all : room;
+	d->ops += 2 + d->of[d->n].holds;
+	/* the rest, of hundreds who opened it at once, goes another time */
+	fi->doubt = all - d->of[d->n].holds;
+	fi->holds = 0;
 	fi->dropping = true;
+	d->n++;
 }
 
 /* Takes what is idle for long enough and has its object on the node of the first. */
@@ -297,7 +307,7 @@ static struct drop *drop_gather(struct fs *fs, uint64_t before)
 	d->fs = fs;
 	d->atimes = !fs->cfg.read_only;
 	node = primary_of(fs, fi->ino);
-	for (; fi && fi->since <= before && d->n < DROP_MAX; fi = next) {
+	for (; fi && fi->since <= before && d->n < DROP_MAX && d->ops + 3 <= DROP_OPS; fi = next) {
 		next = TAILQ_NEXT(fi, idle);
 		if (!data_dirty(fs->data, fi->ino) && primary_of(fs, fi->ino) == node)
 			drop_add(d, fi);
@@ -329,6 +339,15 @@ static void unlinked_flushed(void *arg, int rc)
 	fi->dropping = false;
 	if (fi->opens == 0)
 		inode_hasten(fi);
+}
+
+/* Its holds were dropped, and nobody has it open: is there anything left of it? */
+static void inode_left(struct file_inode *fi)
+{
+	if (fi->holds == 0 && fi->doubt == 0)
+		inode_free(fi);
+	else
+		inode_idle(fi);
 }
 
 static void inode_unused(struct file_inode *fi)
@@ -434,6 +453,17 @@ struct fs_file *file_new(struct fs *fs, uint64_t ino, int flags, const struct fs
 		fi->data = data_get(fs->data, a);
 	data_seen(fs->data, a);
 	return file_make(fi, flags);
+}
+
+void file_doubt(struct fs *fs, uint64_t ino)
+{
+	struct file_inode *fi = inode_get(fs, ino);
+
+	holds_check(fi);
+	fi->session = orbit_session(fs->client);
+	fi->doubt++;
+	if (fi->opens == 0)
+		inode_unused(fi);
 }
 
 struct fs_file *file_again(struct fs_file *f)

@@ -41,6 +41,9 @@ void file_free(struct fs *fs);
  */
 struct fs_file *file_new(struct fs *fs, uint64_t ino, int flags, const struct fs_attr *a);
 
+/* A transaction that would have held @ino for us got no answer: the hold, if it is there, goes. */
+void file_doubt(struct fs *fs, uint64_t ino);
+
 /* @f opened once more, for something that may outlast it; fs_release() it. */
 struct fs_file *file_again(struct fs_file *f);
 

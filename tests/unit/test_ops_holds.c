@@ -1,0 +1,144 @@
+/* Holds of open files: none is left behind, whatever comes between. */
+#include "fs/cache/data_impl.h"
+#include "tests/unit/test_data_env.h"
+
+struct holds_seen {
+	bool done;
+	int get;
+	uint32_t n;
+};
+
+static void holds_said(void *arg, const struct orbit_reply *r)
+{
+	struct holds_seen *h = arg;
+	struct txn_result res;
+	struct cur c;
+
+	assert_int_equal(r->rc, 0);
+	assert_int_equal(orbit_result(r, h->get, &res), 0);
+	c = cur_of(res.data, res.len);
+	h->n = cur_u32(&c);
+	h->done = true;
+}
+
+/* How many sessions hold it? */
+static unsigned holders(struct fsx *x, struct fsx_mount *m, uint64_t ino)
+{
+	struct orbit_id id = layout_inode_id(ino);
+	struct holds_seen h = {0};
+	struct txn_build t;
+
+	txn_init(&t);
+	h.get = txn_holds(&t, &id);
+	orbit_submit(m->client, &t, NULL, holds_said, &h);
+	assert_true(sim_wait(x->c->s, &h.done, FSX_LIMIT));
+	return h.n;
+}
+
+/* A signal ends an open while the hold of the last one is on its way out. */
+static void test_holds_open_given_up_while_dropped(void **state)
+{
+	struct fsx *x = fsx_new(1, 1, 1);
+	struct fsx_mount *m = x->m;
+	struct fs_file *f;
+	struct fs_attr a;
+	struct fsx_wait w;
+
+	(void)state;
+	assert_int_equal(fsx_create(x, m, ROOT, "f", 0644, O_RDWR, &f, &a), 0);
+	assert_int_equal(dx_close(x, m, f), 0);
+	assert_int_equal(holders(x, m, a.ino), 1);
+	sim_run(x->c->s, 900 * ENV_MS);
+	fsx_unreach(x, m);
+	sim_run(x->c->s, 200 * ENV_MS);
+	fsx_call(m, &w);
+	fs_open(m->fs, &w.call, a.ino, O_RDONLY);
+	sim_run(x->c->s, 10 * ENV_MS);
+	fs_interrupt(m->fs, &w.call, true);
+	assert_int_equal(fsx_wait(x, &w), -EINTR);
+	fsx_reach(x, m);
+	sim_run(x->c->s, 5 * ENV_SEC);
+	assert_int_equal(holders(x, m, a.ino), 0);
+	assert_null(inode_find(m->fs->data, a.ino)); /* and the record is gone */
+	fsx_free(x);
+}
+
+/* Many who open one file at the same moment take a hold each, and all of them go. */
+static void test_holds_of_opens_at_once(void **state)
+{
+	enum { FILES = 40, OPENS = 8 };
+	struct fsx *x = fsx_new(2, 1, 1);
+	struct fsx_mount *m = x->m;
+	static struct fsx_wait w[FILES][OPENS];
+	uint64_t ino[FILES];
+	struct fs_attr a;
+	char name[16];
+
+	(void)state;
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		assert_int_equal(fsx_touch(x, m, ROOT, name, &a), 0);
+		ino[i] = a.ino;
+	}
+	for (unsigned i = 0; i < FILES; i++) {
+		for (unsigned k = 0; k < OPENS; k++) {
+			fsx_call(m, &w[i][k]);
+			fs_open(m->fs, &w[i][k].call, ino[i], O_RDONLY);
+		}
+	}
+	for (unsigned i = 0; i < FILES; i++) {
+		for (unsigned k = 0; k < OPENS; k++) {
+			assert_int_equal(fsx_wait(x, &w[i][k]), 0);
+			fs_release(m->fs, w[i][k].call.file);
+		}
+	}
+	sim_run(x->c->s, 10 * ENV_SEC);
+	for (unsigned i = 0; i < FILES; i++)
+		assert_int_equal(holders(x, m, ino[i]), 0);
+	fsx_free(x);
+}
+
+/* A node that does not answer for a while: holds are dropped when it is back. */
+static void test_holds_go_after_a_timeout(void **state)
+{
+	struct orbit_policy soft = {.resend_count = 1, .check_timeout = 200 * ENV_MS};
+	struct fsx *x = fsx_new(3, 1, 0);
+	struct fsx_mount *m = fsx_client(x, &soft);
+	struct fs_file *f;
+	struct fs_attr a;
+	struct fsx_wait w;
+
+	(void)state;
+	assert_int_equal(fsx_mkfs(x, m), 0);
+	assert_int_equal(fsx_mount(x, m), 0);
+	assert_int_equal(fsx_create(x, m, ROOT, "f", 0644, O_RDWR, &f, &a), 0);
+	assert_int_equal(dx_close(x, m, f), 0);
+	fsx_unreach(x, m);
+	sim_run(x->c->s, 3 * ENV_SEC);
+	fsx_reach(x, m);
+	sim_run(x->c->s, 5 * ENV_SEC);
+	assert_int_equal(holders(x, m, a.ino), 0);
+	/* a create of which nobody knows what became: the file may be there, and held */
+	sim_lose_next(x->c->s, x->c->node[0].host, x->c->client_host[0], WIRE_REPLY);
+	fsx_call(m, &w);
+	fs_create(m->fs, &w.call, ROOT, "g", 0644, O_RDWR);
+	sim_run(x->c->s, 1 * ENV_MS);
+	fsx_unreach(x, m);
+	assert_int_equal(fsx_wait(x, &w), -ETIMEDOUT);
+	fsx_reach(x, m);
+	sim_run(x->c->s, 10 * ENV_SEC);
+	assert_int_equal(fsx_lookup(x, m, ROOT, "g", &a), 0);
+	assert_int_equal(holders(x, m, a.ino), 0);
+	fsx_free(x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_holds_open_given_up_while_dropped),
+		cmocka_unit_test(test_holds_of_opens_at_once),
+		cmocka_unit_test(test_holds_go_after_a_timeout),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
