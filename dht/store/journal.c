@@ -114,8 +114,7 @@ static void back_done(struct work *w)
 	struct store *st = w->owner;
 
 	if (st) {
-		st->writing_back = false;
-		st->dirty -= b->len < st->dirty ? b->len : st->dirty;
+		st->backing = 0;
 		seg_unpin(st, b->seg);
 		write_back(st);
 	}
@@ -129,30 +128,41 @@ static void write_back(struct store *st)
 	struct seg *s;
 	uint64_t end;
 
-	if (st->writing_back || st->unstarted < WRITEBACK)
+	if (st->backing || st->unstarted < WRITEBACK || st->broken)
 		return;
-	/* what is synced needs none, and its segment's file may be closed */
-	if (st->backed < st->synced)
-		st->backed = st->synced;
 	s = seg_after(st, st->backed);
 	if (s->start > st->backed)
 		st->backed = s->start;
 	end = s->start + s->size < st->written ? s->start + s->size : st->written;
-	if (end <= st->backed) {
-		/* all of it was synced, or went with its segment */
-		st->dirty -= st->unstarted;
-		st->unstarted = 0;
-		return;
-	}
 	b = mem_zalloc(sizeof(*b));
 	b->seg = s;
 	b->off = st->backed - s->start;
 	b->len = end - st->backed;
 	st->backed = end;
-	st->unstarted -= b->len < st->unstarted ? b->len : st->unstarted;
-	st->writing_back = true;
+	st->unstarted -= b->len;
+	st->backing = b->len;
 	seg_pin(s);
 	work_start(&b->w, st->gate, st, NULL, back_run, back_done);
+}
+
+/* What is synced needs no writing back, and its segment's file may be closed. */
+static void synced_to(struct store *st, uint64_t pos)
+{
+	st->synced = pos;
+	if (st->backed >= pos)
+		return;
+	st->backed = pos;
+	st->unstarted = 0;
+	for (size_t i = st->nsegs; i-- && st->segs[i]->start + st->segs[i]->size > pos;) {
+		uint64_t from = st->segs[i]->start, end = from + st->segs[i]->size;
+
+		if (from < pos)
+			from = pos;
+		if (end > st->written)
+			end = st->written;
+		if (end > from)
+			st->unstarted += end - from;
+	}
 }
 
 /* ---- syncing ---- */
@@ -200,7 +210,7 @@ static void sync_done(struct work *w)
 			 * fdatasync would say yes to nothing */
 			journal_break(st, sw->rc, "the log could not be synced");
 		} else {
-			st->synced = sw->target;
+			synced_to(st, sw->target);
 			sync_kick(st);
 		}
 	}
@@ -212,6 +222,7 @@ static void sync_kick(struct store *st)
 {
 	struct store_sync *s;
 	struct sync_work *sw;
+	size_t first;
 
 	while ((s = TAILQ_FIRST(&st->syncs)) && (uintptr_t)s->impl <= st->synced) {
 		TAILQ_REMOVE(&st->syncs, s, entry);
@@ -219,17 +230,19 @@ static void sync_kick(struct store *st)
 	}
 	if (!s || st->syncing || st->written == st->synced || st->broken)
 		return;
-	sw = mem_zalloc(sizeof(*sw) + st->nsegs * sizeof(sw->v[0]));
-	sw->target = st->written;
-	for (size_t i = st->nsegs; i--;) {
-		struct seg *g = st->segs[i];
+	/* the last one that needs nothing, nor do those before it */
+	for (first = st->nsegs; first; first--) {
+		const struct seg *g = st->segs[first - 1];
 
+		if (g->start + g->size <= st->synced && (!g->sealed || g->trimmed))
+			break;
+	}
+	sw = mem_zalloc(sizeof(*sw) + (st->nsegs - first) * sizeof(sw->v[0]));
+	sw->target = st->written;
+	for (size_t i = first; i < st->nsegs && st->segs[i]->start < st->written; i++) {
+		struct seg *g = st->segs[i];
 		bool trim = g->sealed && !g->trimmed && g->start + g->size <= st->written;
 
-		if (g->start + g->size <= st->synced && !trim)
-			break;
-		if (g->start >= st->written)
-			continue;
 		sw->v[sw->n].seg = g;
 		sw->v[sw->n++].trim = trim;
 		seg_pin(g);
@@ -272,7 +285,6 @@ static size_t pieces(
 static void wrote(struct store *st, uint64_t end, uint64_t len)
 {
 	st->written = end;
-	st->dirty += len;
 	st->unstarted += len;
 }
 
@@ -364,7 +376,8 @@ void journal_pump(struct store *st)
 static bool may_inline(const struct store *st, const struct effect *e, uint64_t len)
 {
 	return len < INLINE_MAX && e->ndata <= INLINE_PIECES && TAILQ_EMPTY(&st->queue) &&
-	       TAILQ_EMPTY(&st->writing) && st->cur->file && st->dirty < DIRTY_MAX;
+	       TAILQ_EMPTY(&st->writing) && st->cur->file &&
+	       st->unstarted + st->backing < DIRTY_MAX;
 }
 
 void journal_append(struct store *st, struct store_apply *a, enum record_kind kind)

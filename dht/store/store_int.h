@@ -98,10 +98,10 @@ struct store {
 	uint64_t tail, written, synced;
 	struct pending_list queue, writing;
 	size_t queued;      /* bytes in both */
-	uint64_t dirty;     /* bytes written, not known to be written back */
-	uint64_t unstarted; /* of those, not in the running writeback */
 	uint64_t backed;    /* position up to which writeback was started */
-	bool writing_back, syncing;
+	uint64_t unstarted; /* bytes written from there on */
+	uint64_t backing;   /* bytes in the running writeback */
+	bool syncing;
 	struct sync_list syncs, synced_list;
 	struct apply_list finished;
 	struct env_task finish;

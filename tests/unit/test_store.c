@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "dht/store/store_int.h"
 #include "tests/unit/store_rig.h"
 
 static const struct orbit_id obj = {{1}};
@@ -359,9 +360,30 @@ static void test_store_power_loss_keeps_what_was_synced(void **state)
 	rig_fini(&r);
 }
 
+/* What was synced is not counted as waiting for writeback, else nothing is written on the loop any
+ * more. */
+static void test_store_counts_what_waits_for_writeback(void **state)
+{
+	static uint8_t data[1 << 20];
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 15);
+	for (uint64_t i = 0; i < 100; i++) {
+		assert_int_equal(rig_write(&r, &obj, i % 3 << 20, data, sizeof(data)), 0);
+		if (i % 7 == 6) {
+			assert_int_equal(rig_sync(&r), 0);
+			assert_int_equal(r.st->unstarted, 0);
+		}
+		assert_true(r.st->unstarted + r.st->backing <= 9u << 20);
+	}
+	rig_fini(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_store_counts_what_waits_for_writeback),
 		cmocka_unit_test(test_store_puts_and_gets),
 		cmocka_unit_test(test_store_writes_overlap),
 		cmocka_unit_test(test_store_ranges_merge_and_go_on),
