@@ -189,13 +189,12 @@ static void found_file(void *arg, const char *name)
 	n->st->log_bytes += s->size;
 }
 
-static struct seg *seg_starting(struct store *st, uint64_t start)
+/* The table is in order, as st->segs: *i goes along with it. */
+static struct seg *seg_starting(struct store *st, uint64_t start, size_t *i)
 {
-	for (size_t i = 0; i < st->nsegs; i++) {
-		if (st->segs[i]->start == start)
-			return st->segs[i];
-	}
-	return NULL;
+	while (*i < st->nsegs && st->segs[*i]->start < start)
+		++*i;
+	return *i < st->nsegs && st->segs[*i]->start == start ? st->segs[*i] : NULL;
 }
 
 static int remove_seg(struct store *st, struct seg *s)
@@ -225,6 +224,7 @@ static int load_index(struct store *st, uint64_t *pos)
 {
 	struct buf b = {0}, t = {0};
 	uint64_t newest = 0;
+	size_t at = 0;
 	struct cur c;
 	int rc;
 
@@ -244,7 +244,7 @@ static int load_index(struct store *st, uint64_t *pos)
 	*pos = cur_u64(&c);
 	for (c = cur_of(t.data, t.len); c.left;) {
 		uint64_t start = cur_u64(&c), size = cur_u64(&c), live = cur_u64(&c);
-		struct seg *s = seg_starting(st, start);
+		struct seg *s = seg_starting(st, start, &at);
 
 		/* the one that was written last must be there as far as it was then */
 		if (!c.left && (!s || s->size < size)) {
