@@ -362,13 +362,13 @@ static int cold_get(
 	return cached ? -EAGAIN : warm_ops->get(ix, key, klen, val, false);
 }
 
-static void *cold_fetch(
-	struct store_index *ix, const void *from, size_t flen, const void *to, size_t tlen)
+static int cold_fetch(struct store_index *ix, const void *from, size_t flen, const void *to,
+	size_t tlen, void **pin)
 {
 	assert_true(nfetched < 1000 && flen <= EFFECT_KEY_MAX);
 	memcpy(fetched[nfetched].b, from, flen);
 	fetched[nfetched++].len = flen;
-	return warm_ops->fetch(ix, from, flen, to, tlen);
+	return warm_ops->fetch(ix, from, flen, to, tlen, pin);
 }
 
 static void cold(void)
