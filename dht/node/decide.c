@@ -263,6 +263,15 @@ static void decide_run(struct req *r)
 		decide_unknown(x);
 		return;
 	}
+	if (x->presumed) {
+		/* while this waited the vote was cast: whoever asked is told so the next time; a
+		 * client may have come along who wants the abort */
+		if (!r->conn) {
+			req_end(r);
+			return;
+		}
+		x->presumed = x->own = false;
+	}
 	if (!x->commit && p->promised && !x->own) {
 		r->queue = &p->asking;
 		TAILQ_INSERT_TAIL(&p->asking, r, entry);
@@ -292,8 +301,9 @@ static void decide_release(struct req *r)
 
 static const struct req_ops decide_ops = {.run = decide_run, .release = decide_release};
 
-static void decide_start(
-	struct node *n, struct conn *c, struct frame *f, const struct wire_decide *d, bool own)
+/* @own: on our own; @presumed: what is not known here is to stay so. */
+static void decide_start(struct node *n, struct conn *c, struct frame *f,
+	const struct wire_decide *d, bool own, bool presumed)
 {
 	struct wire_txn m = {.session = d->session, .number = d->number, .floor = d->floor};
 	struct txn_view nothing = {0};
@@ -301,6 +311,7 @@ static void decide_start(
 
 	x->commit = d->commit;
 	x->own = own;
+	x->presumed = presumed;
 	x->exclusive = true;
 	exec_add(x, node_shard(n, d->shard));
 	x->parts[0].sess = sess_find(n, d->session, d->shard);
@@ -321,7 +332,7 @@ void decide_arrive(struct conn *c, struct frame *f, const struct wire_decide *m)
 		req_attach(running, c, f->id);
 		return;
 	}
-	decide_start(n, c, f, m, false);
+	decide_start(n, c, f, m, false, false);
 }
 
 void decide_self(struct prepared *p, bool commit)
@@ -334,7 +345,7 @@ void decide_self(struct prepared *p, bool commit)
 	log_info("mod=node shard=%u session=%u number=%llu outcome=%s msg=\"resolved in doubt\"",
 		p->key.shard, p->key.session, (unsigned long long)p->key.number,
 		commit ? "commit" : "abort");
-	decide_start(p->n, NULL, NULL, &m, true);
+	decide_start(p->n, NULL, NULL, &m, true, false);
 }
 
 void forget_arrive(struct conn *c, const struct wire_decide *m)
@@ -407,7 +418,7 @@ static void resolve_run(struct req *r)
 		o = outcome_find(n, m->session, m->number, m->shard);
 		abort_it.commit = 0;
 		if (!o && !req_find(n, REQ_DECIDE, m->session, m->number, m->shard))
-			decide_start(n, NULL, NULL, &abort_it, true);
+			decide_start(n, NULL, NULL, &abort_it, true, true);
 		o = outcome_find(n, m->session, m->number, m->shard);
 		if (!o) {
 			/* the store does not take it now: they will ask again */

@@ -251,6 +251,7 @@ struct exec {
 	struct part *open;         /* whose section the effect ends with */
 	struct prepared *prepared; /* that is voted on or decided */
 	bool commit, own;          /* a decision; and it is ours, not the client's */
+	bool presumed;             /* an abort of what is not known here: not of a vote */
 	unsigned nparts;
 	struct part parts[]; /* ascending; the first is home: there lies the reply */
 };

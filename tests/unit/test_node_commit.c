@@ -373,6 +373,36 @@ static void test_node_resolve_answers(void **state)
 	two_fini(&w);
 }
 
+/* Asked before the vote was: that is refused, or the abort that waits has to give way. */
+static void test_node_votes_while_an_abort_waits_for_the_store(void **state)
+{
+	unsigned yes = 0, refused = 0;
+	struct two w;
+
+	(void)state;
+	two_init(&w);
+	for (uint64_t n = 1; n <= 200; n++) {
+		uint64_t asked, vote;
+		uint16_t status;
+
+		index_mem_faults(w.r.n[0].index)->stall = 700;
+		asked = rig_send_decide(&w.k[0], WIRE_RESOLVE, 1, n, w.shard[0], false);
+		vote = send_prepare(&w, 0, n, n, 100);
+		status = rig_status(&w.k[0], vote);
+		rig_status(&w.k[0], asked);
+		index_mem_faults(w.r.n[0].index)->stall = 0;
+		sim_run(w.r.s, 100 * ENV_MS);
+		yes += status == WIRE_OK;
+		refused += status == WIRE_REFUSED;
+		assert_int_equal(
+			resolve(&w, 0, n), status == WIRE_OK ? WIRE_PREPARED : WIRE_UNKNOWN);
+		assert_int_equal(decide(&w, 0, n, status == WIRE_OK), WIRE_OK);
+	}
+	assert_int_equal(yes + refused, 200);
+	assert_true(yes > 10 && refused > 10);
+	two_fini(&w);
+}
+
 /* ---- locks ---- */
 
 static void test_node_reads_of_a_locked_thing_wait(void **state)
@@ -598,6 +628,7 @@ int main(void)
 		cmocka_unit_test(test_node_keeps_its_promise),
 		cmocka_unit_test(test_node_abort_of_a_promised_one_asks_the_others),
 		cmocka_unit_test(test_node_resolve_answers),
+		cmocka_unit_test(test_node_votes_while_an_abort_waits_for_the_store),
 		cmocka_unit_test(test_node_reads_of_a_locked_thing_wait),
 		cmocka_unit_test(test_node_writes_to_a_locked_thing_wait),
 		cmocka_unit_test(test_node_follow_of_a_locked_object_waits),
