@@ -30,7 +30,8 @@ commit-drops-the-writes dht/node/decide.c s/exec_evaluate\(x, TXN_COMMIT, NODE_S
 break-a-promise dht/node/decide.c s/if \(!x->commit && p->promised && !x->own\)/if (0)/
 doubt-means-abort dht/node/doubt.c s/\(!d->unknown && !d->unclear\)/0/ && s/else if \(d->unknown\)/else if (!d->unclear)/
 doubt-means-commit dht/node/doubt.c s/if \(d->committed \|\|/if (1 ||/
-unknown-but-not-recorded dht/node/decide.c s/decide_start\(n, NULL, NULL, &abort_it, true\);\n/{\n\t\t\tresolve_tell(s, WIRE_UNKNOWN);\n\t\t\treturn;\n\t\t}\n/
+unknown-but-not-recorded dht/node/decide.c s/decide_start\(n, NULL, NULL, &abort_it, true, true\);\n/{\n\t\t\tresolve_tell(s, WIRE_UNKNOWN);\n\t\t\treturn;\n\t\t}\n/
+presumed-beats-a-vote dht/node/decide.c s/if \(x->presumed\) \{/if (0) {/
 nobody-asks dht/node/doubt.c s/env_timer_set\(n->env, &n->doubt_timer, due\);//
 sync-says-yes dht/node/admin.c s/status = WIRE_LOST;//
 sync-without-sync dht/node/admin.c s/store_sync\(c->n->st, &q->sync\);/sync_done(&q->sync, 0);/
