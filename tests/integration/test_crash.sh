@@ -4,9 +4,11 @@
 start_embedded
 for round in 1 2 3; do
 	"$TOOLS/helper" log-records "$M/log" >"$D/synced" 2>/dev/null &
-	(while cp /bin/bash "$M/copy.$RANDOM"; do :; done) 2>/dev/null &
+	touch "$D/go"
+	(while [ -e "$D/go" ] && cp /bin/bash "$M/copy.$RANDOM"; do :; done) 2>/dev/null &
 	check "records are written" wait_for 20 [ -s "$D/synced" ]
 	sleep 0.$((round * 3))
+	rm "$D/go"
 	kill_mount
 	wait
 	last=$(tail -n 1 "$D/synced")
