@@ -13,6 +13,7 @@
 
 #define MEMORY_DEFAULT ((size_t)64 << 20)
 #define ROUNDS_MAX 8
+#define WAIT_FOR_WRITES (8 * ENV_SEC) /* mounts send what they have within five */
 
 static const char *const names[CHECK_PROBLEMS] = {
 	[CHECK_NO_SUPER] = "no-superblock",
@@ -180,15 +181,67 @@ static void tell(struct check *k, const struct findings *fs, bool last)
 	}
 }
 
+/* May it be a file that is being written or cut? */
+static bool may_be_on_its_way(const struct findings *fs)
+{
+	for (size_t i = 0; i < fs->n; i++) {
+		enum check_problem p = fs->f[i].problem;
+
+		if (p == CHECK_PAST_END || p == CHECK_BYTES || p == CHECK_TRIM)
+			return true;
+	}
+	return false;
+}
+
+/* Is it a problem only if all was read? */
+static bool needs_all(const struct check_finding *f)
+{
+	switch (f->problem) {
+	case CHECK_NO_SUPER:
+	case CHECK_NO_ROOT:
+	case CHECK_ENTRY_NO_INODE:
+	case CHECK_NO_ENTRY:
+	case CHECK_NLINK:
+	case CHECK_CHILDREN:
+	case CHECK_CYCLE:
+	case CHECK_BYTES:
+	case CHECK_BLOCK_NO_INODE:
+		return true;
+	case CHECK_BAD_INODE:
+	case CHECK_ORPHAN_MARK:
+		return f->version == 0; /* it is not there */
+	default:
+		return false;
+	}
+}
+
+static void drop_unsure(struct findings *fs)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < fs->n; i++)
+		if (!needs_all(&fs->f[i]))
+			fs->f[n++] = fs->f[i];
+	fs->n = n;
+}
+
 static int look_twice(struct check *k, struct findings *fs)
 {
 	struct findings again = {0};
 	int rc = look(k, fs);
+	bool incomplete = k->incomplete;
 
+	if (!rc && incomplete)
+		drop_unsure(fs);
+	if (!rc && k->io->pause && may_be_on_its_way(fs))
+		rc = k->io->pause(k->io->arg, WAIT_FOR_WRITES);
 	if (!rc && fs->n) {
 		rc = look(k, &again);
+		if (!rc && k->incomplete)
+			drop_unsure(&again);
 		if (!rc)
 			agree(fs, &again);
+		k->incomplete |= incomplete;
 	}
 	findings_fini(&again);
 	return rc;
@@ -221,5 +274,6 @@ int check_run(struct orbit_client *c, const struct check_config *cfg, const stru
 	check_scan_reset(&k);
 	free(k.dir);
 	free(k.prepared);
+	free(k.silent);
 	return rc;
 }

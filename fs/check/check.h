@@ -4,9 +4,10 @@
  * All objects of all shards are listed, what they say is streamed into sorted runs (bounded memory;
  * runs.h), and joined by inode number: what one inode, its directory entries, its blocks, holds and
  * marks say of each other must agree. On a live filesystem the lists are no snapshot, so findings
- * count only when a second scan makes the same ones about objects of the same version. A repair is
- * a transaction whose compares restate the damage, so it can't harm what has changed meanwhile. If
- * any shard could not be read whole nothing is deleted.
+ * count only when a second scan makes the same ones about objects of the same version; where data
+ * on its way looks like damage (blocks come before the size) the second scan waits for it. A repair
+ * is a transaction whose compares restate the damage, so it can't harm what has changed meanwhile.
+ * If any shard could not be read whole nothing is deleted.
  *
  * Thread: the loop; check_run() pumps it through check_io until it is done.
  */
@@ -65,6 +66,8 @@ struct check_io {
 	int (*pump)(void *arg, const bool *done);
 	/* Called from callbacks when *done was set. */
 	void (*wake)(void *arg);
+	/* Lets @ns pass: 0, or -EINTR. NULL where nobody else can be at work on the filesystem. */
+	int (*pause)(void *arg, uint64_t ns);
 	/* Progress: pass 1 .. 4, parts done of all. May be NULL. */
 	void (*progress)(void *arg, int pass, uint64_t done, uint64_t total);
 	/* Each finding that counts, after its repair was tried (if it was). */

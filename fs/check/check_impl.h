@@ -57,8 +57,10 @@ struct check {
 	struct prepared_fact *prepared;
 	size_t nprepared, prepared_cap;
 	bool super_seen;
-	bool incomplete; /* a shard was not read whole */
-	int rc;          /* of a run that could not be written */
+	bool incomplete;         /* a shard was not read whole */
+	struct orbit_id *silent; /* nodes that did not answer in this scan */
+	size_t nsilent;
+	int rc; /* of a run that could not be written */
 
 	uint64_t lost_found; /* inode of lost+found; 0: not looked for yet */
 	uint32_t counter;    /* for new inode numbers of this session */

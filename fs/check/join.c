@@ -111,7 +111,7 @@ static void see_block(struct group *g, const struct fact *f, struct findings *ou
 	room = g->inode.size > start ? g->inode.size - start : 0;
 	if (f->x > room) {
 		g->past_end = true;
-		problem(out, CHECK_PAST_END, g, f->a, 0, f->b, 0);
+		problem(out, CHECK_PAST_END, g, f->a, 0, f->b, g->inode.size);
 	}
 }
 
@@ -225,7 +225,7 @@ static void end_group(struct check *k, const struct group *g, struct findings *o
 		end_directory(k, g, out);
 	if (is_type(g, S_IFREG) && g->inode.stream_end > g->inode.size)
 		problem(out, CHECK_PAST_END, g, INLINE_STREAM, 0,
-			g->inode.stream_end - g->inode.size, 0);
+			g->inode.stream_end - g->inode.size, g->inode.size);
 	/* what is past the end goes first, then its bytes are counted again */
 	if (g->inode.bytes != g->block_bytes && !g->past_end)
 		problem(out, CHECK_BYTES, g, 0, 0, g->inode.bytes, g->block_bytes);

@@ -7,7 +7,7 @@
  *   entry-type         the entry says what the inode says
  *   inode-without-entry, cycle                       linked to /lost+found as #number
  *   link-count, parent, children, bytes              set to what was counted
- *   past-end           data past the end goes; bytes are counted by the next scan
+ *   past-end           data past the end goes, as by a cut; bytes are counted by the next scan
  *   block-without-inode, block-of-other              the block goes
  *   trim               the mark is cleared (what it stood for is found as past-end before)
  *   orphan-*           the orphan list is made to agree with the link count
@@ -383,6 +383,7 @@ static int set_slot(struct check *k, const struct check_finding *f)
 		break;
 	case CHECK_TRIM:
 		txn_set(&t, &id, SLOT_TRIM, 0);
+		txn_set(&t, &id, SLOT_TRIM_TO, 0);
 		break;
 	default:
 		txn_fini(&t);
@@ -423,12 +424,16 @@ static int drop_block(struct check *k, const struct check_finding *f)
 	return check_txn(k, &t, NULL, NULL);
 }
 
+/*
+ * The file is cut at its size. Blocks past the end may be those of a writer that is still at work
+ * and raises the size last: that compares the cut, finds another one and writes them again.
+ */
 static int cut_past_end(struct check *k, const struct check_finding *f)
 {
 	struct orbit_id inode = layout_inode_id(f->ino);
+	uint64_t size = f->want, start = f->other * LAYOUT_BLOCK, cut;
 	struct inode_now in = {0};
 	struct txn_build t;
-	uint64_t size, start;
 	int rc;
 
 	txn_init(&t);
@@ -436,22 +441,24 @@ static int cut_past_end(struct check *k, const struct check_finding *f)
 	rc = check_txn(k, &t, look_inode, &in);
 	if (rc)
 		return rc;
-	if (!in.present || in.o.version != f->version)
+	if (!in.present || in.o.slot[SLOT_SIZE] != size)
 		return -ECANCELED;
-	size = in.o.slot[SLOT_SIZE];
+	cut = in.o.slot[SLOT_CUT];
 	txn_init(&t);
+	txn_slot_eq(&t, &inode, SLOT_SIZE, size);
 	if (f->other == INLINE_STREAM) {
-		txn_version_eq(&t, &inode, f->version);
-		txn_punch(&t, &inode, size, UINT64_MAX);
+		txn_punch(&t, &inode, size, UINT64_MAX); /* these come with the size */
 	} else {
 		struct orbit_id block = layout_block_id(f->ino, f->other);
 
-		start = f->other * LAYOUT_BLOCK;
-		txn_version_eq(&t, &inode, f->version);
-		if (start >= size)
+		txn_slot_eq(&t, &inode, SLOT_CUT, cut);
+		txn_add(&t, &inode, SLOT_CUT, 1);
+		if (start >= size) {
 			txn_delete(&t, &block);
-		else
+		} else {
+			txn_max(&t, &block, BLOCK_SLOT_CUT, cut + 1);
 			txn_punch(&t, &block, size - start, UINT64_MAX);
+		}
 	}
 	return check_txn(k, &t, NULL, NULL);
 }

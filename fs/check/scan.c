@@ -199,30 +199,58 @@ static int scan_class(struct check *k, uint8_t class, uint16_t shard)
 	return rc;
 }
 
-int check_scan(struct check *k)
+/* The node that serves @shard now. */
+static struct orbit_id server_of(const struct check *k, unsigned shard)
+{
+	const struct ring_map *map = orbit_ring(k->client);
+
+	return map->nodes[map->shards[shard].primary].id;
+}
+
+/* One that did not answer is not waited for once for each of its shards. */
+static bool is_silent(const struct check *k, const struct orbit_id *node)
+{
+	for (size_t i = 0; i < k->nsilent; i++)
+		if (orbit_id_cmp(&k->silent[i], node) == 0)
+			return true;
+	return false;
+}
+
+static int scan_shard(struct check *k, uint16_t shard)
 {
 	static const uint8_t classes[] = {KEY_HEADER, KEY_MAP, KEY_HOLD, KEY_ORPHAN, KEY_PREPARED};
+	struct orbit_id node = server_of(k, shard);
+	int rc = is_silent(k, &node) ? -ETIMEDOUT : 0;
+
+	for (size_t c = 0; !rc && c < ARRAY_LEN(classes); c++)
+		rc = scan_class(k, classes[c], shard);
+	if (rc == -ETIMEDOUT && !is_silent(k, &node)) {
+		k->silent = mem_grow(k->silent, k->nsilent + 1, sizeof(*k->silent));
+		k->silent[k->nsilent++] = node;
+	}
+	return rc;
+}
+
+int check_scan(struct check *k)
+{
 	const struct ring_map *map = orbit_ring(k->client);
 	unsigned shards = map ? ring_nshards(map) : 0;
 	unsigned unread = 0;
 
 	for (unsigned s = 0; s < shards; s++) {
-		for (size_t c = 0; c < ARRAY_LEN(classes); c++) {
-			int rc = scan_class(k, classes[c], (uint16_t)s);
+		int rc = scan_shard(k, (uint16_t)s);
 
-			if (rc == -EINTR)
-				return rc;
-			if (k->rc)
-				return k->rc;
-			if (rc) {
-				k->incomplete = true;
-				if (!k->report->unread_rc)
-					k->report->unread_rc = rc;
-				log_warn("mod=check shard=%u rc=%s msg=\"could not be read whole\"",
-					s, log_errno(rc));
-				unread++;
-				break;
-			}
+		if (rc == -EINTR)
+			return rc;
+		if (k->rc)
+			return k->rc;
+		if (rc) {
+			k->incomplete = true;
+			if (!k->report->unread_rc)
+				k->report->unread_rc = rc;
+			log_warn("mod=check shard=%u rc=%s msg=\"could not be read whole\"", s,
+				log_errno(rc));
+			unread++;
 		}
 		if (k->io->progress)
 			k->io->progress(k->io->arg, 1, s + 1, shards);
@@ -236,6 +264,6 @@ void check_scan_reset(struct check *k)
 	runs_free(k->facts);
 	runs_free(k->inodes);
 	k->facts = k->inodes = NULL;
-	k->ndirs = k->nprepared = 0;
+	k->ndirs = k->nprepared = k->nsilent = 0;
 	k->super_seen = k->incomplete = false;
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "dht/base/log.h"
+#include "dht/base/mem.h"
 #include "fs/check/check.h"
 #include "tools/common/cluster.h"
 #include "tools/common/text.h"
@@ -93,6 +94,34 @@ static int io_pump(void *arg, const bool *done)
 static void io_wake(void *arg)
 {
 	loop_stop(((struct fsck *)arg)->cluster.loop);
+}
+
+struct pause {
+	struct env_timer timer;
+	struct fsck *f;
+	bool over;
+};
+
+static void pause_over(struct env_timer *t)
+{
+	struct pause *p = container_of(t, struct pause, timer);
+
+	p->over = true;
+	loop_stop(p->f->cluster.loop);
+}
+
+static int io_pause(void *arg, uint64_t ns)
+{
+	struct pause p = {.timer.fire = pause_over, .f = arg};
+	struct env *e = p.f->cluster.env;
+
+	if (p.f->progress)
+		fprintf(stderr, "waiting for data that may be on its way\n");
+	env_timer_set(e, &p.timer, env_now(e) + ns);
+	while (!p.over && !p.f->stop)
+		loop_run(p.f->cluster.loop);
+	env_timer_clear(e, &p.timer);
+	return p.f->stop ? -EINTR : 0;
 }
 
 static void on_signal(void *arg, int signum)
@@ -392,7 +421,12 @@ static int parse(struct fsck *f, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct fsck f = {.cfg.mode = CHECK_ASK, .timeout = 10 * ENV_SEC};
-	struct check_io io = {io_pump, io_wake, io_progress, io_found, io_ask, &f};
+	struct check_io io = {.pump = io_pump,
+		.wake = io_wake,
+		.progress = io_progress,
+		.found = io_found,
+		.ask = io_ask,
+		.arg = &f};
 	struct check_report report = {0};
 	struct orbit_policy policy;
 	char why[256];
@@ -417,6 +451,8 @@ int main(int argc, char **argv)
 		cluster_close(&f.cluster, ENV_SEC);
 		return FSCK_FAILED;
 	}
+	if (!f.where.store) /* a store is ours alone */
+		io.pause = io_pause;
 	if (f.json) {
 		json_begin(&f.out, stdout);
 		json_object(&f.out, NULL);
