@@ -57,7 +57,17 @@ enum layout_slot {
 #define BLOCK_SLOT_CUT 0
 
 /* The superblock object */
-enum super_slot { SUPER_VERSION = 0, SUPER_FEATURES = 1, SUPER_BTIME = 2, SUPER_ROOT = 3 };
+enum super_slot {
+	SUPER_VERSION = 0,
+	SUPER_FEATURES = 1,
+	SUPER_BTIME = 2,
+	SUPER_ROOT = 3,
+	SUPER_RANGES = 4, /* how many LAYOUT_RANGEs were given out */
+};
+
+/* What stands for the session in the inode numbers of the @n-th range that a mount took because its
+ * own was spent. */
+#define LAYOUT_RANGE(n) (0xffffffu - (n))
 
 /* ---- inode numbers: 16 bits position, 24 bits session, 24 bits counter ---- */
 

@@ -302,6 +302,12 @@ static void create_begin(struct op *o)
 	else if (!m->ino)
 		rc = mount_new_ino(fs, S_ISDIR(m->mode) || h->children >= LAYOUT_SPREAD_AFTER,
 			m->dir, &m->ino);
+	if (rc == -EAGAIN && !m->op.call->fatal) {
+		op_retry(o, create_begin);
+		return;
+	}
+	if (rc == -EAGAIN)
+		rc = -EINTR;
 	if (rc) {
 		create_end(m, rc);
 		return;

@@ -10,7 +10,6 @@
 #include "fs/ops/file.h"
 
 #define ASK_AGAIN (100 * ENV_MS)
-#define COUNTER_MAX 0xffffffu
 
 /* One transaction in flight. */
 struct mount_txn {
@@ -31,23 +30,6 @@ struct orbit_client *fs_client(struct fs *fs)
 int64_t mount_now(struct fs *fs)
 {
 	return (int64_t)env_wall(fs->env);
-}
-
-int mount_new_ino(struct fs *fs, bool own, uint64_t dir, uint64_t *ino)
-{
-	uint32_t session = orbit_session(fs->client);
-	uint64_t low;
-
-	if (session != fs->counter_session) {
-		fs->counter_session = session;
-		fs->next_counter = 0;
-	}
-	/* session 0 has the root directory and gives no numbers away */
-	if (session == 0 || fs->next_counter > COUNTER_MAX)
-		return -ENOSPC;
-	low = layout_low(session, fs->next_counter++);
-	*ino = own ? layout_ino_own(low) : layout_ino_beside(low, dir);
-	return 0;
 }
 
 bool mount_writable(struct fs *fs, struct fs_call *call)

@@ -27,9 +27,15 @@ struct fs {
 	struct data_cache *data;   /* fs/cache: write-behind and read-ahead of file data */
 	struct file_table *files;  /* open files and their holds (file.c) */
 	TAILQ_HEAD(, flush) syncs; /* calls that wait for disks (flush.c) */
-	uint32_t next_counter;     /* for inode numbers of this session */
-	uint32_t counter_session;  /* the session that next_counter counts for */
-	struct reaper *reaper;     /* removes orphans that nobody holds (reaper.c) */
+	struct {
+		uint32_t session; /* ours when the range was taken; another has one of its own */
+		uint32_t range;   /* upper part of the numbers that are given out now */
+		uint32_t next;    /* counter */
+		uint32_t reserve; /* the range after that; 0: none yet */
+		bool asked;       /* for it */
+		int rc;           /* why there is none */
+	} numbers;                /* of inodes (number.c) */
+	struct reaper *reaper;    /* removes orphans that nobody holds (reaper.c) */
 
 	struct hints *hints;                 /* what was seen last of inodes and names (hint.h) */
 	TAILQ_HEAD(mount_dirs, fs_dir) dirs; /* open directories (readdir.c) */
@@ -46,8 +52,8 @@ struct fs {
 	struct unmount *ending_arg;             /* fs_unmount() is at work */
 };
 
-/* A new inode number: a directory's (or spread file's) own position, or beside @dir. 0 and *ino, or
- * -ENOSPC when this session has given out all of its numbers. */
+/* A new inode number: a directory's (or spread file's) own position, or beside @dir. 0 and *ino;
+ * -EAGAIN: not yet, the next range of numbers is on its way; -errno: there is none to be had. */
 int mount_new_ino(struct fs *fs, bool own, uint64_t dir, uint64_t *ino);
 
 /* Now, for time stamps. */
