@@ -477,6 +477,8 @@ struct open_op {
 	struct file_inode *fi;
 	int flags;
 	int hold, get, policy, read;
+	uint64_t since; /* it waits for a trim or a cut */
+	struct fs_file *file;
 	struct fs_call trunc;
 };
 
@@ -484,26 +486,54 @@ static void open_end(struct open_op *p, int rc)
 {
 	struct file_inode *fi = p->fi;
 
-	if (rc) {
-		p->o.call->file = NULL;
-		if (--fi->opens == 0)
-			inode_unused(fi);
+	if (p->file && rc) {
+		TAILQ_REMOVE(&p->o.fs->files->files, p->file, entry);
+		free(p->file);
+		p->file = NULL;
 	}
+	if (p->o.call)
+		p->o.call->file = p->file;
+	if (rc && --fi->opens == 0)
+		inode_unused(fi);
 	op_end(&p->o, rc);
+}
+
+/* A signal ends the waiting; what is waited for goes on, and then the file is not open. */
+static void open_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
+{
+	struct open_op *p = call->impl;
+
+	if (!fatal && !flush_stalled(fs, p->since))
+		return;
+	p->o.call = NULL;
+	call->impl = NULL;
+	mount_done(call, -EINTR);
+}
+
+static void open_park(struct open_op *p)
+{
+	p->since = env_now(p->o.fs->env);
+	p->o.call->impl = p;
+	p->o.call->interrupt = open_interrupt;
+}
+
+/* Back from where a signal may have ended the call: then -EINTR. */
+static int open_unpark(struct open_op *p, int rc)
+{
+	if (!p->o.call)
+		return -EINTR;
+	p->o.call->impl = NULL;
+	p->o.call->interrupt = NULL;
+	return rc;
 }
 
 static void open_cut(struct fs_call *c, int rc)
 {
 	struct open_op *p = container_of(c, struct open_op, trunc);
 
-	if (rc) {
-		struct fs_file *f = p->o.call->file;
-
-		TAILQ_REMOVE(&p->o.fs->files->files, f, entry);
-		free(f);
-	} else {
+	rc = open_unpark(p, rc);
+	if (!rc)
 		p->o.call->attr = c->attr;
-	}
 	open_end(p, rc);
 }
 
@@ -516,12 +546,13 @@ static void open_finish(struct open_op *p, const struct fs_attr *a)
 
 	call->attr = *a;
 	data_overlay(fs->data, &call->attr);
-	call->file = file_make(p->fi, p->flags);
+	p->file = file_make(p->fi, p->flags);
 	if (!(p->flags & O_TRUNC) || call->attr.size == 0) {
 		open_end(p, 0);
 		return;
 	}
 	p->trunc = (struct fs_call){.uid = call->uid, .gid = call->gid, .done = open_cut};
+	open_park(p);
 	truncate_setattr(fs, &p->trunc, p->fi->ino, FS_SET_SIZE, &zero);
 }
 
@@ -529,6 +560,7 @@ static void open_trimmed(void *arg, int rc, const struct fs_attr *a)
 {
 	struct open_op *p = arg;
 
+	rc = open_unpark(p, rc);
 	if (rc)
 		open_end(p, rc);
 	else
@@ -579,10 +611,12 @@ static void open_done(void *arg, const struct orbit_reply *r)
 	p->o.call->attr_changed = !p->o.call->keep_cache &&
 				  (told.ino == 0 || told.size != a.size || told.mtime != a.mtime);
 	open_extras(p, r, &a);
-	if (a.trim && !fs->cfg.read_only)
+	if (a.trim && !fs->cfg.read_only) {
+		open_park(p);
 		truncate_finish(fs, &a, open_trimmed, p);
-	else
+	} else {
 		open_finish(p, &a);
+	}
 }
 
 void fs_open(struct fs *fs, struct fs_call *c, uint64_t ino, int flags)

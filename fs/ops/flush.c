@@ -127,12 +127,12 @@ static void nobody_done(struct fs_call *call, int rc)
 
 /* Whether what the operation waits for has stalled is not known; but it is when anything has, and
  * nothing came for as long as that takes. */
-static bool park_stalled(struct fs *fs, const struct op *o)
+bool flush_stalled(struct fs *fs, uint64_t since)
 {
 	struct orbit_counters n;
 
 	orbit_counters(fs->client, &n);
-	return n.stalled > 0 && env_now(fs->env) - o->parked > fs->cfg.policy.check_timeout;
+	return n.stalled > 0 && env_now(fs->env) - since > fs->cfg.policy.check_timeout;
 }
 
 static void park_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
@@ -140,7 +140,7 @@ static void park_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 	struct op *o = call->impl;
 	struct fs_call *nobody;
 
-	if (!fatal && !park_stalled(fs, o))
+	if (!fatal && !flush_stalled(fs, o->parked))
 		return;
 	nobody = mem_zalloc(sizeof(*nobody));
 	nobody->uid = call->uid;

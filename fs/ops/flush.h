@@ -26,6 +26,9 @@ struct op;
 void flush_park(struct op *o);
 void flush_unpark(struct op *o);
 
+/* The same question of whatever waits since @since: may a signal that is not fatal end it? */
+bool flush_stalled(struct fs *fs, uint64_t since);
+
 /* Ends all that waits for a disk with -EINTR. */
 void flush_cancel_all(struct fs *fs);
 

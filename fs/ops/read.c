@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "dht/base/mem.h"
+#include "fs/ops/flush.h"
 #include "fs/ops/op.h"
 #include "fs/ops/refresh.h"
 #include "fs/ops/truncate.h"
@@ -17,9 +18,11 @@
 
 struct refresh_op {
 	struct fs *fs;
+	struct fs_call *call;
 	struct fs_file *f;
-	void (*done)(void *arg, int rc);
+	void (*done)(void *arg, int rc); /* NULL: a signal ended the waiting */
 	void *arg;
+	uint64_t since; /* it waits for a trim */
 };
 
 static void refresh_end(struct refresh_op *p, int rc)
@@ -35,9 +38,29 @@ static void refresh_trimmed(void *arg, int rc, const struct fs_attr *a)
 {
 	struct refresh_op *p = arg;
 
+	if (!p->done) {
+		free(p);
+		return;
+	}
+	p->call->impl = NULL;
+	p->call->interrupt = NULL;
 	if (rc == 0)
 		data_note(p->f->data, a);
 	refresh_end(p, rc);
+}
+
+/* The trim goes on without the caller, who may be gone then, and the file with him. */
+static void refresh_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
+{
+	struct refresh_op *p = call->impl;
+	void (*done)(void *arg, int rc) = p->done;
+
+	if (!fatal && !flush_stalled(fs, p->since))
+		return;
+	p->done = NULL;
+	call->impl = NULL;
+	call->interrupt = NULL;
+	done(p->arg, -EINTR);
 }
 
 static void refresh_done(void *arg, const struct orbit_reply *r)
@@ -51,6 +74,9 @@ static void refresh_done(void *arg, const struct orbit_reply *r)
 	if (rc) {
 		refresh_end(p, rc);
 	} else if (a.trim && !p->fs->cfg.read_only) {
+		p->since = env_now(p->fs->env);
+		p->call->impl = p;
+		p->call->interrupt = refresh_interrupt;
 		truncate_finish(p->fs, &a, refresh_trimmed, p);
 	} else {
 		data_note(p->f->data, &a);
@@ -65,7 +91,7 @@ void refresh(struct fs *fs, struct fs_call *call, struct fs_file *f,
 	struct refresh_op *p = mem_zalloc(sizeof(*p));
 	struct txn_build t;
 
-	*p = (struct refresh_op){.fs = fs, .f = f, .done = done, .arg = arg};
+	*p = (struct refresh_op){.fs = fs, .call = call, .f = f, .done = done, .arg = arg};
 	txn_init(&t);
 	txn_get(&t, &id);
 	mount_submit(fs, call, fs_ino_of(f), &t, refresh_done, p);

@@ -82,7 +82,7 @@ static void space_inode(struct space *s)
 	if (!(s->mode & FALLOC_FL_KEEP_SIZE))
 		txn_max(&t, &id, SLOT_SIZE, s->to);
 	txn_set(&t, &id, SLOT_MTIME, now);
-	txn_set(&t, &id, SLOT_CTIME, now);
+	txn_max(&t, &id, SLOT_CTIME, now);
 	if (s->removed)
 		txn_add(&t, &id, SLOT_BYTES, -(int64_t)s->removed);
 	op_submit(&s->op, fs_ino_of(s->f), &t, space_told);
