@@ -290,7 +290,8 @@ static void find_cycles(struct check *k, struct findings *out)
 {
 	uint32_t *mark = mem_zalloc((k->ndirs + 1) * sizeof(*mark));
 
-	qsort(k->dir, k->ndirs, sizeof(*k->dir), dir_cmp);
+	if (k->ndirs)
+		qsort(k->dir, k->ndirs, sizeof(*k->dir), dir_cmp);
 	for (size_t i = 0; i < k->ndirs; i++) {
 		struct dir_fact *d = &k->dir[i];
 		uint32_t walk = (uint32_t)i + 1;
@@ -351,6 +352,7 @@ int check_join(struct check *k, struct findings *out)
 	if (rc)
 		return rc;
 	find_cycles(k, out); /* leaves k->dir sorted */
-	end_of_system(k, out, bsearch(&root, k->dir, k->ndirs, sizeof(*k->dir), dir_cmp) != NULL);
+	end_of_system(k, out,
+		k->ndirs && bsearch(&root, k->dir, k->ndirs, sizeof(*k->dir), dir_cmp) != NULL);
 	return 0;
 }

@@ -18,6 +18,8 @@ struct fx {
 	struct fuse_out_header head;
 	uint8_t body[256 << 10];
 	size_t len;
+	struct fuse_notify_inval_inode_out notice; /* the last one */
+	unsigned notices;
 };
 
 static void on_ready(void *arg)
@@ -64,6 +66,13 @@ static bool heard(struct fx *t)
 	memcpy(&t->head, b, sizeof(t->head));
 	assert_int_equal(t->head.len, n);
 	t->len = (size_t)n - sizeof(t->head);
+	if (t->head.unique == 0) { /* tells of something, answers nothing */
+		assert_int_equal(t->head.error, FUSE_NOTIFY_INVAL_INODE);
+		assert_int_equal(t->len, sizeof(t->notice));
+		memcpy(&t->notice, b + sizeof(t->head), t->len);
+		t->notices++;
+		return heard(t);
+	}
 	memcpy(t->body, b + sizeof(t->head), t->len);
 	return true;
 }
@@ -238,8 +247,12 @@ static void test_fuse_cache_is_dropped_when_others_wrote(void **state)
 	assert_int_equal(dx_open(t->x, other, node, O_RDWR, &f), 0);
 	assert_int_equal(dx_write(t->x, other, f, 0, "your", 4), 4);
 	assert_int_equal(dx_close(t->x, other, f), 0);
+	assert_int_equal(t->notices, 0);
 	assert_int_equal(call(t, FUSE_OPEN, node, &in, sizeof(in), NULL, 0), 0);
 	assert_int_equal(BODY(t, struct fuse_open_out)->open_flags, FOPEN_NOFLUSH);
+	assert_int_equal(t->notices, 1); /* attributes only: no lock of a page is taken for it */
+	assert_int_equal(t->notice.ino, node);
+	assert_int_equal(t->notice.off, -1);
 	fh = BODY(t, struct fuse_open_out)->fh;
 	assert_int_equal(read_at(t, node, fh, 0, 4096), 0);
 	assert_memory_equal(t->body, "your", 4);
