@@ -66,8 +66,8 @@ bool data_dirty(const struct data_cache *dc, uint64_t ino);
  * True also when nothing is dirty. */
 bool data_forget_times(struct data_cache *dc, uint64_t ino, bool atime, bool mtime);
 
-/* A change by this mount made @after of @before, as the nodes had it: what the kernel has of the file
- * stays good, if it was good then. */
+/* A change by this mount made @after of @before, as the nodes had it: what the kernel has of the
+ * file stays good, if it was good then. */
 void data_moved(struct data_cache *dc, const struct fs_attr *before, const struct fs_attr *after);
 
 /* This mount has cut the file, @a is what it is like now: what was read ahead goes. */

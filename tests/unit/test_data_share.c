@@ -113,7 +113,8 @@ static void test_share_foreign_bytes_are_not_hidden_by_a_cut(void **state)
 	fsx_free(p.x);
 }
 
-/* The kernel may go by a size that it was told a moment ago: at an open it has to hear of another. */
+/* The kernel may go by a size that it was told a moment ago: at an open it has to hear of another.
+ */
 static void test_share_open_tells_of_foreign_changes(void **state)
 {
 	struct pair p = pair_new(4);
