@@ -56,6 +56,9 @@ static void act(struct orbit_client *c, const struct tick_action *a)
 	}
 }
 
+/* What goes on stalling is not told at every tick. */
+#define STALL_LOG_EVERY (10 * ENV_SEC)
+
 static void on_tick(struct env_timer *t)
 {
 	struct orbit_client *c = container_of(t, struct orbit_client, ticker);
@@ -73,10 +76,12 @@ static void on_tick(struct env_timer *t)
 			act(c, &todo[i]);
 		}
 	} while (n == TICK_BATCH);
-	if (stalled || expired)
+	if (expired || (stalled && now - c->stall_logged >= STALL_LOG_EVERY)) {
+		c->stall_logged = now;
 		log_warn("mod=client stalled=%u expired=%u in_flight=%zu msg=\"no answer within "
 			 "check_timeout\"",
 			stalled, expired, c->table.n);
+	}
 	client_arm(c);
 }
 

@@ -72,7 +72,8 @@ struct orbit_client {
 
 	struct table table;
 	struct env_timer ticker;
-	uint64_t tick_at; /* what it is set to; UINT64_MAX: not set */
+	uint64_t tick_at;      /* what it is set to; UINT64_MAX: not set */
+	uint64_t stall_logged; /* env_now() of the last line about stalls */
 	uint64_t next_id;
 
 	struct call_list calls, waiting, ending, spare;
