@@ -274,14 +274,32 @@ void loop_call(struct loop *lp, void (*fn)(void *arg), void *arg)
 
 /* ---- watches and signals ---- */
 
+/*
+ * Who was answered asks again within microseconds, while falling asleep and being woken costs tens
+ * of them, more on a virtual machine. So after a watched descriptor was ready polling does not wait
+ * for as long as SPIN.
+ */
+#define SPIN (100 * UINT64_C(1000)) /* ns */
+
+static void on_spin(uv_idle_t *spin)
+{
+	struct loop *lp = spin->data;
+
+	if (clock_ns(CLOCK_MONOTONIC) >= lp->spin_until)
+		uv_idle_stop(spin);
+}
+
 static void on_watch(uv_poll_t *poll, int status, int events)
 {
 	struct loop_watch *w = poll->data;
+	struct loop *lp = container_of(poll->loop, struct loop, uv);
 
 	/* on an error uv has stopped polling already: this call lets the owner's read find it */
 	(void)status;
 	(void)events;
 	w->ready(w->arg);
+	lp->spin_until = clock_ns(CLOCK_MONOTONIC) + SPIN;
+	uv_idle_start(&lp->spin, on_spin);
 }
 
 int loop_watch_fd(
@@ -388,8 +406,9 @@ int loop_new(struct loop **out)
 	}
 	uv_prepare_init(&lp->uv, &lp->prepare);
 	uv_idle_init(&lp->uv, &lp->idle);
+	uv_idle_init(&lp->uv, &lp->spin);
 	uv_timer_init(&lp->uv, &lp->wake);
-	lp->async.data = lp->prepare.data = lp->idle.data = lp->wake.data = lp;
+	lp->async.data = lp->prepare.data = lp->idle.data = lp->spin.data = lp->wake.data = lp;
 	uv_prepare_start(&lp->prepare, on_prepare);
 	*out = lp;
 	return 0;
@@ -435,6 +454,7 @@ void loop_free(struct loop *lp)
 	uv_close((uv_handle_t *)&lp->async, NULL);
 	uv_close((uv_handle_t *)&lp->prepare, NULL);
 	uv_close((uv_handle_t *)&lp->idle, NULL);
+	uv_close((uv_handle_t *)&lp->spin, NULL);
 	uv_close((uv_handle_t *)&lp->wake, NULL);
 	do /* more than once when a loop_stop() was left over */
 		uv_run(&lp->uv, UV_RUN_DEFAULT);

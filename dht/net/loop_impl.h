@@ -44,6 +44,8 @@ struct loop {
 	uv_loop_t uv;
 	uv_prepare_t prepare;
 	uv_idle_t idle; /* active while work is left over, so that polling does not wait */
+	uv_idle_t spin; /* active shortly after a watched descriptor was busy: see SPIN */
+	uint64_t spin_until;
 	uv_async_t async;
 	uv_timer_t wake;
 	bool stopping;
