@@ -161,7 +161,7 @@ check-asan: ## unit tests and simulator under AddressSanitizer and UBSan
 
 .PHONY: check-tsan
 check-tsan: ## unit tests and simulator under ThreadSanitizer
-	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=tsan" $(BUILD)/tsan $(JOBS) unit sim
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=tsan" $(BUILD)/tsan $(JOBS) unit sim
 
 .PHONY: fuzz
 fuzz: ## run each fuzzer for FUZZ_SECONDS=30
