@@ -41,6 +41,7 @@ void ring_unref(struct ring_map *m)
 		return;
 	free(m->nodes);
 	free(m->shards);
+	free(m->fenced);
 	free(m);
 }
 
@@ -132,6 +133,7 @@ int ring_make(struct ring_map **out, const uint8_t fsid[16], unsigned shard_bits
 	m->epoch = 1;
 	memcpy(m->fsid, fsid, sizeof(m->fsid));
 	m->replicas = (uint8_t)replicas;
+	m->min_in_sync = 1;
 	memcpy(m->nodes, nodes, nnodes * sizeof(*nodes));
 	qsort(m->nodes, nnodes, sizeof(*m->nodes), compare_nodes);
 	if (!nodes_valid(m))
@@ -317,6 +319,7 @@ int ring_decode(const void *data, size_t len, struct ring_map **out)
 	memcpy(m->fsid, fsid, sizeof(m->fsid));
 	m->epoch = head.epoch;
 	m->replicas = head.replicas;
+	m->min_in_sync = 1;
 	m->keeper = head.keeper;
 	for (unsigned i = 0; i < m->nnodes && cur_ok(&c); i++)
 		get_node(&c, &m->nodes[i]);

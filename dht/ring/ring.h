@@ -23,21 +23,33 @@
 #define RING_ADDRS_MAX 4
 #define RING_ZONE_MAX 64
 #define RING_WEIGHT_DEFAULT 100
-#define RING_NONE UINT16_MAX /* no node */
+#define RING_LEARNERS_MAX 7
+#define RING_FENCED_MAX 65536 /* sessions; the oldest go first */
+#define RING_NONE UINT16_MAX  /* no node */
 
 struct ring_node {
 	struct orbit_id id;
-	uint32_t weight; /* share of the data, relative; 0: holds none */
+	uint32_t number;      /* given when it first came, for ever: IDs can be changed; from 1 */
+	uint64_t incarnation; /* of the process that registered last; 0: none ever did */
+	bool up;              /* it registered and was not found dead since */
+	bool leaving;         /* placement leaves it out: its data moves away */
+	bool witness;         /* holds no data, only votes; weight 0 */
+	bool voter;           /* takes part in the keeper's Raft group */
+	uint32_t weight;      /* share of the data, relative; 0: holds none */
 	char zone[RING_ZONE_MAX];
 	unsigned naddrs; /* 1 .. RING_ADDRS_MAX */
 	char addr[RING_ADDRS_MAX][ENV_ADDR_MAX];
 };
 
+/* The term counts the changes of primary and members; effects are numbered (term, seq). */
 struct ring_shard {
 	uint64_t term;
 	uint16_t primary; /* index into nodes; RING_NONE: nobody serves it now */
-	uint8_t nmembers; /* in-sync members, the primary first; 1 with one replica */
+	uint8_t nmembers; /* in-sync members, the primary first; at least 1 */
+	uint8_t nlearners;
+	uint8_t suspect; /* bit i: member i was started anew and may have lost what it had */
 	uint16_t member[RING_REPLICAS_MAX];
+	uint16_t learner[RING_LEARNERS_MAX]; /* are being brought level; never elected */
 };
 
 struct ring_map {
@@ -46,7 +58,11 @@ struct ring_map {
 	uint8_t fsid[16];
 	uint8_t shard_bits; /* there are 1 << shard_bits shards */
 	uint8_t replicas;   /* copies wanted */
-	uint16_t keeper;    /* index of the node that keeps sessions and the map */
+	uint8_t min_in_sync; /* members below which a shard takes no writes; from 1 */
+	uint16_t keeper;     /* index of the node that leads the keeper, as far as known */
+	uint32_t next_number; /* that the next new node gets */
+	unsigned nfenced;
+	uint32_t *fenced; /* sessions that are over and must not be obeyed any more; ascending */
 	unsigned nnodes;
 	struct ring_node *nodes;   /* in ID order */
 	struct ring_shard *shards; /* 1 << shard_bits of them */
@@ -64,6 +80,23 @@ void ring_unref(struct ring_map *m); /* NULL is harmless */
 /* docs/PROTOCOL.md has the layout. Decoding checks everything; 0, -EBADMSG, -ENOMEM. */
 void ring_encode(const struct ring_map *m, struct buf *b);
 int ring_decode(const void *data, size_t len, struct ring_map **out);
+
+/* What leads from @from to the later map @to, nodes named by ID. Patching checks everything: 0,
+ * -EBADMSG, -ESTALE (it does not start at the epoch of @from). */
+void ring_diff(const struct ring_map *from, const struct ring_map *to, struct buf *b);
+int ring_patch(const struct ring_map *from, const void *data, size_t len, struct ring_map **out);
+
+/* A copy with the next epoch that may be changed as long as nobody else has it. */
+struct ring_map *ring_draft(const struct ring_map *m);
+
+/* Place of the node with index @node among the members (learners) of a shard; -1: it is none. */
+int ring_member(const struct ring_shard *s, uint16_t node);
+int ring_learner(const struct ring_shard *s, uint16_t node);
+
+/* Index of the node with @number, or RING_NONE. */
+uint16_t ring_find_number(const struct ring_map *m, uint32_t number);
+
+bool ring_fenced(const struct ring_map *m, uint32_t session);
 
 static inline unsigned ring_nshards(const struct ring_map *m)
 {

@@ -43,6 +43,9 @@ static const struct {
 	[WIRE_COMMITTED] = {"COMMITTED", -EEXIST},
 	[WIRE_PREPARED] = {"PREPARED", -EINPROGRESS},
 	[WIRE_UNREACHABLE] = {"UNREACHABLE", -EHOSTUNREACH},
+	[WIRE_NO_KEEPER] = {"NO_KEEPER", -EAGAIN},
+	[WIRE_STALE] = {"STALE", -ESTALE},
+	[WIRE_BUSY] = {"BUSY", -EBUSY},
 };
 
 int wire_errno(uint16_t status)

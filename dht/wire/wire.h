@@ -46,6 +46,24 @@ enum wire_type {
 	WIRE_STATUS = 18, /* -> STATS */
 	WIRE_STATS = 19,
 	WIRE_RING_SET = 20, /* orbitctl hands a node the ring map -> REPLY */
+	/* the keeper, wire_keep.h */
+	WIRE_ASK = 30,   /* to the keeper's leader, passed on by any node -> REPLY */
+	WIRE_RAFT = 31,  /* between voters; no answer */
+	WIRE_EPOCH = 32, /* to whoever is connected: there is a newer map (u64 epoch); no answer */
+	/* replication, wire_repl.h */
+	WIRE_BEAT = 40,   /* for a lease -> BEAT */
+	WIRE_APPEND = 41, /* an effect of a shard -> ACK, for many at once */
+	WIRE_ACK = 42,
+	WIRE_RECOVER = 43, /* what is your history? -> REPLY */
+	WIRE_LEARN = 44,   /* a learner begins -> REPLY */
+	WIRE_TAIL = 45,    /* effects from the log -> REPLY */
+	WIRE_WALK = 46,    /* what a shard has, in order -> REPLY */
+	WIRE_BYTES = 47,   /* bytes of a stream as this copy has them -> REPLY */
+	WIRE_JOIN = 48,    /* a learner is level: stream to me -> REPLY */
+	WIRE_MAKE_DURABLE = 49, /* sync what was appended -> REPLY */
+	/* notifications, wire_watch.h */
+	WIRE_WATCH = 60,  /* -> REPLY, then NOTICE for each change until WATCH with nothing */
+	WIRE_NOTICE = 61, /* no answer */
 };
 
 /* Fixed for ever; the name says the errno that a caller sees. */
@@ -70,6 +88,9 @@ enum wire_status {
 	WIRE_COMMITTED = 16,   /* RESOLVE */
 	WIRE_PREPARED = 17,    /* RESOLVE: voted yes, no outcome known */
 	WIRE_UNREACHABLE = 18, /* the node this was forwarded to cannot be reached now */
+	WIRE_NO_KEEPER = 19,   /* EAGAIN: no leader of the keeper is known now: ask again */
+	WIRE_STALE = 20,       /* ESTALE: asks for a change of what is no longer so (term, epoch) */
+	WIRE_BUSY = 21,        /* EBUSY: refused as long as it is like this; the text says what */
 };
 
 /* 0 for WIRE_OK, a negative errno otherwise; -EPROTO for a code that is not known. */
