@@ -26,7 +26,14 @@ struct node_config node_config_default(void)
 	return (struct node_config){.in_doubt_timeout = 2 * ENV_SEC,
 		.forward_timeout = 30 * ENV_SEC,
 		.queue_max = 256u << 20,
-		.keeper = {.session_timeout = KEEPER_SESSION_TIMEOUT}};
+		.keeper = {.session_timeout = KEEPER_SESSION_TIMEOUT},
+		.weight = RING_WEIGHT_DEFAULT,
+		.lease = 400 * ENV_MS,
+		.fail_timeout = 1500 * ENV_MS,
+		.alive_every = 250 * ENV_MS,
+		.recovery_wait = 30 * ENV_SEC,
+		.learn_shards = 4,
+		.learn_rate = 100000000};
 }
 
 /* ---- the ring ---- */

@@ -25,6 +25,23 @@ struct node_config {
 				   */
 	size_t queue_max;         /* bytes of requests held at once before links are told to wait */
 	struct keeper_config keeper;
+
+	/* Who we are to the others, told when we register; strings are borrowed. */
+	const char *const *addrs; /* that others can reach us at; up to RING_ADDRS_MAX */
+	unsigned naddrs;
+	const char *const *join; /* of nodes of the cluster, asked as long as no map is known */
+	unsigned njoin;
+	const char *zone; /* NULL: none */
+	uint32_t weight;  /* for a new node; default RING_WEIGHT_DEFAULT */
+	bool witness;     /* holds no data, only votes */
+
+	/* docs/REPLICATION.md, all ns */
+	uint64_t lease;         /* default 400 ms */
+	uint64_t fail_timeout;  /* default 1.5 s */
+	uint64_t alive_every;   /* default 250 ms */
+	uint64_t recovery_wait; /* default 30 s */
+	unsigned learn_shards;  /* at once; default 4 */
+	uint64_t learn_rate;    /* bytes per second; default 100 MB; 0: as it can */
 };
 
 struct node_config node_config_default(void);

@@ -19,7 +19,7 @@ struct history_term {
 };
 
 struct history {
-	uint64_t term, seq;              /* of the last effect; 0, 0: none yet */
+	uint64_t term, seq;               /* of the last effect; 0, 0: none yet */
 	const struct history_term *terms; /* ascending; good until the next apply */
 	unsigned nterms;
 };
@@ -70,7 +70,8 @@ struct store_tail {
 	unsigned n;
 	void *impl;
 };
-void store_tail_read(struct store *st, struct store_tail *t, uint16_t shard, uint64_t seq, size_t max);
+void store_tail_read(
+	struct store *st, struct store_tail *t, uint16_t shard, uint64_t seq, size_t max);
 
 /* ---- copies ---- */
 
@@ -92,8 +93,8 @@ int store_repair(struct store *st, struct store_apply *a, uint16_t shard, const 
 void store_levelled(struct store *st);
 
 /* The node goes by another ID from now on, durably: done(arg, rc). */
-void store_rename(struct store *st, const struct orbit_id *id, void (*done)(void *arg, int rc),
-	void *arg);
+void store_rename(
+	struct store *st, const struct orbit_id *id, void (*done)(void *arg, int rc), void *arg);
 
 /* The files beside the log, for small ones of others (names beginning with "keeper-"). */
 struct disk *store_disk(struct store *st);

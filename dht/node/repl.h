@@ -1,0 +1,69 @@
+/*
+ * repl: how a node's copies are kept level: what the files repl.c, lease.c, takeover.c (the
+ * primary and its backups) and learn.c, teach.c, repair.c, erase.c (copies that are not level) have
+ * in common. docs/REPLICATION.md says why. Private to this room.
+ */
+#ifndef ORBIT_NODE_REPL_H
+#define ORBIT_NODE_REPL_H
+
+#include "dht/node/node.h"
+#include "dht/store/history.h"
+
+struct node;
+struct shard;
+
+enum shard_role { ROLE_NONE, ROLE_BACKUP, ROLE_LEARNER, ROLE_TAKING_OVER, ROLE_SERVING };
+
+/* ---- repl.c ---- */
+
+/* The node has another map: every shard gets its role in it. @old may be NULL. */
+void repl_adopt(struct node *n, const struct ring_map *old);
+
+/*
+ * One effect of a shard that came from another copy. Applied in order: one that is there already
+ * (same seq) is done at once, one that is too early is held until the gap is filled. done(s, rc)
+ * when the log has it: 0, -ESTALE (the role ended), -EBADMSG (malformed, or the history differs),
+ * or the store's error. meta and data lie in @frame, of which a reference is kept; @s stays until
+ * done().
+ */
+struct repl_section {
+	void (*done)(struct repl_section *s, int rc);
+	uint16_t shard;
+	uint64_t term, seq;
+	const void *meta, *data;
+	size_t meta_len, data_len;
+	struct frame *frame;
+	/* repl.c's */
+	struct node *n;
+	struct effect effect;
+	struct store_apply apply;
+	struct store_wait wait;
+	TAILQ_ENTRY(repl_section) entry;
+};
+void repl_apply(struct node *n, struct repl_section *s);
+
+/* On a primary: what is applied from now on is sent to that learner as well. *last is the last seq
+ * that is not. level(arg, rc) once it has said that it has everything up to *last, and from then on
+ * its word is required for commits and syncs: 0; or an errno: the stream ended (role, link, map).
+ */
+void repl_stream_to(struct node *n, struct shard *s, uint16_t node, uint64_t *last,
+	void (*level)(void *arg, int rc), void *arg);
+/* Asks the keeper to make that learner a member; the map tells the outcome. */
+void repl_propose(struct node *n, struct shard *s, uint16_t node);
+
+/* ---- learn.c, teach.c ---- */
+
+/* The node has another map: begins, goes on or stops learning shards. */
+void learn_adopt(struct node *n);
+
+/* Fetches the effects behind our own last one up to @to from @node and applies them with
+ * repl_apply(): done(arg, rc): 0, -EHOSTUNREACH, -ESTALE (its log does not reach back), ... */
+void learn_pull(struct node *n, struct shard *s, uint16_t node, uint64_t to,
+	void (*done)(void *arg, int rc), void *arg);
+
+/* ---- erase.c ---- */
+
+/* Deletes, some time, what is held of shards that the map does not give us. */
+void erase_adopt(struct node *n);
+
+#endif
