@@ -332,3 +332,19 @@ int ring_decode(const void *data, size_t len, struct ring_map **out)
 	*out = m;
 	return 0;
 }
+
+bool ring_one_log(const struct ring_map *m, const uint16_t *shards, unsigned n)
+{
+	uint16_t primary = m->shards[shards[0]].primary;
+	bool one = true, sole = true;
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct ring_shard *s = &m->shards[shards[i]];
+
+		if (s->primary != primary)
+			return false;
+		one &= shards[i] == shards[0];
+		sole &= s->nmembers == 1 && !s->nlearners;
+	}
+	return primary != RING_NONE && (one || sole);
+}

@@ -98,6 +98,11 @@ uint16_t ring_find_number(const struct ring_map *m, uint32_t number);
 
 bool ring_fenced(const struct ring_map *m, uint32_t session);
 
+/* Whether one record in one log commits a transaction of these shards (of the map, n >= 1): they
+ * have the same primary, and are one shard, or each has it as its only copy. Anything else goes
+ * across shards: of several shards with more copies a power loss could leave some. */
+bool ring_one_log(const struct ring_map *m, const uint16_t *shards, unsigned n);
+
 static inline unsigned ring_nshards(const struct ring_map *m)
 {
 	return 1u << m->shard_bits;

@@ -408,6 +408,32 @@ static void test_ring_decodes_the_largest_map(void **state)
 	buf_fini(&b);
 }
 
+static void test_ring_one_log_holds_copies_of_several_shards_only_alone(void **state)
+{
+	const uint16_t shards[3] = {0, 1, 1};
+	struct ring_map *m = plain_map(2, 2, 1);
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		m->shards[i] = (struct ring_shard){.primary = 1, .nmembers = 1, .member = {1}};
+	assert_true(ring_one_log(m, shards, 3));
+	m->shards[0].primary = m->shards[0].member[0] = 0;
+	assert_false(ring_one_log(m, shards, 2));
+	assert_true(ring_one_log(m, shards, 1));
+	/* with more copies: one shard only */
+	m->shards[0] = m->shards[1];
+	m->shards[1].nlearners = 1;
+	assert_false(ring_one_log(m, shards, 3));
+	assert_true(ring_one_log(m, shards + 1, 2));
+	m->shards[1].nlearners = 0;
+	m->shards[1].nmembers = 2;
+	assert_false(ring_one_log(m, shards, 2));
+	/* nobody serves it */
+	m->shards[1].primary = RING_NONE;
+	assert_false(ring_one_log(m, shards + 1, 2));
+	ring_unref(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -425,6 +451,7 @@ int main(void)
 		cmocka_unit_test(test_ring_decode_refuses_any_damage),
 		cmocka_unit_test(test_ring_decode_checks_every_field),
 		cmocka_unit_test(test_ring_decodes_the_largest_map),
+		cmocka_unit_test(test_ring_one_log_holds_copies_of_several_shards_only_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
