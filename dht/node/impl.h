@@ -29,6 +29,7 @@
 
 #include "dht/node/lock.h"
 #include "dht/node/node.h"
+#include "dht/node/repl.h"
 #include "dht/txn/txn.h"
 #include "dht/wire/wire.h"
 
@@ -127,7 +128,8 @@ struct shard_term {
 
 struct shard {
 	uint16_t number;
-	bool fresh; /* its next effect begins a new term */
+	enum shard_role role; /* of this node, by the map; set by repl.c alone */
+	bool fresh;           /* its next effect begins a new term */
 	uint64_t term, seq;
 	struct shard_term *terms; /* oldest first */
 	unsigned nterms;

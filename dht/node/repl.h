@@ -11,6 +11,7 @@
 
 struct node;
 struct shard;
+struct conn;
 
 enum shard_role { ROLE_NONE, ROLE_BACKUP, ROLE_LEARNER, ROLE_TAKING_OVER, ROLE_SERVING };
 
@@ -53,6 +54,19 @@ void repl_propose(struct node *n, struct shard *s, uint16_t node);
 
 /* ---- learn.c, teach.c ---- */
 
+/* At the start: which copies are not a prefix of their shard's history, as a walk did not end. */
+int learn_load(struct node *n);
+/* Such a copy counts as nothing: its history must not be told, compared or served. */
+bool learn_partial(const struct node *n, uint16_t shard);
+/* Something of it waits for the store; node_check_stopped() is called when that ends. */
+bool learn_busy(const struct node *n);
+void learn_stop(struct node *n);
+void learn_free(struct node *n);
+
+/* LEARN, TAIL, WALK, BYTES and JOIN. */
+void teach_arrive(struct conn *c, struct frame *f);
+void teach_free(struct node *n);
+
 /* The node has another map: begins, goes on or stops learning shards. */
 void learn_adopt(struct node *n);
 
@@ -65,5 +79,6 @@ void learn_pull(struct node *n, struct shard *s, uint16_t node, uint64_t to,
 
 /* Deletes, some time, what is held of shards that the map does not give us. */
 void erase_adopt(struct node *n);
+void erase_free(struct node *n);
 
 #endif

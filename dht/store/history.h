@@ -76,8 +76,9 @@ void store_tail_read(
 /* ---- copies ---- */
 
 /* One extent as the index has it: bytes [off, off+len) of a stream, CRC32C per chunk. For comparing
- * copies without reading them. Calls fn for each extent of @id in [from, to); 0, -EAGAIN, -EIO. */
-typedef void store_extent_cb(
+ * copies without reading them. Calls fn for each extent of @id in [from, to), cut to that range,
+ * until it says false; 0, -EAGAIN, -EIO. */
+typedef bool store_extent_cb(
 	void *arg, uint64_t off, uint32_t len, const uint8_t *crcs, size_t ncrcs);
 int store_extents(struct store *st, uint16_t shard, const struct orbit_id *id, uint64_t from,
 	uint64_t to, store_extent_cb *fn, void *arg);

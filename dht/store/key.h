@@ -23,6 +23,7 @@ enum key_class {
 	KEY_OUTCOME = 'C',  /* session, number -> committed or aborted */
 	KEY_TERM = 'T',     /* -> the shard's terms and where each began */
 	KEY_KEEPER = 'K',   /* the keeper's own things, shard 0 */
+	KEY_WALK = 'W',     /* -> how far this copy is from being a prefix; the copy's own */
 	KEY_STORE = 'S',    /* the store's own things (segments, log position), shard 0 */
 };
 
