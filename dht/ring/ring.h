@@ -56,10 +56,10 @@ struct ring_map {
 	unsigned refs;
 	uint64_t epoch; /* from 1 */
 	uint8_t fsid[16];
-	uint8_t shard_bits; /* there are 1 << shard_bits shards */
-	uint8_t replicas;   /* copies wanted */
-	uint8_t min_in_sync; /* members below which a shard takes no writes; from 1 */
-	uint16_t keeper;     /* index of the node that leads the keeper, as far as known */
+	uint8_t shard_bits;   /* there are 1 << shard_bits shards */
+	uint8_t replicas;     /* copies wanted */
+	uint8_t min_in_sync;  /* members below which a shard takes no writes; from 1 */
+	uint16_t keeper;      /* index of the node that leads the keeper, as far as known */
 	uint32_t next_number; /* that the next new node gets */
 	unsigned nfenced;
 	uint32_t *fenced; /* sessions that are over and must not be obeyed any more; ascending */

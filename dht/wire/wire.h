@@ -54,12 +54,12 @@ enum wire_type {
 	WIRE_BEAT = 40,   /* for a lease -> BEAT */
 	WIRE_APPEND = 41, /* an effect of a shard -> ACK, for many at once */
 	WIRE_ACK = 42,
-	WIRE_RECOVER = 43, /* what is your history? -> REPLY */
-	WIRE_LEARN = 44,   /* a learner begins -> REPLY */
-	WIRE_TAIL = 45,    /* effects from the log -> REPLY */
-	WIRE_WALK = 46,    /* what a shard has, in order -> REPLY */
-	WIRE_BYTES = 47,   /* bytes of a stream as this copy has them -> REPLY */
-	WIRE_JOIN = 48,    /* a learner is level: stream to me -> REPLY */
+	WIRE_RECOVER = 43,      /* what is your history? -> REPLY */
+	WIRE_LEARN = 44,        /* a learner begins -> REPLY */
+	WIRE_TAIL = 45,         /* effects from the log -> REPLY */
+	WIRE_WALK = 46,         /* what a shard has, in order -> REPLY */
+	WIRE_BYTES = 47,        /* bytes of a stream as this copy has them -> REPLY */
+	WIRE_JOIN = 48,         /* a learner is level: stream to me -> REPLY */
 	WIRE_MAKE_DURABLE = 49, /* sync what was appended -> REPLY */
 	/* notifications, wire_watch.h */
 	WIRE_WATCH = 60,  /* -> REPLY, then NOTICE for each change until WATCH with nothing */
