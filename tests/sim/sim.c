@@ -140,6 +140,8 @@ static void run_tasks(struct sim_host *h)
 	}
 }
 
+static void timer_run(struct sim_event *ev);
+
 bool sim_step(struct sim *s)
 {
 	struct sim_event *ev = RB_MIN(sim_events, &s->events);
@@ -152,7 +154,7 @@ bool sim_step(struct sim *s)
 	if (ev->at > s->now)
 		s->now = ev->at;
 	if (h && h->paused_until > s->now) {
-		ev->at = h->paused_until;
+		ev->at = h->paused_until + (h->timers_first && ev->run != timer_run ? 1 : 0);
 		ev->seq = ++s->seq;
 		RB_INSERT(sim_events, &s->events, ev);
 		return true;
@@ -216,9 +218,34 @@ void sim_after(struct sim *s, uint64_t ns, void (*fn)(void *arg), void *arg)
 
 /* ---- the env of a host ---- */
 
+static uint64_t clock_of(const struct sim_host *h, uint64_t now)
+{
+	uint64_t gone = now - h->clock_from;
+
+	return h->clock_at + gone + (uint64_t)((int64_t)(gone / 1000) * h->ppm / 1000);
+}
+
+/* The world's time when the host's clock first shows @deadline. */
+static uint64_t when_clock_shows(const struct sim_host *h, uint64_t deadline)
+{
+	uint64_t gone, at;
+
+	if (!h->ppm || deadline <= h->clock_at)
+		return h->clock_from + (deadline > h->clock_at ? deadline - h->clock_at : 0);
+	if (deadline - h->clock_at > UINT64_MAX / 2)
+		return UINT64_MAX;
+	gone = deadline - h->clock_at;
+	at = h->clock_from + (uint64_t)((__uint128_t)gone * 1000000 / (uint64_t)(1000000 + h->ppm));
+	while (clock_of(h, at) < deadline)
+		at += 1 + (deadline - clock_of(h, at)) / 2;
+	return at;
+}
+
 static uint64_t host_now(struct env *e)
 {
-	return sim_host_of(e)->sim->now;
+	struct sim_host *h = sim_host_of(e);
+
+	return clock_of(h, h->sim->now);
 }
 
 static uint64_t host_wall(struct env *e)
@@ -274,7 +301,7 @@ static void host_timer_set(struct env *e, struct env_timer *t, uint64_t deadline
 	host_timer_clear(e, t);
 	if (!h->alive)
 		return;
-	ev = sim_schedule(h->sim, h, deadline, timer_run, t);
+	ev = sim_schedule(h->sim, h, when_clock_shows(h, deadline), timer_run, t);
 	ev->fini = timer_fini;
 	t->impl = ev;
 	t->armed = true;
@@ -380,6 +407,7 @@ struct sim_host *sim_host_new(struct sim *s, const char *name)
 	h->sim = s;
 	h->alive = true;
 	h->rng = sim_random(s);
+	h->clock_at = h->clock_from = s->now;
 	snprintf(h->name, sizeof(h->name), "%s", name);
 	TAILQ_INIT(&h->tasks);
 	TAILQ_INSERT_TAIL(&s->hosts, h, entry);
@@ -431,4 +459,12 @@ void sim_host_start(struct sim_host *h)
 void sim_host_pause(struct sim_host *h, uint64_t ns)
 {
 	h->paused_until = h->sim->now + ns;
+	h->timers_first = sim_chance(h->sim, 500);
+}
+
+void sim_host_clock(struct sim_host *h, uint64_t at, int ppm)
+{
+	h->clock_at = at;
+	h->clock_from = h->sim->now;
+	h->ppm = ppm;
 }

@@ -53,10 +53,12 @@ void sim_host_kill(struct sim_host *h, bool silent);
 /* A new process may use the env again. */
 void sim_host_start(struct sim_host *h);
 
-/* The process stops for @ns and goes on: its events wait. */
+/* The process stops for @ns and goes on: its events wait. Afterwards what came meanwhile is told in
+ * order, or timers before messages, as chance has it. */
 void sim_host_pause(struct sim_host *h, uint64_t ns);
 
-/* Runs fn at once as if on this host, nothing else. */
+/* From now on the host's clock (env_now) shows @at and gains @ppm millionths on the world's. */
+void sim_host_clock(struct sim_host *h, uint64_t at, int ppm);
 
 /* ---- links ---- */
 
@@ -71,6 +73,13 @@ struct sim_net *sim_net(struct sim *s);
  * -ECONNRESET, new connects hang (time out after 10 s) or are refused. Until sim_heal(). */
 void sim_cut(struct sim *s, struct sim_host *a, struct sim_host *b, bool silent);
 void sim_heal(struct sim *s, struct sim_host *a, struct sim_host *b);
+/* Frames from a to b do not arrive any more, without a word; those from b to a do. Nobody can
+ * connect either way. sim_heal() of the two ends it. */
+void sim_cut_oneway(struct sim *s, struct sim_host *a, struct sim_host *b);
+
+/* What goes from a to b takes up to @ns longer. Until healed. */
+void sim_slow(struct sim *s, struct sim_host *a, struct sim_host *b, uint64_t ns);
+
 /* All of them; and what sim_lose_next() waits for may pass. */
 void sim_heal_all(struct sim *s);
 

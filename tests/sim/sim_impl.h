@@ -31,6 +31,10 @@ struct sim_host {
 	bool alive;
 	uint64_t rng;
 	uint64_t paused_until;
+	bool timers_first; /* after the pause */
+	/* its clock shows clock_at + (now - clock_from) * (10^6 + ppm) / 10^6 */
+	uint64_t clock_at, clock_from;
+	int ppm;
 	TAILQ_HEAD(, env_task) tasks;
 	struct sim_lane lane[SIM_LANES];
 	size_t nlanes;
@@ -40,10 +44,16 @@ struct sim_host {
 struct sim_link;
 struct env_listener;
 
-#define SIM_CUTS_MAX 64
+#define SIM_CUTS_MAX 256
 struct sim_cut_pair {
 	struct sim_host *a, *b;
 	bool silent;
+	bool oneway; /* b hears nothing of a */
+};
+
+struct sim_slow_pair {
+	struct sim_host *a, *b;
+	uint64_t ns;
 };
 
 struct sim_lose {
@@ -61,6 +71,8 @@ struct sim {
 	TAILQ_HEAD(, sim_link) links;
 	struct sim_cut_pair cut[SIM_CUTS_MAX];
 	size_t ncuts;
+	struct sim_slow_pair slow[SIM_CUTS_MAX];
+	size_t nslow;
 	struct sim_lose lose[SIM_CUTS_MAX];
 	size_t nlose;
 };

@@ -33,8 +33,9 @@ struct sim_link {
 	enum half_state state;
 	bool closed; /* by its owner */
 	int down_rc;
-	unsigned refs;    /* events that name it, the peer, and the owner */
-	uint64_t last_at; /* when the last item arrives: nothing overtakes it */
+	unsigned refs;            /* events that name it, the peer, and the owner */
+	uint64_t last_at;         /* when the last item arrives: nothing overtakes it */
+	uint64_t retry_at, retry; /* while cut: when it is sent again, and how long that took */
 	char addr[ENV_ADDR_MAX];
 	TAILQ_HEAD(, inbox_item) inbox;
 	TAILQ_ENTRY(sim_link) entry;
@@ -100,9 +101,15 @@ static uint64_t link_delay(struct sim_host *a, struct sim_host *b)
 {
 	struct sim *s = a->sim;
 
-	return a == b ? 0 : sim_between(s, s->net.delay_min, s->net.delay_max);
+	uint64_t more = 0;
+
+	for (size_t i = 0; i < s->nslow; i++)
+		if (s->slow[i].a == a && s->slow[i].b == b)
+			more = sim_below(s, s->slow[i].ns);
+	return a == b ? 0 : more + sim_between(s, s->net.delay_min, s->net.delay_max);
 }
 
+/* The cut between two, in whichever direction. */
 static struct sim_cut_pair *find_cut(struct sim_host *a, struct sim_host *b)
 {
 	struct sim *s = a->sim;
@@ -114,6 +121,14 @@ static struct sim_cut_pair *find_cut(struct sim_host *a, struct sim_host *b)
 			return c;
 	}
 	return NULL;
+}
+
+/* Does something keep what @from sends from reaching @to? */
+static bool is_cut(struct sim_host *from, struct sim_host *to)
+{
+	struct sim_cut_pair *c = from ? find_cut(from, to) : NULL;
+
+	return c && (!c->oneway || c->a == from);
 }
 
 static void down_run(struct sim_event *ev)
@@ -184,21 +199,35 @@ static struct frame *frame_of_bytes(const uint8_t *bytes, size_t len, int *rc)
 	return f;
 }
 
+static void arrive_run(struct sim_event *ev);
+
+/* As TCP would: again later, and later each time. */
+static void retry_later(struct sim_link *h)
+{
+	uint64_t now = h->host->sim->now;
+
+	if (h->retry_at <= now) {
+		h->retry = h->retry ? 2 * h->retry : 200 * ENV_MS;
+		h->retry_at = now + h->retry;
+	}
+	half_schedule(h, h->retry_at, arrive_run, h->host);
+}
+
 static void arrive_run(struct sim_event *ev)
 {
 	struct sim_link *h = ev->arg;
 	struct sim *s = h->host->sim;
 	struct inbox_item *it = TAILQ_FIRST(&h->inbox);
-	struct sim_cut_pair *cut = find_cut(h->host, h->other);
 	struct frame *f;
 	int rc;
 
 	if (h->closed || h->state != HALF_UP || !it)
 		goto out;
-	if (cut) { /* as TCP would: try again later */
-		half_schedule(h, s->now + 200 * ENV_MS, arrive_run, h->host);
+	if (is_cut(h->other, h->host)) {
+		retry_later(h);
 		goto out;
 	}
+	h->retry = 0;
 	TAILQ_REMOVE(&h->inbox, it, entry);
 	if (!it->bytes) {
 		free(it);
@@ -228,7 +257,7 @@ out:
 static void inbox_add(struct sim_link *h, uint8_t *bytes, size_t len)
 {
 	struct inbox_item *it = mem_zalloc(sizeof(*it));
-	uint64_t at = h->host->sim->now + link_delay(h->host, h->other);
+	uint64_t at = h->host->sim->now + link_delay(h->other, h->host);
 
 	it->bytes = bytes;
 	it->len = len;
@@ -375,10 +404,15 @@ static void reach_run(struct sim_event *ev)
 
 	if (h->closed || h->state != HALF_CONNECTING)
 		goto out;
-	if (cut && cut->silent) {
-		half_break(h, -ETIMEDOUT, s->now + 10 * ENV_SEC);
+	if (cut && cut->silent) { /* asked again after 1, 3 and 7 s, as TCP does */
+		h->retry = h->retry ? 2 * h->retry : ENV_SEC;
+		if (h->retry > 4 * ENV_SEC)
+			half_break(h, -ETIMEDOUT, s->now + 3 * ENV_SEC);
+		else
+			half_schedule(h, s->now + h->retry, reach_run, NULL);
 		goto out;
 	}
+	h->retry = 0;
 	if (!l || cut) {
 		s->counts.refused++;
 		half_break(
@@ -460,7 +494,7 @@ void sim_links_of_killed(struct sim_host *host, bool silent)
 			continue;
 		if (h->peer && h->peer->host != host) {
 			h->peer->peer = NULL;
-			if (!silent)
+			if (!silent && !is_cut(host, h->peer->host))
 				half_break(h->peer, -ECONNRESET,
 					host->sim->now + link_delay(host, h->peer->host));
 			h->peer = NULL;
@@ -488,7 +522,21 @@ void sim_cut(struct sim *s, struct sim_host *a, struct sim_host *b, bool silent)
 	s->counts.cuts++;
 	if (!silent)
 		sim_break(s, a, b);
-	s->cut[s->ncuts++] = (struct sim_cut_pair){a, b, silent};
+	s->cut[s->ncuts++] = (struct sim_cut_pair){a, b, silent, false};
+}
+
+void sim_cut_oneway(struct sim *s, struct sim_host *a, struct sim_host *b)
+{
+	if (find_cut(a, b) || s->ncuts == SIM_CUTS_MAX)
+		return;
+	s->counts.cuts++;
+	s->cut[s->ncuts++] = (struct sim_cut_pair){a, b, true, true};
+}
+
+void sim_slow(struct sim *s, struct sim_host *a, struct sim_host *b, uint64_t ns)
+{
+	if (s->nslow < SIM_CUTS_MAX)
+		s->slow[s->nslow++] = (struct sim_slow_pair){a, b, ns};
 }
 
 void sim_heal(struct sim *s, struct sim_host *a, struct sim_host *b)
@@ -503,6 +551,7 @@ void sim_heal_all(struct sim *s)
 {
 	s->ncuts = 0;
 	s->nlose = 0;
+	s->nslow = 0;
 }
 
 void sim_lose_next(struct sim *s, struct sim_host *from, struct sim_host *to, uint16_t type)

@@ -235,6 +235,7 @@ int workload_run(const struct workload_config *cfg, struct workload_result *res)
 		print_pending(&r);
 	}
 	log_set_clock(NULL, NULL);
+	hist_free(&r);
 	for (size_t i = 0; i < r.nops; i++) {
 		free(r.op[i]->read);
 		free(r.op[i]);

@@ -3,13 +3,16 @@
  * check that the invariants held.
  *
  * Every writing transaction has a unique id that it leaves in each object it touches; it adds one
- * to a counter and raises a maximum there, and may write or punch bytes of the object's stream. So:
+ * to a counter and raises a maximum there, and may append to the list of its first object, or write
+ * or punch bytes of the object's stream. So:
  *
  *   acknowledged ids are in all of their objects, for ever (unless power was lost before a sync)
  *   an id is in all of its objects or in none, in every read too, with its bytes
  *   counters equal the number of ids: nothing took effect twice
  *   a read sees what was acknowledged before it began
- *   each compare-and-set has one winner
+ *   each place of a list is one transaction's, lists only grow
+ *   counters that only count hold what was acknowledged, and no more than was tried
+ *   all that was seen fits one order of everything, which agrees with time (workload_hist.c)
  *   what a client gave up on and then did not see never comes later
  *   bytes are those of the last write, whole
  *   callbacks come once; errors only where there is a reason for them
@@ -37,6 +40,7 @@ struct workload_config {
 	X(stale)                                                                                   \
 	X(reads)                                                                                   \
 	X(bytes_checked)                                                                           \
+	X(history_edges)                                                                           \
 	X(synced)                                                                                  \
 	X(sync_lost)                                                                               \
 	X(crashes)                                                                                 \
@@ -44,6 +48,10 @@ struct workload_config {
 	X(stops)                                                                                   \
 	X(disks_failed)                                                                            \
 	X(cuts)                                                                                    \
+	X(oneway_cuts)                                                                             \
+	X(slow_links)                                                                              \
+	X(disks_filled)                                                                            \
+	X(clocks_wrong)                                                                            \
 	X(breaks)                                                                                  \
 	X(lost_answers)                                                                            \
 	X(pauses)                                                                                  \

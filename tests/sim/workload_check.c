@@ -31,9 +31,26 @@ static unsigned long long llu(uint64_t v)
 
 /* ---- ids, counters ---- */
 
-/* The ids in the object's map: rd->seen. */
-static void parse_ids(struct run *r, struct read *rd, unsigned at, const struct txn_result *range)
+/* Ids come before places: their keys are less. */
+static void check_place(
+	struct run *r, const struct read *rd, unsigned at, uint64_t place, uint64_t uid)
 {
+	const struct op *op = op_by_uid(r, uid);
+	unsigned o = rd->object[at];
+
+	if (!op || !op->cas || !op_touch(op, o) || op->touch[0].object != o)
+		broke(r, "object %u: place %llu of the list holds uid %llu, which never appended",
+			o, llu(place), llu(uid));
+	else if (op->cas_from != place || !rd->seen[at][uid])
+		broke(r, "object %u: place %llu of the list holds uid %llu, which is %s", o,
+			llu(place), llu(uid), rd->seen[at][uid] ? "of another place" : "not there");
+}
+
+/* The ids in the object's map: rd->seen. Returns how long its list is. */
+static uint64_t parse_ids(
+	struct run *r, struct read *rd, unsigned at, const struct txn_result *range)
+{
+	uint64_t places = 0;
 	struct cur c = cur_of(range->data, range->len);
 	unsigned o = rd->object[at];
 	bool more = cur_u8(&c);
@@ -43,11 +60,16 @@ static void parse_ids(struct run *r, struct read *rd, unsigned at, const struct 
 		broke(r, "object %u: a range of everything says there is more", o);
 	for (uint32_t i = 0; i < n; i++) {
 		size_t klen, vlen;
-		const uint8_t *key = cur_blob(&c, 64, &klen);
+		const uint8_t *key = cur_blob(&c, 64, &klen), *val;
 		struct op *op;
 
-		cur_blob(&c, 64, &vlen);
+		val = cur_blob(&c, 64, &vlen);
 		cur_u8(&c);
+		if (cur_ok(&c) && klen == LIST_LEN && vlen == 8 && key[0] == 'L') {
+			check_place(r, rd, at, get_be64(key + 1), get_be64(val));
+			places++;
+			continue;
+		}
 		if (!cur_ok(&c) || klen != ID_LEN)
 			break;
 		op = op_by_uid(r, get_be64(key));
@@ -58,6 +80,7 @@ static void parse_ids(struct run *r, struct read *rd, unsigned at, const struct 
 	}
 	if (!cur_done(&c))
 		broke(r, "object %u: the range does not parse", o);
+	return places;
 }
 
 /* Must an acknowledged transaction be there, whatever happened? */
@@ -89,10 +112,31 @@ static void check_op(
 		op->gone = ++r->clock;
 }
 
-static void check_object(struct run *r, struct read *rd, unsigned at, const struct txn_object *obj,
-	const struct actor *a)
+/* Bare counters: no less than what was acknowledged before, no more than was ever tried. */
+static void check_bare(struct run *r, const struct read *rd, unsigned o, uint64_t value)
 {
-	uint64_t count = 0, max = 0, cas = 0;
+	uint64_t least = 0, most = 0;
+
+	for (size_t i = 0; i < r->nops; i++) {
+		const struct op *op = r->op[i];
+
+		for (unsigned k = 0; k < op->nbare; k++) {
+			if (op->bare[k] != o || op->state == OP_FAILED)
+				continue;
+			most += op_amount(op);
+			if (op->state == OP_ACKED && op->ended < rd->began && lasts(r, op))
+				least += op_amount(op);
+		}
+	}
+	if (value < least || value > most)
+		broke(r, "object %u: a counter says %llu, not %llu to %llu", o, llu(value),
+			llu(least), llu(most));
+}
+
+static void check_object(struct run *r, struct read *rd, unsigned at, const struct txn_object *obj,
+	uint64_t places, const struct actor *a)
+{
+	uint64_t count = 0, max = 0, cas = 0, sum = 0;
 	unsigned o = rd->object[at];
 
 	for (size_t i = 0; i < r->nops; i++) {
@@ -104,6 +148,7 @@ static void check_object(struct run *r, struct read *rd, unsigned at, const stru
 		if (!rd->seen[at][op->uid])
 			continue;
 		count++;
+		sum += op_amount(op);
 		max = op->uid;
 		cas += op->cas && op->touch[0].object == o;
 	}
@@ -113,9 +158,13 @@ static void check_object(struct run *r, struct read *rd, unsigned at, const stru
 	if (obj->slot[SLOT_MAX] != max)
 		broke(r, "object %u: the maximum is %llu, not %llu", o, llu(obj->slot[SLOT_MAX]),
 			llu(max));
-	if (obj->slot[SLOT_CAS] != cas)
-		broke(r, "object %u: %llu compare-and-sets took effect, the slot says %llu", o,
-			llu(cas), llu(obj->slot[SLOT_CAS]));
+	if (obj->slot[SLOT_SUM] != sum)
+		broke(r, "object %u: the sum is %llu, not %llu", o, llu(obj->slot[SLOT_SUM]),
+			llu(sum));
+	if (obj->slot[SLOT_CAS] != cas || places != cas)
+		broke(r, "object %u: %llu appended to the list of %llu, its length is %llu", o,
+			llu(cas), llu(places), llu(obj->slot[SLOT_CAS]));
+	check_bare(r, rd, o, obj->slot[SLOT_BARE]);
 }
 
 /* A transaction is in all of its objects that the read shows, or in none. */
@@ -268,17 +317,13 @@ void check_read(
 		c = cur_of(get.data, get.len);
 		obj = txn_get_object(&c);
 		rd->actor->cas_seen[rd->object[i]] = obj.slot[SLOT_CAS];
-		parse_ids(r, rd, i, &range);
-		check_object(r, rd, i, &obj, a);
+		check_object(r, rd, i, &obj, parse_ids(r, rd, i, &range), a);
 		r->res->reads++;
 	}
 	check_whole(r, rd);
 	for (unsigned i = 0; i < rd->npieces; i++)
 		check_piece(r, rd, &rd->piece[i], reply);
-	for (unsigned i = 0; i < rd->nobjects; i++) {
-		free(rd->seen[i]);
-		rd->seen[i] = NULL;
-	}
+	hist_add(r, rd);
 }
 
 /* ---- at the end ---- */
@@ -344,6 +389,8 @@ void check_end(struct run *r)
 	for (unsigned o = 0; o < OBJECTS; o++)
 		read_object(&rd, &t, o);
 	wait_read(r, &rd, &t);
+	if (!r->broken && !r->power)
+		hist_check(r);
 	for (unsigned o = 0; o < OBJECTS && !r->broken; o++)
 		read_stream(r, o, false);
 }

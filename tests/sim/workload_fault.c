@@ -14,9 +14,12 @@ enum fault {
 	FAULT_CUT,
 	FAULT_BREAK,
 	FAULT_LOSE,
+	FAULT_ONEWAY,
+	FAULT_SLOW,
 	FAULT_PAUSE_NODE,
 	FAULT_PAUSE_CLIENT,
 	FAULT_KILL_CLIENT,
+	FAULT_FILL,
 	FAULT_CORRUPT, /* from here on: all the time */
 	FAULT_MISS,
 	FAULT_FULL,
@@ -58,8 +61,9 @@ void fault_choose(struct run *r, struct cluster_config *cfg)
 		r->faults |= (x >> (16 + 2 * f) & 3) == 0 ? 1u << f : 0;
 	r->pace = pace[(x >> 48) % 3];
 	r->power = (x >> 52) % 5 < 2;
-	r->full = has(r, FAULT_FULL);
-	if (r->full)
+	r->full = has(r, FAULT_FULL) || (has(r, FAULT_FILL) && r->power);
+	r->clocks = (x >> 61) % 2;
+	if (has(r, FAULT_FULL))
 		cfg->capacity = (100 + (x >> 40) % 300) << 10;
 	if (has(r, FAULT_MISS)) {
 		cfg->miss = 20 + (x >> 36) % 300;
@@ -144,6 +148,34 @@ static void fail_disk(struct run *r, unsigned n)
 	r->res->disks_failed++;
 }
 
+/* Somebody else fills the disk, nearly, or removes things. The store may find out by a write that
+ * fails, which ends it: for runs in which nodes may lose something. */
+static void fill_disk(struct run *r, unsigned n)
+{
+	struct disk *d = r->c->node[n].disk;
+	struct disk_mem_faults *f = disk_mem_faults(d);
+	uint64_t total, avail;
+
+	if (!r->power)
+		return;
+	if (sim_chance(r->c->s, 400)) {
+		f->capacity = r->c->cfg.capacity;
+		return;
+	}
+	d->ops->space(d, &total, &avail);
+	f->capacity = total - avail + sim_below(r->c->s, 200 << 10);
+	r->res->disks_filled++;
+}
+
+/* The host's clock is wrong by up to 1 %, and began some time. */
+static void set_clock(struct run *r, struct sim_host *h)
+{
+	struct sim *s = r->c->s;
+
+	sim_host_clock(
+		h, ENV_SEC + sim_below(s, 1000000 * ENV_SEC), (int)sim_below(s, 20001) - 10000);
+}
+
 static void kill_client(struct run *r)
 {
 	struct cluster *c = r->c;
@@ -190,8 +222,24 @@ static void one_fault(struct run *r, enum fault f)
 		sim_lose_next(s, a, b, WIRE_REPLY);
 		r->res->lost_answers++;
 		break;
+	case FAULT_ONEWAY:
+		if (a == b)
+			break;
+		if (sim_chance(s, 500))
+			sim_cut_oneway(s, a, b);
+		else
+			sim_cut_oneway(s, b, a);
+		r->res->oneway_cuts++;
+		break;
+	case FAULT_SLOW:
+		sim_slow(s, a, b, sim_below(s, 300 * ENV_MS));
+		r->res->slow_links++;
+		break;
+	case FAULT_FILL:
+		fill_disk(r, n);
+		break;
 	case FAULT_PAUSE_NODE:
-		sim_host_pause(a, sim_below(s, 2 * ENV_SEC));
+		sim_host_pause(a, sim_below(s, sim_chance(s, 100) ? 12 * ENV_SEC : 2 * ENV_SEC));
 		r->res->pauses++;
 		break;
 	case FAULT_PAUSE_CLIENT:
@@ -241,6 +289,11 @@ void fault_begin(struct run *r)
 	sim_net(r->c->s)->corrupt_ppm = has(r, FAULT_CORRUPT) ? 500 : 0;
 	if (r->far)
 		sim_net(r->c->s)->delay_max = 20 * ENV_MS;
+	for (unsigned i = 0; r->clocks && i < r->c->nnodes; i++)
+		set_clock(r, r->c->node[i].host);
+	for (unsigned i = 0; r->clocks && i < r->c->nclients; i++)
+		set_clock(r, r->c->client_host[i]);
+	r->res->clocks_wrong += r->clocks;
 	fault(r);
 }
 
@@ -277,8 +330,8 @@ void fault_end(struct run *r)
 		if (c->node[i].up)
 			store_usage(c->node[i].store, &u);
 	}
-	/* those that are stopping, or died just now, come up again by themselves */
-	sim_run(c->s, 10 * ENV_SEC);
+	/* those that are paused or stopping, or died just now, come up again by themselves */
+	sim_run(c->s, 15 * ENV_SEC);
 	fault_watch(r);
 	for (unsigned i = 0; i < c->nnodes; i++) {
 		if (c->node[i].stopping)

@@ -12,8 +12,11 @@
 #define TOUCH_MAX 3
 #define PIECES_MAX 8
 #define ID_LEN 8
+#define LIST_LEN 9 /* bytes of the key of a place in a list: 'L', place */
 
-enum { SLOT_COUNT, SLOT_CAS, SLOT_MAX };
+#define OP_LIST_MAX 1024
+
+enum { SLOT_COUNT, SLOT_CAS, SLOT_MAX, SLOT_SUM, SLOT_BARE };
 
 /* A stream: regions that everybody writes, from their beginning on; behind them each transaction
  * has a place of its own. Bytes are the id of their transaction, over and over. */
@@ -41,7 +44,9 @@ struct op {
 	enum op_state state;
 	struct touch touch[TOUCH_MAX];
 	unsigned ntouch;
-	bool cas;
+	bool cas; /* it appends to the list of the first object, at place cas_from */
+	/* It only adds to counters, which leaves no trace but the sum: of these objects. */
+	unsigned bare[TOUCH_MAX], nbare;
 	bool cross; /* its objects lie on several nodes: its votes were durable */
 	uint64_t cas_from;
 	uint64_t began, ended;
@@ -98,6 +103,8 @@ struct run {
 	unsigned nactors, per_client;
 	struct op **op;
 	size_t nops, cap;
+	struct shown **shown; /* what reads showed, in their order */
+	size_t nshown, shown_cap;
 	uint64_t clock;
 	unsigned faults;  /* bits: the kinds that happen in this run */
 	uint64_t pace;    /* ns between them, at most */
@@ -106,9 +113,16 @@ struct run {
 	bool quiet;       /* no more faults */
 	bool impatient;   /* many transactions are cancelled */
 	bool far;         /* the net is slow */
+	bool clocks;      /* clocks go wrong */
 	bool broken;      /* an invariant did not hold */
 	unsigned pending; /* reads, syncs and writes in flight */
 };
+
+/* What an operation adds to the counters. */
+static inline uint64_t op_amount(const struct op *op)
+{
+	return 1 + op->uid * 37 % 100;
+}
 
 /* An invariant does not hold. */
 void broke(struct run *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -139,6 +153,13 @@ void check_end(struct run *r);
 void check_damage(struct run *r);
 /* What the stores hold when all clients are gone. */
 void check_left(struct run *r);
+
+/* ---- workload_hist.c ---- */
+
+/* Keeps what a read showed, for hist_check(): takes rd->seen. */
+void hist_add(struct run *r, struct read *rd);
+void hist_check(struct run *r);
+void hist_free(struct run *r);
 
 /* ---- workload_fault.c ---- */
 

@@ -217,9 +217,53 @@ static void add_reads(struct op *op, struct txn_build *t)
 	}
 }
 
-static void start_write(struct actor *a)
+/* Appends to the list of the object, if it is as long as was seen last. */
+static void add_append(struct op *op, struct txn_build *t, unsigned object)
+{
+	const struct orbit_id *id = &op->run->id[object];
+	uint8_t key[LIST_LEN], val[8];
+
+	op->cas = true;
+	op->cas_from = op->actor->cas_seen[object];
+	key[0] = 'L';
+	put_be64(key + 1, op->cas_from);
+	put_be64(val, op->uid);
+	txn_slot_eq(t, id, SLOT_CAS, op->cas_from);
+	txn_set(t, id, SLOT_CAS, op->cas_from + 1);
+	txn_put(t, id, key, sizeof(key), val, sizeof(val));
+}
+
+static void submit(struct op *op, struct txn_build *t)
 {
 	static const uint64_t patience[] = {5 * ENV_MS, 100 * ENV_MS, 3 * ENV_SEC};
+	struct run *r = op->run;
+	struct sim *s = r->c->s;
+
+	op->actor->running++;
+	r->pending++;
+	op->handle = orbit_submit(op->actor->client, t, NULL, op_done, op);
+	if (sim_chance(s, r->impatient ? 400 : 30))
+		sim_after(s, sim_below(s, patience[sim_below(s, 3)]), cancel_op, op);
+}
+
+/* Adds to counters and nothing else. */
+static void start_bare(struct actor *a)
+{
+	struct op *op = op_new(a);
+	struct txn_build t;
+
+	txn_init(&t);
+	op->nbare = op->ntouch;
+	op->ntouch = 0;
+	for (unsigned i = 0; i < op->nbare; i++) {
+		op->bare[i] = op->touch[i].object;
+		txn_add(&t, &op->run->id[op->bare[i]], SLOT_BARE, (int64_t)op_amount(op));
+	}
+	submit(op, &t);
+}
+
+static void start_write(struct actor *a)
+{
 	struct run *r = a->run;
 	struct sim *s = r->c->s;
 	struct op *op = op_new(a);
@@ -228,29 +272,20 @@ static void start_write(struct actor *a)
 
 	put_be64(key, op->uid);
 	txn_init(&t);
-	op->cas = sim_chance(s, 300);
-	if (op->cas) {
-		unsigned o = op->touch[0].object;
-
-		op->cas_from = a->cas_seen[o];
-		txn_slot_eq(&t, &r->id[o], SLOT_CAS, op->cas_from);
-		txn_set(&t, &r->id[o], SLOT_CAS, op->cas_from + 1);
-	}
+	if (sim_chance(s, 300))
+		add_append(op, &t, op->touch[0].object);
 	for (unsigned i = 0; i < op->ntouch; i++) {
 		const struct orbit_id *id = &r->id[op->touch[i].object];
 
 		txn_add(&t, id, SLOT_COUNT, 1);
+		txn_add(&t, id, SLOT_SUM, (int64_t)op_amount(op));
 		txn_max(&t, id, SLOT_MAX, op->uid);
 		txn_put(&t, id, key, sizeof(key), "x", 1);
 		add_bytes(op, &t, &op->touch[i]);
 	}
-	if (sim_chance(s, 200))
+	if (sim_chance(s, 400))
 		add_reads(op, &t);
-	a->running++;
-	r->pending++;
-	op->handle = orbit_submit(a->client, &t, NULL, op_done, op);
-	if (sim_chance(s, r->impatient ? 400 : 30))
-		sim_after(s, sim_below(s, patience[sim_below(s, 3)]), cancel_op, op);
+	submit(op, &t);
 }
 
 /* ---- reading ---- */
@@ -390,8 +425,10 @@ void actor_next(void *arg)
 		return;
 	a->started++;
 	dice = sim_below(a->run->c->s, 100);
-	if (dice < 60)
+	if (dice < 54)
 		start_write(a);
+	else if (dice < 60)
+		start_bare(a);
 	else if (dice < 90)
 		start_read(a);
 	else

@@ -234,6 +234,71 @@ static void test_sim_paused_host_goes_on_later(void **state)
 	sim_free(p.s);
 }
 
+static void test_sim_oneway_cut_lets_the_other_way_pass(void **state)
+{
+	struct pair p;
+	struct end again = {0};
+
+	(void)state;
+	pair_make(&p, 8);
+	sim_cut_oneway(p.s, p.a, p.b);
+	send_frames(&p.client, 1, 3);
+	send_frames(&p.server, 1, 3);
+	assert_int_equal(env_connect(sim_env(p.a), "b:1", &events, &again, &again.l), 0);
+	sim_run(p.s, 2 * ENV_SEC);
+	assert_int_equal(p.server.got, 0);
+	assert_int_equal(p.client.got, 3);
+	assert_int_equal(again.ups + again.downs, 0);
+	sim_heal_all(p.s);
+	sim_run(p.s, 2 * ENV_SEC);
+	assert_int_equal(p.server.got, 3);
+	assert_true(p.server.in_order);
+	assert_int_equal(again.ups, 1);
+	sim_free(p.s);
+}
+
+static void test_sim_slow_link_is_slow_one_way(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_make(&p, 9);
+	sim_slow(p.s, p.a, p.b, 100 * ENV_SEC);
+	send_frames(&p.client, 1, 20);
+	send_frames(&p.server, 1, 20);
+	sim_run(p.s, ENV_SEC);
+	assert_true(p.server.got < 20);
+	assert_int_equal(p.client.got, 20);
+	sim_run(p.s, 100 * ENV_SEC);
+	assert_int_equal(p.server.got, 20);
+	assert_true(p.server.in_order);
+	sim_free(p.s);
+}
+
+static void test_sim_clocks_differ(void **state)
+{
+	static const int ppm[] = {-10000, -1, 0, 1, 10000};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ppm) / sizeof(ppm[0]); i++) {
+		struct sim *s = sim_new(10);
+		struct sim_host *h = sim_host_new(s, "a");
+		struct ticks x = {.t.fire = tick, .e = sim_env(h)};
+		uint64_t due = 5 * ENV_SEC + 100 * ENV_SEC + i;
+
+		sim_host_clock(h, 5 * ENV_SEC, ppm[i]);
+		assert_int_equal(env_now(x.e), 5 * ENV_SEC);
+		env_timer_set(x.e, &x.t, due);
+		sim_run(s, 98 * ENV_SEC);
+		assert_int_equal(x.n, 0);
+		sim_run(s, 4 * ENV_SEC);
+		assert_true(x.n > 0);
+		/* not before it is due, and not much later */
+		assert_in_range(x.at[0], due, due + 1000);
+		sim_free(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +310,9 @@ int main(void)
 		cmocka_unit_test(test_sim_lost_frame_breaks_the_link),
 		cmocka_unit_test(test_sim_same_seed_same_run),
 		cmocka_unit_test(test_sim_paused_host_goes_on_later),
+		cmocka_unit_test(test_sim_oneway_cut_lets_the_other_way_pass),
+		cmocka_unit_test(test_sim_slow_link_is_slow_one_way),
+		cmocka_unit_test(test_sim_clocks_differ),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
