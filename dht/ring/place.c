@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <openssl/evp.h>
 
+#include "dht/ring/ring_int.h"
+
 #define LOG_BITS 48
 
 int place_hash_init(struct place_hash *h)
@@ -118,7 +120,7 @@ unsigned place_choose(
 		unsigned best = RING_NONE;
 
 		for (unsigned i = 0; i < m->nnodes; i++) {
-			if (m->nodes[i].weight == 0)
+			if (!ring_placeable(&m->nodes[i]))
 				continue;
 			if (best != RING_NONE &&
 				!beats(m, i, x[i * stride], best, x[best * stride]))

@@ -1,5 +1,6 @@
 /*
- * Ring maps: made, counted, found in, written and read. The arithmetic of placement is in place.c.
+ * Ring maps: made, copied, counted, checked and found in. The arithmetic of placement is in
+ * place.c, the layout in ring_code.c and ring_diff.c.
  */
 #include "dht/ring/ring.h"
 
@@ -7,24 +8,20 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "dht/base/crc.h"
 #include "dht/base/mem.h"
 #include "dht/ring/place.h"
+#include "dht/ring/ring_int.h"
 
-#define RING_MAGIC 0x474e4952u /* "RING" */
-#define RING_FORMAT 1
-#define RING_HEAD_LEN 38      /* bytes before the nodes */
-#define RING_NODE_LEN_MIN 40  /* bytes of a node with no zone and one address of one byte */
-#define RING_SHARD_LEN_MIN 11 /* bytes of a shard without members */
-
-static struct ring_map *map_new(unsigned shard_bits, unsigned nnodes)
+struct ring_map *ring_new(unsigned shard_bits, unsigned nnodes, unsigned nfenced)
 {
 	struct ring_map *m = mem_zalloc(sizeof(*m));
 
 	m->refs = 1;
 	m->shard_bits = (uint8_t)shard_bits;
 	m->nnodes = nnodes;
+	m->nfenced = nfenced;
 	m->nodes = mem_zalloc(nnodes * sizeof(*m->nodes));
+	m->fenced = nfenced ? mem_zalloc(nfenced * sizeof(*m->fenced)) : NULL;
 	m->shards = mem_zalloc(((size_t)1 << shard_bits) * sizeof(*m->shards));
 	return m;
 }
@@ -66,27 +63,105 @@ static bool text_fits(const char *text, size_t max)
 	return true;
 }
 
-/* The rules that hold for any map's nodes: whoever makes one and whoever reads one asks here. */
-static bool nodes_valid(const struct ring_map *m)
+bool ring_node_valid(const struct ring_node *n)
 {
-	uint64_t weight = 0;
+	if (n->witness && n->weight > 0)
+		return false;
+	if (!text_fits(n->zone, RING_ZONE_MAX))
+		return false;
+	if (n->naddrs < 1 || n->naddrs > RING_ADDRS_MAX)
+		return false;
+	for (unsigned a = 0; a < n->naddrs; a++) {
+		if (!n->addr[a][0] || !text_fits(n->addr[a], ENV_ADDR_MAX))
+			return false;
+	}
+	return true;
+}
 
+static int compare_numbers(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Numbers that were given are distinct, and below the next one. */
+static bool numbers_valid(const struct ring_map *m)
+{
+	uint32_t *number = mem_zalloc(m->nnodes * sizeof(*number));
+	bool valid = m->next_number > 0;
+
+	for (unsigned i = 0; i < m->nnodes; i++)
+		number[i] = m->nodes[i].number;
+	qsort(number, m->nnodes, sizeof(*number), compare_numbers);
+	for (unsigned i = 1; i < m->nnodes; i++)
+		valid &= number[i] == 0 || number[i] != number[i - 1];
+	valid &= number[m->nnodes - 1] < m->next_number;
+	free(number);
+	return valid;
+}
+
+bool ring_nodes_valid(const struct ring_map *m)
+{
+	bool placeable = false;
+
+	if (m->nnodes < 1 || m->nnodes > RING_NODES_MAX)
+		return false;
 	for (unsigned i = 0; i < m->nnodes; i++) {
-		const struct ring_node *n = &m->nodes[i];
+		if (i > 0 && orbit_id_cmp(&m->nodes[i - 1].id, &m->nodes[i].id) >= 0)
+			return false;
+		if (!ring_node_valid(&m->nodes[i]))
+			return false;
+		placeable |= ring_placeable(&m->nodes[i]);
+	}
+	return placeable && numbers_valid(m);
+}
 
-		weight += n->weight;
-		if (i > 0 && orbit_id_cmp(&m->nodes[i - 1].id, &n->id) >= 0)
+bool ring_shard_valid(const struct ring_map *m, const struct ring_shard *s)
+{
+	if (s->nmembers < 1 || s->nmembers > RING_REPLICAS_MAX || s->nlearners > RING_LEARNERS_MAX)
+		return false;
+	if (s->suspect >> s->nmembers)
+		return false;
+	/* whoever serves is in sync, and stands first */
+	if (s->primary != RING_NONE && s->member[0] != s->primary)
+		return false;
+	for (unsigned i = 0; i < s->nmembers + s->nlearners; i++) {
+		bool learner = i >= s->nmembers;
+		uint16_t node = learner ? s->learner[i - s->nmembers] : s->member[i];
+
+		if (node >= m->nnodes || m->nodes[node].witness)
 			return false;
-		if (!text_fits(n->zone, RING_ZONE_MAX))
-			return false;
-		if (n->naddrs < 1 || n->naddrs > RING_ADDRS_MAX)
-			return false;
-		for (unsigned a = 0; a < n->naddrs; a++) {
-			if (!n->addr[a][0] || !text_fits(n->addr[a], ENV_ADDR_MAX))
+		for (unsigned k = 0; k < s->nmembers && k < i; k++) {
+			if (s->member[k] == node)
+				return false;
+		}
+		for (unsigned k = s->nmembers; k < i; k++) {
+			if (s->learner[k - s->nmembers] == node)
 				return false;
 		}
 	}
-	return weight > 0;
+	return true;
+}
+
+bool ring_map_valid(const struct ring_map *m)
+{
+	if (m->epoch == 0 || m->shard_bits < 1 || m->shard_bits > RING_SHARD_BITS_MAX ||
+		m->replicas < 1 || m->replicas > RING_REPLICAS_MAX || m->min_in_sync < 1 ||
+		m->min_in_sync > m->replicas || m->keeper >= m->nnodes)
+		return false;
+	if (!ring_nodes_valid(m) || m->nfenced > RING_FENCED_MAX)
+		return false;
+	for (unsigned i = 0; i < m->nfenced; i++) {
+		if (m->fenced[i] == 0 || m->fenced[i] > RING_SESSION_MAX ||
+			(i > 0 && m->fenced[i] <= m->fenced[i - 1]))
+			return false;
+	}
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		if (!ring_shard_valid(m, &m->shards[s]))
+			return false;
+	}
+	return true;
 }
 
 /* Lays every shard where placement wants it: its first copies, as many as there are nodes for. */
@@ -120,6 +195,32 @@ static int place_all(struct ring_map *m)
 	return rc;
 }
 
+static bool number_taken(const struct ring_node *nodes, unsigned nnodes, uint32_t number)
+{
+	for (unsigned i = 0; i < nnodes; i++) {
+		if (nodes[i].number == number)
+			return true;
+	}
+	return false;
+}
+
+/* Numbers @nodes, which are in the order given, where they have none; what the next one gets. */
+static uint32_t number_all(struct ring_node *nodes, unsigned nnodes)
+{
+	uint32_t next = 1, above = 0;
+
+	for (unsigned i = 0; i < nnodes; i++) {
+		if (nodes[i].number == 0) {
+			while (number_taken(nodes, nnodes, next))
+				next++;
+			nodes[i].number = next++;
+		}
+		if (nodes[i].number > above)
+			above = nodes[i].number;
+	}
+	return above + 1; /* 0, which no map may have, when there is none above */
+}
+
 int ring_make(struct ring_map **out, const uint8_t fsid[16], unsigned shard_bits, unsigned replicas,
 	const struct ring_node *nodes, unsigned nnodes)
 {
@@ -129,14 +230,15 @@ int ring_make(struct ring_map **out, const uint8_t fsid[16], unsigned shard_bits
 	if (shard_bits < 1 || shard_bits > RING_SHARD_BITS_MAX || replicas < 1 ||
 		replicas > RING_REPLICAS_MAX || nnodes < 1 || nnodes > RING_NODES_MAX)
 		return -EINVAL;
-	m = map_new(shard_bits, nnodes);
+	m = ring_new(shard_bits, nnodes, 0);
 	m->epoch = 1;
 	memcpy(m->fsid, fsid, sizeof(m->fsid));
 	m->replicas = (uint8_t)replicas;
 	m->min_in_sync = 1;
 	memcpy(m->nodes, nodes, nnodes * sizeof(*nodes));
+	m->next_number = number_all(m->nodes, nnodes);
 	qsort(m->nodes, nnodes, sizeof(*m->nodes), compare_nodes);
-	if (!nodes_valid(m))
+	if (!ring_nodes_valid(m))
 		goto fail;
 	m->keeper = ring_find(m, &nodes[0].id);
 	rc = place_all(m);
@@ -147,6 +249,69 @@ int ring_make(struct ring_map **out, const uint8_t fsid[16], unsigned shard_bits
 fail:
 	ring_unref(m);
 	return rc;
+}
+
+struct ring_map *ring_draft(const struct ring_map *m)
+{
+	struct ring_map *d = ring_new(m->shard_bits, m->nnodes, m->nfenced);
+	struct ring_node *nodes = d->nodes;
+	struct ring_shard *shards = d->shards;
+	uint32_t *fenced = d->fenced;
+
+	*d = *m;
+	d->refs = 1;
+	d->epoch++;
+	d->nodes = memcpy(nodes, m->nodes, m->nnodes * sizeof(*nodes));
+	d->shards = memcpy(shards, m->shards, ring_nshards(m) * sizeof(*shards));
+	d->fenced = fenced;
+	if (fenced)
+		memcpy(fenced, m->fenced, m->nfenced * sizeof(*fenced));
+	return d;
+}
+
+static int place_of(const uint16_t *nodes, unsigned n, uint16_t node)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (nodes[i] == node)
+			return (int)i;
+	}
+	return -1;
+}
+
+int ring_member(const struct ring_shard *s, uint16_t node)
+{
+	return place_of(s->member, s->nmembers, node);
+}
+
+int ring_learner(const struct ring_shard *s, uint16_t node)
+{
+	return place_of(s->learner, s->nlearners, node);
+}
+
+uint16_t ring_find_number(const struct ring_map *m, uint32_t number)
+{
+	for (unsigned i = 0; number && i < m->nnodes; i++) {
+		if (m->nodes[i].number == number)
+			return (uint16_t)i;
+	}
+	return RING_NONE;
+}
+
+bool ring_fenced(const struct ring_map *m, uint32_t session)
+{
+	unsigned lo = 0, hi = m->nfenced;
+
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2;
+
+		if (m->fenced[mid] == session)
+			return true;
+		if (session < m->fenced[mid])
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return false;
 }
 
 uint16_t ring_find(const struct ring_map *m, const struct orbit_id *id)
@@ -185,152 +350,6 @@ unsigned ring_place(const struct ring_map *m, uint16_t shard, uint16_t *out, uns
 	free(x);
 	place_hash_fini(&hash);
 	return n;
-}
-
-/* ---- encoding ---- */
-
-static void put_text(struct buf *b, const char *text, size_t max)
-{
-	size_t len = strnlen(text, max);
-
-	buf_u8(b, (uint8_t)len);
-	buf_bytes(b, text, len);
-}
-
-void ring_encode(const struct ring_map *m, struct buf *b)
-{
-	size_t nshards = ring_nshards(m), from = b->len;
-
-	buf_u32(b, RING_MAGIC);
-	buf_u16(b, RING_FORMAT);
-	buf_bytes(b, m->fsid, sizeof(m->fsid));
-	buf_u64(b, m->epoch);
-	buf_u8(b, m->shard_bits);
-	buf_u8(b, m->replicas);
-	buf_u16(b, m->keeper);
-	buf_u32(b, m->nnodes);
-	for (unsigned i = 0; i < m->nnodes; i++) {
-		const struct ring_node *n = &m->nodes[i];
-
-		buf_bytes(b, n->id.b, ORBIT_ID_LEN);
-		buf_u32(b, n->weight);
-		put_text(b, n->zone, RING_ZONE_MAX);
-		buf_u8(b, (uint8_t)n->naddrs);
-		for (unsigned a = 0; a < n->naddrs; a++)
-			put_text(b, n->addr[a], ENV_ADDR_MAX);
-	}
-	for (size_t s = 0; s < nshards; s++) {
-		const struct ring_shard *sh = &m->shards[s];
-
-		buf_u64(b, sh->term);
-		buf_u16(b, sh->primary);
-		buf_u8(b, sh->nmembers);
-		for (unsigned i = 0; i < sh->nmembers; i++)
-			buf_u16(b, sh->member[i]);
-	}
-	if (!b->err)
-		buf_u32(b, crc32c(b->data + from, b->len - from));
-}
-
-static void get_text(struct cur *c, char *out, size_t max)
-{
-	size_t len = cur_u8(c);
-	const char *at = len < max ? cur_bytes(c, len) : NULL;
-
-	if (!at || memchr(at, 0, len)) {
-		cur_fail(c);
-		return;
-	}
-	memcpy(out, at, len);
-	out[len] = 0;
-}
-
-static void get_node(struct cur *c, struct ring_node *n)
-{
-	const void *id = cur_bytes(c, ORBIT_ID_LEN);
-
-	if (id)
-		memcpy(n->id.b, id, ORBIT_ID_LEN);
-	n->weight = cur_u32(c);
-	get_text(c, n->zone, RING_ZONE_MAX);
-	n->naddrs = cur_u8(c);
-	if (n->naddrs > RING_ADDRS_MAX) {
-		cur_fail(c);
-		return;
-	}
-	for (unsigned a = 0; a < n->naddrs; a++)
-		get_text(c, n->addr[a], ENV_ADDR_MAX);
-}
-
-static void get_shard(struct cur *c, const struct ring_map *m, struct ring_shard *sh)
-{
-	sh->term = cur_u64(c);
-	sh->primary = cur_u16(c);
-	sh->nmembers = cur_u8(c);
-	if (sh->nmembers > RING_REPLICAS_MAX) {
-		cur_fail(c);
-		return;
-	}
-	for (unsigned i = 0; i < sh->nmembers; i++) {
-		sh->member[i] = cur_u16(c);
-		if (sh->member[i] >= m->nnodes)
-			cur_fail(c);
-		for (unsigned k = 0; k < i; k++) {
-			if (sh->member[k] == sh->member[i])
-				cur_fail(c);
-		}
-	}
-	/* whoever serves is in sync, and stands first */
-	if (sh->primary != RING_NONE && (sh->nmembers == 0 || sh->member[0] != sh->primary))
-		cur_fail(c);
-}
-
-int ring_decode(const void *data, size_t len, struct ring_map **out)
-{
-	struct cur c, tail;
-	struct ring_map *m, head = {0};
-	const void *fsid;
-
-	if (len < RING_HEAD_LEN + 4)
-		return -EBADMSG;
-	len -= 4;
-	tail = cur_of((const uint8_t *)data + len, 4);
-	c = cur_of(data, len);
-	if (cur_u32(&tail) != crc32c(data, len))
-		return -EBADMSG;
-	if (cur_u32(&c) != RING_MAGIC || cur_u16(&c) != RING_FORMAT)
-		return -EBADMSG;
-	fsid = cur_bytes(&c, sizeof(head.fsid));
-	head.epoch = cur_u64(&c);
-	head.shard_bits = cur_u8(&c);
-	head.replicas = cur_u8(&c);
-	head.keeper = cur_u16(&c);
-	head.nnodes = cur_u32(&c);
-	if (!cur_ok(&c) || head.epoch == 0 || head.shard_bits < 1 ||
-		head.shard_bits > RING_SHARD_BITS_MAX || head.replicas < 1 ||
-		head.replicas > RING_REPLICAS_MAX || head.nnodes < 1 ||
-		head.nnodes > RING_NODES_MAX || head.keeper >= head.nnodes)
-		return -EBADMSG;
-	/* what is allocated stands in proportion to what was sent */
-	if (c.left < (size_t)head.nnodes * RING_NODE_LEN_MIN +
-			     ((size_t)RING_SHARD_LEN_MIN << head.shard_bits))
-		return -EBADMSG;
-	m = map_new(head.shard_bits, head.nnodes);
-	memcpy(m->fsid, fsid, sizeof(m->fsid));
-	m->epoch = head.epoch;
-	m->replicas = head.replicas;
-	m->min_in_sync = 1;
-	m->keeper = head.keeper;
-	for (unsigned i = 0; i < m->nnodes && cur_ok(&c); i++)
-		get_node(&c, &m->nodes[i]);
-	for (unsigned s = 0; s < ring_nshards(m) && cur_ok(&c); s++)
-		get_shard(&c, m, &m->shards[s]);
-	if (!cur_done(&c) || !nodes_valid(m)) {
-		ring_unref(m);
-		return -EBADMSG;
-	}
-	*out = m;
-	return 0;
 }
 
 bool ring_one_log(const struct ring_map *m, const uint16_t *shards, unsigned n)

@@ -52,6 +52,10 @@ static struct ring_map *vector_map(void)
 	snprintf(nodes[1].addr[1], ENV_ADDR_MAX, "%s", "[::1]:7002");
 	nodes[1].naddrs = 2;
 	snprintf(nodes[2].addr[0], ENV_ADDR_MAX, "%s", "unix:/run/c");
+	nodes[0].up = nodes[0].voter = nodes[2].up = true;
+	nodes[0].incarnation = 0x0102030405060708;
+	nodes[2].number = 7;
+	nodes[2].incarnation = 1;
 	assert_int_equal(ring_make(&m, fsid, 2, 2, nodes, 3), 0);
 	return m;
 }
@@ -359,38 +363,127 @@ static int decode_forged(size_t at, const void *bytes, size_t len)
 
 static void test_ring_decode_checks_every_field(void **state)
 {
-	/* offsets: 38 the first node, its zone's length at 74, naddrs at 75; the shards: 4 * 15
-	 * bytes before the checksum */
+	/* the first node at 47: number at 79, flags at 91, weight at 92, its zone's length at 96,
+	 * naddrs at 97; the shards: 4 * 17 bytes before the checksum */
 	struct buf v = vector("ring");
-	size_t shards = v.len - 4 - 4 * 15;
+	size_t shards = v.len - 4 - 4 * 17;
 
 	(void)state;
 	buf_fini(&v);
 	assert_int_equal(decode_forged(0, "R", 1), 0);
-	assert_int_equal(decode_forged(4, "\2", 1), -EBADMSG);                /* format */
+	assert_int_equal(decode_forged(4, "\1", 1), -EBADMSG);                /* format */
 	assert_int_equal(decode_forged(22, "\0\0\0\0\0\0\0\0", 8), -EBADMSG); /* epoch */
 	assert_int_equal(decode_forged(30, "\0", 1), -EBADMSG);               /* shard bits */
 	assert_int_equal(decode_forged(30, "\20", 1), -EBADMSG);
 	assert_int_equal(decode_forged(30, "\21", 1), -EBADMSG);
 	assert_int_equal(decode_forged(31, "\0", 1), -EBADMSG); /* replicas */
 	assert_int_equal(decode_forged(31, "\10", 1), -EBADMSG);
-	assert_int_equal(decode_forged(32, "\3", 1), -EBADMSG);       /* keeper */
-	assert_int_equal(decode_forged(34, "\0\0\0\0", 4), -EBADMSG); /* nodes */
-	assert_int_equal(decode_forged(34, "\xff\xff\xff\xff", 4), -EBADMSG);
-	assert_int_equal(decode_forged(38, "\xff", 1), -EBADMSG); /* out of order */
-	assert_int_equal(decode_forged(74, "\100", 1), -EBADMSG); /* zone too long */
-	assert_int_equal(decode_forged(75, "\0", 1), -EBADMSG);   /* no address */
-	assert_int_equal(decode_forged(75, "\5", 1), -EBADMSG);
-	assert_int_equal(decode_forged(76, "\0", 1), -EBADMSG); /* an empty one */
-	assert_int_equal(decode_forged(77, "\0", 1), -EBADMSG); /* NUL within */
-	assert_int_equal(decode_forged(77, "\n", 1), -EBADMSG);
+	assert_int_equal(decode_forged(32, "\0", 1), -EBADMSG); /* min_in_sync */
+	assert_int_equal(decode_forged(32, "\3", 1), -EBADMSG);
+	assert_int_equal(decode_forged(32, "\2", 1), 0);
+	assert_int_equal(decode_forged(33, "\3", 1), -EBADMSG); /* keeper */
+	assert_int_equal(decode_forged(35, "\7", 1), -EBADMSG); /* next number */
+	assert_int_equal(decode_forged(35, "\0\0\0\0", 4), -EBADMSG);
+	assert_int_equal(decode_forged(39, "\0\0\0\0", 4), -EBADMSG); /* nodes */
+	assert_int_equal(decode_forged(39, "\xff\xff\xff\xff", 4), -EBADMSG);
+	assert_int_equal(decode_forged(43, "\1", 1), -EBADMSG); /* fenced */
+	assert_int_equal(decode_forged(43, "\xff\xff\xff\xff", 4), -EBADMSG);
+	assert_int_equal(decode_forged(47, "\xff", 1), -EBADMSG); /* out of order */
+	assert_int_equal(decode_forged(79, "\1", 1), -EBADMSG);   /* a number twice */
+	assert_int_equal(decode_forged(79, "\0", 1), 0);
+	assert_int_equal(decode_forged(79, "\3", 1), 0);
+	assert_int_equal(decode_forged(91, "\x20", 1), -EBADMSG); /* unknown flag */
+	assert_int_equal(decode_forged(91, "\4", 1), -EBADMSG);   /* a witness with weight */
+	assert_int_equal(decode_forged(91, "\2", 1), 0);
+	assert_int_equal(decode_forged(96, "\100", 1), -EBADMSG); /* zone too long */
+	assert_int_equal(decode_forged(97, "\0", 1), -EBADMSG);   /* no address */
+	assert_int_equal(decode_forged(97, "\5", 1), -EBADMSG);
+	assert_int_equal(decode_forged(98, "\0", 1), -EBADMSG); /* an empty one */
+	assert_int_equal(decode_forged(99, "\0", 1), -EBADMSG); /* NUL within */
+	assert_int_equal(decode_forged(99, "\n", 1), -EBADMSG);
 	assert_int_equal(decode_forged(shards + 8, "\3", 1), -EBADMSG); /* primary */
 	assert_int_equal(decode_forged(shards + 8, "\0", 1), -EBADMSG); /* not the first member */
 	assert_int_equal(decode_forged(shards + 8, "\xff\xff", 2), 0);  /* nobody serves it */
 	assert_int_equal(decode_forged(shards + 10, "\10", 1), -EBADMSG);
-	assert_int_equal(decode_forged(shards + 10, "\0", 1), -EBADMSG);
-	assert_int_equal(decode_forged(shards + 13, "\2", 1), -EBADMSG); /* a member twice */
-	assert_int_equal(decode_forged(shards + 13, "\3", 1), -EBADMSG);
+	assert_int_equal(decode_forged(shards + 8, "\xff\xff\0", 3), -EBADMSG); /* no members */
+	assert_int_equal(decode_forged(shards + 10, "\1\1", 2), 0); /* the second one learns */
+	assert_int_equal(decode_forged(shards + 11, "\10", 1), -EBADMSG);
+	assert_int_equal(decode_forged(shards + 12, "\3", 1), 0); /* both are suspect */
+	assert_int_equal(decode_forged(shards + 12, "\4", 1), -EBADMSG);
+	assert_int_equal(decode_forged(shards + 15, "\2", 1), -EBADMSG); /* a member twice */
+	assert_int_equal(decode_forged(shards + 15, "\3", 1), -EBADMSG);
+	assert_int_equal(decode_forged(shards + 10, "\1\1\0\2\0\2", 6), -EBADMSG); /* both */
+	/* a witness that holds data */
+	assert_int_equal(decode_forged(91, "\4\0\0\0\0", 5), -EBADMSG);
+}
+
+static void test_ring_decode_refuses_a_map_without_a_home_for_data(void **state)
+{
+	struct ring_map *m = vector_map(), *got;
+	struct buf b = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		m->nodes[i].leaving = true;
+	ring_encode(m, &b);
+	assert_int_equal(ring_decode(b.data, b.len, &got), -EBADMSG);
+	m->nodes[1].leaving = false;
+	buf_reset(&b);
+	ring_encode(m, &b);
+	assert_int_equal(ring_decode(b.data, b.len, &got), 0);
+	ring_unref(got);
+	ring_unref(m);
+	buf_fini(&b);
+}
+
+static void test_ring_make_numbers_the_nodes(void **state)
+{
+	struct ring_node n[4] = {
+		node_of("a", 1, ""), node_of("b", 1, ""), node_of("c", 1, ""), node_of("d", 1, "")};
+	struct ring_map *m;
+
+	(void)state;
+	n[2].number = 2;
+	assert_int_equal(ring_make(&m, fsid, 4, 1, n, 4), 0);
+	assert_int_equal(m->nodes[ring_find(m, &n[0].id)].number, 1);
+	assert_int_equal(m->nodes[ring_find(m, &n[1].id)].number, 3);
+	assert_int_equal(m->nodes[ring_find(m, &n[2].id)].number, 2);
+	assert_int_equal(m->nodes[ring_find(m, &n[3].id)].number, 4);
+	assert_int_equal(m->next_number, 5);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(ring_find_number(m, m->nodes[i].number), i);
+	assert_int_equal(ring_find_number(m, 5), RING_NONE);
+	assert_int_equal(ring_find_number(m, 0), RING_NONE);
+	ring_unref(m);
+	n[1].number = 2;
+	assert_int_equal(ring_make(&m, fsid, 4, 1, n, 4), -EINVAL);
+	n[1].number = UINT32_MAX; /* none above it is left */
+	assert_int_equal(ring_make(&m, fsid, 4, 1, n, 4), -EINVAL);
+}
+
+static void test_ring_placement_leaves_out_who_leaves_or_only_votes(void **state)
+{
+	struct ring_node n[4] = {
+		node_of("a", 1, ""), node_of("b", 1, ""), node_of("c", 0, ""), node_of("d", 1, "")};
+	struct ring_map *m;
+	uint16_t out[4];
+
+	(void)state;
+	n[1].leaving = true;
+	n[2].witness = true;
+	assert_int_equal(ring_make(&m, fsid, 8, 3, n, 4), 0);
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		assert_int_equal(ring_place(m, (uint16_t)s, out, 4), 2);
+		assert_int_equal(m->shards[s].nmembers, 2);
+		assert_int_equal(ring_member(&m->shards[s], ring_find(m, &n[1].id)), -1);
+		assert_int_equal(ring_member(&m->shards[s], ring_find(m, &n[2].id)), -1);
+	}
+	ring_unref(m);
+	n[0].leaving = n[3].leaving = true;
+	assert_int_equal(ring_make(&m, fsid, 8, 3, n, 4), -EINVAL);
+	n[0].leaving = false;
+	n[2].weight = 1; /* of a witness */
+	assert_int_equal(ring_make(&m, fsid, 8, 3, n, 4), -EINVAL);
 }
 
 static void test_ring_decodes_the_largest_map(void **state)
@@ -450,6 +543,9 @@ int main(void)
 		cmocka_unit_test(test_ring_encoding_is_the_specified_one),
 		cmocka_unit_test(test_ring_decode_refuses_any_damage),
 		cmocka_unit_test(test_ring_decode_checks_every_field),
+		cmocka_unit_test(test_ring_decode_refuses_a_map_without_a_home_for_data),
+		cmocka_unit_test(test_ring_make_numbers_the_nodes),
+		cmocka_unit_test(test_ring_placement_leaves_out_who_leaves_or_only_votes),
 		cmocka_unit_test(test_ring_decodes_the_largest_map),
 		cmocka_unit_test(test_ring_one_log_holds_copies_of_several_shards_only_alone),
 	};
