@@ -163,7 +163,6 @@ static void test_route_shard_without_a_primary_waits_for_a_map(void **state)
 	world_init(&w, 3, 1);
 	shard = shard_of_node(&w, 1, 0);
 	w.map->shards[shard].primary = RING_NONE;
-	w.map->shards[shard].nmembers = 0;
 	c = client_of(w.node[0]->addr);
 	put(c, id_in(&w, shard, 1), 1, NULL, &res);
 	w_for(&w, SEC);
@@ -171,7 +170,6 @@ static void test_route_shard_without_a_primary_waits_for_a_map(void **state)
 	assert_int_equal(c->table.n, 1);
 	m = next_map();
 	m->shards[shard].primary = m->shards[shard].member[0] = 1;
-	m->shards[shard].nmembers = 1;
 	w_for(&w, 5 * SEC);
 	assert_int_equal(res.calls, 1);
 	assert_int_equal(w.node[1]->applied[1], 1);
