@@ -49,7 +49,7 @@ static uint16_t sync_check(struct node *n, const struct wire_sync *m)
 
 		if (!shard_mine(n, e.shard))
 			return WIRE_WRONG_NODE;
-		if (shard_contains(node_shard(n, e.shard), e.term, e.seq))
+		if (shard_contains(n, e.shard, e.term, e.seq))
 			continue;
 		log_error("mod=node shard=%u term=%" PRIu64 " seq=%" PRIu64
 			  " msg=\"an acknowledged effect is lost\"",

@@ -80,7 +80,7 @@ static void drop_evaluation(struct exec *x)
 	x->reads = NULL;
 	x->open = NULL;
 	for (unsigned i = 0; i < x->nparts; i++)
-		x->parts[i].section = x->parts[i].record = x->parts[i].told = false;
+		x->parts[i].section = x->parts[i].record = false;
 }
 
 void exec_reset(struct exec *x)
@@ -404,7 +404,6 @@ void exec_record(struct exec *x)
 		exec_open(x, p);
 		if (p->record)
 			sess_record(p->sess, &x->out.effect);
-		shard_stamp(x->r.n, p->shard, &x->out.effect, p->told && !p->record);
 	}
 }
 
@@ -449,7 +448,7 @@ int exec_apply(
 		struct part *p = &x->parts[i];
 
 		if (p->section)
-			shard_took(n, p->shard);
+			shard_took(p->shard);
 		if (p->record)
 			sess_recorded(p->sess);
 	}
@@ -506,7 +505,7 @@ static int floors_apply(struct exec *x, int *failed)
 	for (unsigned i = 0; i < x->nparts; i++) {
 		if (!x->parts[i].record)
 			continue;
-		shard_took(n, x->parts[i].shard);
+		shard_took(x->parts[i].shard);
 		sess_recorded(x->parts[i].sess);
 	}
 	return 0;

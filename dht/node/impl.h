@@ -122,34 +122,22 @@ uint16_t status_of(int rc);
 
 /* ---- shards (shard.c) ---- */
 
-struct shard_term {
-	uint64_t term, first;
-};
-
 struct shard {
 	uint16_t number;
 	enum shard_role role; /* of this node, by the map; set by repl.c alone */
 	bool fresh;           /* its next effect begins a new term */
-	uint64_t term, seq;
-	struct shard_term *terms; /* oldest first */
-	unsigned nterms;
 	struct lock_table locks;
 	const struct req *gate;  /* it evaluated, and nobody may apply before it does */
 	struct req_list waiting; /* for locks or the gate */
 };
 
-int shards_load(struct node *n);
+void shards_init(struct node *n);
 void shards_free(struct node *n);
 /* The number that the next effect gets. */
 void shard_next(const struct node *n, const struct shard *s, uint64_t *term, uint64_t *seq);
-/* Records that number in the effect, whose open section is the shard's; @told: a reply that is
- * stored in that section does so already, and stays until another effect records its own. */
-void shard_stamp(const struct node *n, const struct shard *s, struct effect *e, bool told);
-/* At the start: a stored reply tells of that effect. */
-void shard_heard(struct shard *s, uint64_t term, uint64_t seq);
-/* The effect was taken. */
-void shard_took(struct node *n, struct shard *s);
-bool shard_contains(const struct shard *s, uint64_t term, uint64_t seq);
+/* An effect with that number was taken. */
+void shard_took(struct shard *s);
+bool shard_contains(const struct node *n, uint16_t shard, uint64_t term, uint64_t seq);
 /* Runs again what waits for it. */
 void shard_wake(struct shard *s);
 /* Is the node its primary? */
@@ -224,7 +212,6 @@ struct part {
 	struct sess *sess; /* NULL without a session */
 	bool section;      /* the effect has one of it */
 	bool record;       /* something of the session is written along */
-	bool told;         /* the reply that is stored in its section names its effect */
 	struct wire_effect at;
 };
 

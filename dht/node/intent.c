@@ -283,7 +283,6 @@ static void forget_effect(struct node *n, struct effect *e, struct outcome *cons
 		if (i == 0 || go[i - 1]->key.shard != k->shard) {
 			shard_next(n, s, &term, &seq);
 			effect_section(e, s->number, term, seq);
-			shard_stamp(n, s, e, false);
 		}
 		key_session(&key, KEY_OUTCOME, s->number, k->session, k->number);
 		effect_del(e, key.b, key.len);
@@ -324,7 +323,7 @@ void forget_fire(struct env_timer *t)
 	TAILQ_INSERT_TAIL(&n->forgets, f, entry);
 	for (unsigned i = 0; i < ngo; i++) {
 		if (i == 0 || go[i - 1]->key.shard != go[i]->key.shard)
-			shard_took(n, node_shard(n, go[i]->key.shard));
+			shard_took(node_shard(n, go[i]->key.shard));
 	}
 	for (unsigned i = 0; i < ngo; i++) {
 		HASH_DEL(n->outcomes, go[i]);

@@ -43,10 +43,9 @@ static int load(struct node *n)
 {
 	int rc;
 
+	shards_init(n);
 	store_blocking(n->st, true);
-	rc = shards_load(n);
-	if (!rc)
-		rc = sess_load(n);
+	rc = sess_load(n);
 	if (!rc)
 		rc = intents_load(n);
 	if (!rc)

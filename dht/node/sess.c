@@ -360,12 +360,6 @@ static int load_reply(struct node *n, const uint8_t *key, size_t klen, struct cu
 
 	if (!cur_ok(&val) || key_parts(n, key, klen, &s, &number) || wire_get_reply(val, &m))
 		return -EUCLEAN;
-	for (unsigned i = 0; i < m.neffects; i++) {
-		struct wire_effect e = wire_effect_at(&m, i);
-
-		if (e.shard == s->key.shard)
-			shard_heard(node_shard(n, e.shard), e.term, e.seq);
-	}
 	numbers_add(&s->stored, number);
 	raise_floor(s, floor);
 	s->kept = s->floor;

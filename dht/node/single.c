@@ -123,7 +123,6 @@ static void txn_finish(struct exec *x)
 	if (f->b.err)
 		x->out.effect.meta.err = f->b.err;
 	exec_open(x, home);
-	home->told = true;
 	sess_reply_put(home->sess, &x->out.effect, &x->r.n->tmp, x->m.number, frame_body(f),
 		frame_body_len(f));
 	exec_record(x);

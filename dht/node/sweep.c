@@ -247,11 +247,10 @@ static int drop_one(struct node *n, struct sess *s)
 	shard_next(n, shard, &term, &seq);
 	effect_section(&w->effect, shard->number, term, seq);
 	all = sess_erase(s, &w->effect);
-	shard_stamp(n, shard, &w->effect, false);
 	rc = sweep_apply(w);
 	if (rc)
 		return rc;
-	shard_took(n, shard);
+	shard_took(shard);
 	if (all)
 		sess_drop(n, s);
 	else

@@ -9,15 +9,15 @@ static bool own_key(const void *key)
 {
 	uint8_t c = *(const uint8_t *)key;
 
-	return c == KEY_EXTENT || c == KEY_STORE;
+	return c == KEY_EXTENT || c == KEY_STORE || c == KEY_TERM;
 }
 
-static int apply_op(
-	struct extent_ctx *x, const struct record *r, const struct effect_op *op, uint16_t shard)
+static int apply_op(struct store *st, struct extent_ctx *x, const struct record *r,
+	const struct effect_op *op, uint16_t shard)
 {
 	switch (op->kind) {
 	case EFFECT_SECTION:
-		return 0;
+		return history_section(st, op->shard, op->term, op->seq);
 	case EFFECT_PUT:
 		if (own_key(op->key))
 			return -EBADMSG;
@@ -37,14 +37,17 @@ static int apply_op(
 		return extent_punch(x, shard, &op->id, op->off, op->to);
 	case EFFECT_DROP:
 		return extent_drop(x, shard, &op->id);
+	case EFFECT_HISTORY:
+		return history_replace(st, shard, op->val, op->vlen);
 	}
 	return -EBADMSG;
 }
 
-static int apply_effect(struct extent_ctx *x, const struct record *r, const void *meta)
+static int apply_effect(
+	struct store *st, struct extent_ctx *x, const struct record *r, const void *meta)
 {
 	struct effect_iter it = effect_iter_of(meta, r->meta_len);
-	bool section = false;
+	bool section = false, counted = false;
 	struct effect_op op;
 	uint16_t shard = 0;
 	int rc;
@@ -52,11 +55,14 @@ static int apply_effect(struct extent_ctx *x, const struct record *r, const void
 	while ((rc = effect_next(&it, &op)) > 0) {
 		if (op.kind == EFFECT_SECTION) {
 			section = true;
+			counted = op.seq;
 			shard = op.shard;
 		} else if (!section && op.kind >= EFFECT_WRITE) {
 			return -EBADMSG; /* of which shard? */
+		} else if (counted && op.kind == EFFECT_HISTORY) {
+			return -EBADMSG; /* it says itself where it stands */
 		}
-		rc = apply_op(x, r, &op, shard);
+		rc = apply_op(st, x, r, &op, shard);
 		if (rc)
 			return rc;
 	}
@@ -96,7 +102,8 @@ int apply_batch(struct store *st, const struct record *r, const void *meta, bool
 	int rc;
 
 	batch_reset(&st->batch);
-	rc = r->kind == RECORD_MOVE ? apply_moves(&x, r, meta) : apply_effect(&x, r, meta);
+	history_begin(st, r->pos);
+	rc = r->kind == RECORD_MOVE ? apply_moves(&x, r, meta) : apply_effect(st, &x, r, meta);
 	if (rc == -EAGAIN)
 		rc = wait_miss(st, x.missed.b, x.missed.len, x.missed_to.b, x.missed_to.len);
 	if (rc == -EIO)
@@ -123,6 +130,7 @@ void apply_counted(struct store *st)
 		if (l->bytes < 0 && s->sealed && compact_deserves(st, s))
 			flush_garbage(st);
 	}
+	history_commit(st);
 	st->mem += st->batch.bytes;
 }
 

@@ -6,6 +6,7 @@
 
 #include "dht/base/crc.h"
 #include "dht/base/mem.h"
+#include "dht/store/history.h"
 
 /*
  * The encoding, one operation after the other (docs/STORE.md): a byte that says which, then
@@ -15,10 +16,12 @@
  *   WRITE    32 bytes of ID, u64 offset, u32 length, u32 CRC32C per chunk
  *   PUNCH    32 bytes of ID, u64 from, u64 to
  *   DROP     32 bytes of ID
+ *   HISTORY  u32 length and history
  */
 
 /* Offsets above this would overflow when a length is added. */
 #define OFFSET_MAX ((uint64_t)INT64_MAX)
+#define HISTORY_MAX (20u + 16u * HISTORY_TERMS_MAX)
 
 void effect_init(struct effect *e)
 {
@@ -122,6 +125,18 @@ void effect_drop(struct effect *e, const struct orbit_id *id)
 	buf_bytes(&e->meta, id->b, ORBIT_ID_LEN);
 }
 
+void effect_history(struct effect *e, const struct history *h)
+{
+	struct buf b = {0};
+
+	history_encode(h, &b);
+	buf_u8(&e->meta, EFFECT_HISTORY);
+	buf_blob(&e->meta, b.data, b.len);
+	if (b.err)
+		e->meta.err = b.err;
+	buf_fini(&b);
+}
+
 bool effect_empty(const struct effect *e)
 {
 	struct effect_iter it = effect_iter_of(e->meta.data, e->meta.len);
@@ -205,6 +220,9 @@ int effect_next(struct effect_iter *it, struct effect_op *op)
 		break;
 	case EFFECT_DROP:
 		next_id(c, op);
+		break;
+	case EFFECT_HISTORY:
+		op->val = cur_blob(c, HISTORY_MAX, &op->vlen);
 		break;
 	default:
 		cur_fail(c);

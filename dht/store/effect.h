@@ -33,6 +33,7 @@ enum effect_kind {
 	EFFECT_WRITE = 4,   /* id, offset, bytes: replaces that range of the stream */
 	EFFECT_PUNCH = 5, /* id, from, to: that range becomes a hole; to = UINT64_MAX: to the end */
 	EFFECT_DROP = 6,  /* id: the object's header, map entries and stream all go */
+	EFFECT_HISTORY = 7, /* the shard's history anew (store/history.h) */
 };
 
 struct effect {
@@ -69,7 +70,7 @@ struct effect_op {
 	uint64_t term, seq;
 	const void *key; /* PUT, DEL */
 	size_t klen;
-	const void *val; /* PUT */
+	const void *val; /* PUT, HISTORY */
 	size_t vlen;
 	struct orbit_id id;  /* WRITE, PUNCH, DROP */
 	uint64_t off, to;    /* WRITE: off; PUNCH: off, to */

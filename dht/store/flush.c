@@ -27,11 +27,12 @@
 
 static void flush_go(struct store *st);
 
-void flush_fill(struct store *st, uint64_t pos)
+int flush_put(struct store *st, uint64_t pos, bool wait)
 {
 	struct batch *b = &st->batch;
 	uint64_t *end, *table;
 	size_t n = 0;
+	int rc;
 
 	batch_reset(b);
 	end = batch_alloc(b, 8);
@@ -49,6 +50,12 @@ void flush_fill(struct store *st, uint64_t pos)
 	}
 	batch_put(b, FLUSH_KEY_POS, FLUSH_KEY_LEN(FLUSH_KEY_POS), end, 8);
 	batch_put(b, FLUSH_KEY_SEGS, FLUSH_KEY_LEN(FLUSH_KEY_SEGS), table, n * 8);
+	rc = history_fill(st);
+	if (!rc)
+		rc = index_put(st->ix, b, wait);
+	if (!rc)
+		history_filled(st);
+	return rc;
 }
 
 struct flush_work {
@@ -61,10 +68,11 @@ struct flush_work {
 };
 
 /* The store may be gone afterwards. */
-static void close_noted(struct store *st, int rc)
+static void close_noted(struct store *st, void *arg, int rc)
 {
 	void (*done)(void *arg, int rc) = st->close_done;
 
+	(void)arg;
 	st->close_done = NULL;
 	if (done)
 		done(st->close_arg, st->broken ? -EIO : rc);
@@ -73,7 +81,7 @@ static void close_noted(struct store *st, int rc)
 /* The last of it: how it stands. What was noted before goes before. */
 static void close_note(struct store *st)
 {
-	meta_start(st, !st->broken, close_noted);
+	meta_start(st, !st->broken, close_noted, NULL);
 }
 
 static void flush_failed(struct store *st, int rc)
@@ -160,8 +168,9 @@ static void remove_dead(struct store *st)
 	work_start(&f->w, st->gate, st, &st->flush, remove_run, remove_done);
 }
 
-static void holed_noted(struct store *st, int rc)
+static void holed_noted(struct store *st, void *arg, int rc)
 {
+	(void)arg;
 	if (rc) {
 		st->holed = false;
 		flush_over(st);
@@ -183,7 +192,7 @@ static void remove_first(struct store *st)
 	}
 	st->flush = FLUSH_REMOVE;
 	st->holed = true;
-	meta_start(st, false, holed_noted);
+	meta_start(st, false, holed_noted, NULL);
 }
 
 static void wait_run(struct work *w)
@@ -242,8 +251,7 @@ static void flush_switch(struct store *st)
 	struct flush_work *f;
 	int rc;
 
-	flush_fill(st, st->tail);
-	rc = index_put(st->ix, &st->batch, false);
+	rc = flush_put(st, st->tail, false);
 	if (rc == -EAGAIN) {
 		env_timer_set(st->env, &st->flush_timer, env_now(st->env) + RETRY);
 		return;

@@ -78,7 +78,7 @@ void journal_break(struct store *st, int rc, const char *what)
 		st->info.whole = false;
 		/* what was acknowledged may be lost although the kernel stays the same: the next
 		 * start must know */
-		meta_start(st, false, NULL);
+		meta_start(st, false, NULL, NULL);
 	}
 	/* done() comes in order: what is being written goes before (write_done()) */
 	if (TAILQ_EMPTY(&st->writing))

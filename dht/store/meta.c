@@ -6,7 +6,7 @@
 #include "dht/base/log.h"
 #include "dht/store/store_int.h"
 
-#define VERSION 1u
+#define VERSION 2u
 #define SIZE 128u
 #define CRC_AT (SIZE - 4)
 
@@ -27,11 +27,11 @@ int meta_load(struct disk *d, struct meta *m)
 		goto out;
 	c = cur_of(b.data + sizeof(magic), b.len - sizeof(magic));
 	version = cur_u32(&c);
-	if (version > VERSION) {
+	if (version != VERSION) {
 		rc = -EPROTONOSUPPORT;
 		goto out;
 	}
-	if (version != VERSION || b.len != SIZE)
+	if (b.len != SIZE)
 		goto out;
 	sum = cur_of(b.data + CRC_AT, 4);
 	if (cur_u32(&sum) != crc32c(b.data, CRC_AT))
@@ -79,7 +79,7 @@ static struct meta meta_of(const struct store *st, bool clean)
 	struct meta m = {.node = st->info.node,
 		.starts = st->info.starts,
 		.clean = clean,
-		.suspect = !clean && !st->info.whole,
+		.suspect = !st->info.whole,
 		.holed = st->holed,
 		.end = clean ? st->tail : 0};
 
@@ -100,7 +100,8 @@ struct meta_work {
 	struct disk *disk;
 	struct meta m;
 	int rc;
-	void (*done)(struct store *st, int rc);
+	void (*done)(struct store *st, void *arg, int rc);
+	void *arg;
 };
 
 static void note_run(struct work *w)
@@ -113,8 +114,9 @@ static void note_run(struct work *w)
 static void note_done(struct work *w)
 {
 	struct meta_work *mw = container_of(w, struct meta_work, w);
-	void (*done)(struct store * st, int rc) = mw->done;
+	void (*done)(struct store * st, void *arg, int rc) = mw->done;
 	struct store *st = w->owner;
+	void *arg = mw->arg;
 	int rc = mw->rc;
 
 	free(mw);
@@ -124,17 +126,57 @@ static void note_done(struct work *w)
 		log_warn("mod=store op=meta rc=%s msg=\"cannot note how it stands with the store\"",
 			log_errno(rc));
 	if (done)
-		done(st, rc);
+		done(st, arg, rc);
 }
 
-void meta_start(struct store *st, bool clean, void (*done)(struct store *st, int rc))
+void meta_start(
+	struct store *st, bool clean, void (*done)(struct store *st, void *arg, int rc), void *arg)
 {
 	struct meta_work *mw = mem_zalloc(sizeof(*mw));
 
 	mw->disk = st->disk;
 	mw->m = meta_of(st, clean);
 	mw->done = done;
+	mw->arg = arg;
 	work_start(&mw->w, st->gate, st, &st->info, note_run, note_done);
+}
+
+void store_levelled(struct store *st)
+{
+	if (st->info.whole || st->broken)
+		return;
+	log_info("mod=store op=levelled msg=\"the store counts as whole again\"");
+	st->info.whole = true;
+	if (!st->closing)
+		meta_start(st, false, NULL, NULL);
+}
+
+struct rename {
+	struct orbit_id old;
+	void (*done)(void *arg, int rc);
+	void *arg;
+};
+
+static void rename_noted(struct store *st, void *arg, int rc)
+{
+	struct rename *r = arg;
+
+	if (rc)
+		st->info.node = r->old;
+	r->done(r->arg, rc);
+	free(r);
+}
+
+void store_rename(
+	struct store *st, const struct orbit_id *id, void (*done)(void *arg, int rc), void *arg)
+{
+	struct rename *r = mem_zalloc(sizeof(*r));
+
+	r->old = st->info.node;
+	r->done = done;
+	r->arg = arg;
+	st->info.node = *id;
+	meta_start(st, false, rename_noted, r);
 }
 
 int store_make_on(struct disk *d, const uint8_t fsid[16], const struct orbit_id *node)

@@ -291,6 +291,7 @@ static int void_index(struct store *st, char *why, size_t why_len)
 	for (size_t i = 0; i < st->nsegs; i++)
 		st->segs[i]->live = 0;
 	st->live_bytes = 0;
+	history_forget(st);
 	/* once it is gone nothing shows how far it went */
 	rc = meta_note(st, false);
 	return rc ? rc : st->ix->ops->clear(st->ix);
@@ -304,8 +305,7 @@ static int flush_now(struct store *st, uint64_t pos)
 
 	if (rc)
 		return rc;
-	flush_fill(st, pos);
-	rc = index_put(st->ix, &st->batch, true);
+	rc = flush_put(st, pos, true);
 	if (!rc)
 		rc = st->ix->ops->flush_begin(st->ix);
 	if (!rc)
@@ -318,12 +318,13 @@ static int flush_now(struct store *st, uint64_t pos)
 	return rc;
 }
 
-static int replay_one(struct store *st, const struct record *r, const uint8_t *meta)
+static int replay_one(struct store *st, const struct record *r, const uint8_t *meta, uint64_t last)
 {
 	int rc = apply_batch(st, r, meta, false);
 
 	if (rc == -EBADMSG) {
 		damage(st, "a record is well but makes no sense: skipped", r->pos);
+		history_void(st, last);
 		return 0;
 	}
 	if (!rc)
@@ -347,8 +348,8 @@ static int data_there(struct scan *sc, const struct record *r, const uint8_t **m
 	return !record_check_data(r, *meta, *meta + r->meta_len);
 }
 
-/* Replays from @from; *end is where the log ends. */
-static int replay(struct store *st, uint64_t from, uint64_t mark, uint64_t *end)
+/* Replays from @from; the last good record ends at @last; *end is where the log ends. */
+static int replay(struct store *st, uint64_t from, uint64_t mark, uint64_t last, uint64_t *end)
 {
 	struct scan sc = {.st = st};
 	uint64_t told = from;
@@ -364,6 +365,7 @@ static int replay(struct store *st, uint64_t from, uint64_t mark, uint64_t *end)
 		}
 		if (rc == SCAN_BREAK) {
 			damage(st, "records of the log are lost that had been synced", sc.bad);
+			history_void(st, last);
 			continue;
 		}
 		if (record_end(&r) > mark) {
@@ -375,7 +377,7 @@ static int replay(struct store *st, uint64_t from, uint64_t mark, uint64_t *end)
 				goto out;
 			}
 		}
-		rc = replay_one(st, &r, meta);
+		rc = replay_one(st, &r, meta, last);
 		if (rc)
 			goto out;
 		if (r.pos - told > PROGRESS) {
@@ -495,6 +497,8 @@ static int level(struct store *st, const struct meta *m, char *why, size_t why_l
 	uint64_t from, mark, last, end = 0;
 	int rc = load_index(st, &from);
 
+	if (!rc)
+		rc = history_load(st);
 	if (rc == -EUCLEAN) {
 		rc = void_index(st, why, why_len);
 		from = 0;
@@ -506,7 +510,7 @@ static int level(struct store *st, const struct meta *m, char *why, size_t why_l
 	if (!rc)
 		rc = find_mark(st, from, &mark, &last);
 	if (!rc)
-		rc = replay(st, from, mark, &end);
+		rc = replay(st, from, mark, last, &end);
 	if (rc)
 		return rc;
 	if (last > end) {
@@ -519,6 +523,9 @@ static int level(struct store *st, const struct meta *m, char *why, size_t why_l
 	}
 	if (!rc)
 		rc = cut(st, end);
+	/* or else the next start would find the same damage, and void what comes from now on */
+	if (!rc && st->void_to > from)
+		rc = flush_now(st, end);
 	if (rc)
 		return rc;
 	if (m->clean && end < m->end)
@@ -532,7 +539,7 @@ int recover(struct store *st, const struct meta *m, char *why, size_t why_len)
 	int rc;
 
 	st->holed = m->holed;
-	st->info.whole = m->clean || (!m->suspect && !memcmp(m->boot, st->boot, 16));
+	st->info.whole = !m->suspect && (m->clean || !memcmp(m->boot, st->boot, 16));
 	rc = st->disk->ops->list(st->disk, found_file, &n);
 	if (!rc)
 		rc = n.rc;

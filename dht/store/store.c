@@ -89,7 +89,8 @@ static int open_meta(struct store *st, struct meta *m, char *why, size_t why_len
 	if (rc == -ENOENT)
 		snprintf(why, why_len, "there is no store there");
 	else if (rc == -EPROTONOSUPPORT)
-		snprintf(why, why_len, "the store has a newer format than this program knows");
+		snprintf(why, why_len,
+			"the store has a newer format than this program knows, or an older one");
 	else if (rc == -EUCLEAN)
 		snprintf(why, why_len, "the store's META file is damaged");
 	else if (rc)
@@ -214,6 +215,7 @@ void store_free(struct store *st)
 		return;
 	gate_close(st->gate);
 	compact_fini(st);
+	history_forget(st);
 	flush_fini(st);
 	wait_fini(st);
 	journal_fini(st);
@@ -228,6 +230,11 @@ void store_free(struct store *st)
 const struct store_info *store_info(const struct store *st)
 {
 	return &st->info;
+}
+
+struct disk *store_disk(struct store *st)
+{
+	return st->disk;
 }
 
 int store_broken(const struct store *st)

@@ -42,8 +42,9 @@ struct store_info {
 	uint8_t fsid[16];     /* which filesystem this store belongs to */
 	struct orbit_id node; /* which node */
 	uint64_t starts;      /* how often it was opened, this time included */
-	bool whole;           /* nothing that was acknowledged can be missing: the last stop was
-				 clean, or the kernel is the same (boot_id) and the log has no gap */
+	bool whole;           /* nothing that was acknowledged can be missing: each stop was clean,
+				 or the kernel was the same (boot_id) and the log has no gap; else
+				 false until store_levelled() */
 };
 
 /*
@@ -55,8 +56,8 @@ int store_make(const char *path, const uint8_t fsid[16], const struct orbit_id *
 /*
  * Opens the store in @path: takes its lock, recovers the index from the log's tail (blocking, logs
  * progress). 0; -ENOENT no store there; -EBUSY in use by another process; -EPROTONOSUPPORT of a
- * newer format; -EUCLEAN damaged so that it cannot be opened (the log says where); -errno. On error
- * *why (static or in a buffer of @why_len) is one line for a person.
+ * another format; -EUCLEAN damaged so that it cannot be opened (the log says where); -errno. On
+ * error *why (static or in a buffer of @why_len) is one line for a person.
  */
 int store_open(struct store **out, struct env *e, const char *path, const struct store_config *cfg,
 	char *why, size_t why_len);

@@ -16,6 +16,7 @@
 #include "dht/base/mem.h"
 #include "dht/store/disk.h"
 #include "dht/store/extent.h"
+#include "dht/store/history.h"
 #include "dht/store/index.h"
 #include "dht/store/record.h"
 #include "dht/store/store.h"
@@ -75,6 +76,7 @@ struct miss {
 };
 
 struct compact;
+struct past;
 
 struct store {
 	struct env *env;
@@ -116,6 +118,15 @@ struct store {
 	uint64_t room_at; /* when it was asked for */
 	uint64_t since_room;
 	bool asking_room, short_of_room;
+
+	/* histories of the shards */
+	struct past **pasts; /* by shard, NULL: never had an effect */
+	unsigned npasts;
+	SLIST_HEAD(, past) dirty_pasts;
+	uint64_t past_round, past_pos; /* of the batch that is being made */
+	struct past **staged;          /* those that it changes */
+	unsigned nstaged, staged_cap;
+	uint64_t void_to; /* records below are those that damage left over */
 
 	/* flush */
 	enum flush_state flush;
@@ -207,14 +218,36 @@ void flush_want(struct store *st);
 void flush_maybe(struct store *st);
 /* Arms the timer that flushes when there are segments to get rid of. */
 void flush_garbage(struct store *st);
-/* Puts log position and segment table into st->batch, for a flush at @pos. */
-void flush_fill(struct store *st, uint64_t pos);
+/* Puts log position, segment table and histories, for a flush at @pos. -EAGAIN unless @wait. */
+int flush_put(struct store *st, uint64_t pos, bool wait);
 void flush_init(struct store *st);
 void flush_fini(struct store *st);
 
 #define FLUSH_KEY_POS "S\0\0pos"
 #define FLUSH_KEY_SEGS "S\0\0segments"
+#define FLUSH_KEY_VOID "S\0\0void"
 #define FLUSH_KEY_LEN(k) (sizeof(k) - 1)
+
+/* ---- history.c ---- */
+
+/* A batch is begun, of the record at @pos: what follows is staged. */
+void history_begin(struct store *st, uint64_t pos);
+/* One of its sections: 0, -EBADMSG when it is not what comes next in its shard. */
+int history_section(struct store *st, uint16_t shard, uint64_t term, uint64_t seq);
+/* The shard's history becomes that (history_encode()); 0, -EBADMSG. */
+int history_replace(struct store *st, uint16_t shard, const void *whole, size_t len);
+/* The index has taken the batch. */
+void history_commit(struct store *st);
+/* Records are lost: no history is vouched for, nor what records below @to add. */
+void history_void(struct store *st, uint64_t to);
+/* Puts what changed since the last flush into st->batch: 0, -ENOMEM. */
+int history_fill(struct store *st);
+/* The index has taken that. */
+void history_filled(struct store *st);
+/* Reads what the index has. */
+int history_load(struct store *st);
+/* Back to nothing at all. */
+void history_forget(struct store *st);
 
 /* ---- wait.c ---- */
 
@@ -248,7 +281,7 @@ struct meta {
 	uint64_t starts;
 	uint8_t boot[16];
 	bool clean;   /* the last stop was store_close() */
-	bool suspect; /* opened when not whole, and not closed since */
+	bool suspect; /* not whole */
 	bool holed;   /* segments were removed: the log does not tell all any more */
 	uint64_t end; /* of the log, when clean */
 };
@@ -258,7 +291,8 @@ int meta_save(struct disk *d, const struct meta *m);
 /* Notes how it stands with the store now; blocking. */
 int meta_note(struct store *st, bool clean);
 /* The same on a worker; @done (unless NULL) may free the store. Notes come one after the other. */
-void meta_start(struct store *st, bool clean, void (*done)(struct store *st, int rc));
+void meta_start(
+	struct store *st, bool clean, void (*done)(struct store *st, void *arg, int rc), void *arg);
 
 /* ---- recover.c ---- */
 

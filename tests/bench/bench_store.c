@@ -12,6 +12,7 @@
 
 #include "dht/base/mem.h"
 #include "dht/net/loop.h"
+#include "dht/store/history.h"
 #include "dht/store/store.h"
 
 #define DEPTH 64 /* effects in flight */
@@ -88,6 +89,7 @@ static void build(struct bench *b, struct effect *e)
 	uint64_t n = b->next;
 	struct orbit_id id = object(b->puts ? n : n / 16);
 	uint64_t off = b->puts ? 0 : n % 16 * b->bytes;
+	uint16_t shard = b->puts ? (uint16_t)(mix(n / 1000) % 1024) : 0;
 	struct key k;
 
 	if (b->replaces) {
@@ -96,7 +98,7 @@ static void build(struct bench *b, struct effect *e)
 	}
 	effect_init(e);
 	buf_reserve(&e->meta, 1024);
-	effect_section(e, b->puts ? (uint16_t)(mix(n / 1000) % 1024) : 0, 1, n);
+	effect_section(e, shard, 1, store_history(b->st, shard).seq + 1);
 	if (b->puts) {
 		uint8_t val[160] = {0};
 

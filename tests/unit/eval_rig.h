@@ -158,7 +158,7 @@ static inline void apply(void)
 	if (effect_empty(&rig->out.effect))
 		return;
 	while ((rc = effect_next(&it, &op)) == 1) {
-		if (op.kind != EFFECT_SECTION)
+		if (op.kind != EFFECT_SECTION || !op.seq)
 			continue;
 		assert_int_equal(op.seq, rig->seq[op.shard] + 1);
 		rig->seq[op.shard] = op.seq;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "dht/store/disk.h"
+#include "dht/store/history.h"
 #include "dht/store/index.h"
 #include "dht/store/store.h"
 #include "tests/unit/test_env.h"
@@ -20,7 +21,6 @@ struct rig {
 	struct store *st;
 	struct store_config cfg;
 	char why[256];
-	uint64_t seq;
 };
 
 static const uint8_t rig_fsid[16] = "0123456789abcde";
@@ -205,6 +205,14 @@ static inline int rig_read(struct rig *r, uint16_t shard, const struct orbit_id 
 	return d.rc;
 }
 
+/* Begins the next effect of shard 1. */
+static inline void rig_section(struct rig *r, struct effect *e)
+{
+	struct history h = store_history(r->st, 1);
+
+	effect_section(e, 1, h.term ? h.term : 1, h.seq + 1);
+}
+
 /* One put, one write: the usual short effects. */
 static inline int rig_put(struct rig *r, const char *key, const char *val)
 {
@@ -214,7 +222,7 @@ static inline int rig_put(struct rig *r, const char *key, const char *val)
 
 	memcpy(k + 3, key, min_size(strlen(key), sizeof(k) - 3));
 	effect_init(&e);
-	effect_section(&e, 1, 1, ++r->seq);
+	rig_section(r, &e);
 	effect_put(&e, k, 3 + strlen(key), val, strlen(val));
 	rc = rig_apply(r, &e);
 	effect_fini(&e);
@@ -242,7 +250,7 @@ static inline int rig_write(
 	int rc;
 
 	effect_init(&e);
-	effect_section(&e, 1, 1, ++r->seq);
+	rig_section(r, &e);
 	effect_write(&e, id, off, data, len);
 	rc = rig_apply(r, &e);
 	effect_fini(&e);

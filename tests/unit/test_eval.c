@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "dht/store/history.h"
 #include "tests/unit/eval_rig.h"
 
 /* ---- objects and slots ---- */
@@ -269,6 +270,20 @@ static void test_eval_references_keep_the_orphan_list(void **state)
 	assert_int_equal(keys(KEY_ORPHAN, 1), 1);
 }
 
+/* As if so many effects had been. */
+static void set_seq(uint16_t shard, uint64_t seq)
+{
+	const struct history_term term = {.term = 1, .first = 1};
+	const struct history h = {.term = 1, .seq = seq, .terms = &term, .nterms = 1};
+
+	txn_outcome_fini(&rig->out);
+	txn_outcome_init(&rig->out);
+	effect_section(&rig->out.effect, shard, 0, 0);
+	effect_history(&rig->out.effect, &h);
+	apply();
+	rig->seq[shard] = seq;
+}
+
 static void put_hold(const struct orbit_id *id, uint32_t session, uint32_t count)
 {
 	struct key k;
@@ -476,7 +491,7 @@ static void test_eval_several_shards_make_several_sections(void **state)
 
 	(void)state;
 	make(&c);
-	rig->seq[2] = 40;
+	set_seq(2, 40);
 	txn_create(t, &a, 0, NULL);
 	txn_create(t, &b, 0, NULL);
 	txn_get(t, &c);

@@ -51,7 +51,7 @@ static void test_store_writes_overlap(void **state)
 			struct effect e;
 
 			effect_init(&e);
-			effect_section(&e, 1, 1, 1);
+			rig_section(&r, &e);
 			effect_punch(&e, &obj, off, off + len);
 			assert_int_equal(rig_apply(&r, &e), 0);
 			effect_fini(&e);
@@ -105,7 +105,7 @@ static void test_store_operations_of_one_effect_see_each_other(void **state)
 	rig_init(&r, 4);
 	rig_write(&r, &obj, 0, "abcdefgh", 8);
 	effect_init(&e);
-	effect_section(&e, 1, 1, 2);
+	rig_section(&r, &e);
 	key_map(&k, 1, &obj, "name", 4);
 	effect_put(&e, k.b, k.len, "x", 1);
 	effect_write(&e, &obj, 4, "WXYZ", 4);
@@ -117,7 +117,7 @@ static void test_store_operations_of_one_effect_see_each_other(void **state)
 	assert_memory_equal(got, "12cdW\0YZ", 8);
 	/* a drop also takes what the same effect put before it, and nothing after */
 	effect_init(&e);
-	effect_section(&e, 1, 1, 3);
+	rig_section(&r, &e);
 	key_map(&k, 1, &obj, "other", 5);
 	effect_put(&e, k.b, k.len, "y", 1);
 	effect_drop(&e, &obj);
@@ -145,7 +145,7 @@ static void test_store_drop_takes_all_of_the_object_and_no_more(void **state)
 	rig_write(&r, &other, 0, "stays", 5);
 	before = index_mem_count(r.ix);
 	effect_init(&e);
-	effect_section(&e, 1, 1, 1);
+	rig_section(&r, &e);
 	key_id(&k, KEY_HEADER, 1, &obj);
 	effect_put(&e, k.b, k.len, "h", 1);
 	key_id(&k, KEY_ORPHAN, 1, &obj);
@@ -164,7 +164,7 @@ static void test_store_drop_takes_all_of_the_object_and_no_more(void **state)
 	store_usage(r.st, &u);
 	assert_int_equal(u.live, 13);
 	effect_init(&e);
-	effect_section(&e, 1, 1, 2);
+	rig_section(&r, &e);
 	effect_drop(&e, &obj);
 	assert_int_equal(rig_apply(&r, &e), 0);
 	effect_fini(&e);
@@ -213,7 +213,7 @@ static void test_store_refuses_malformed_effects(void **state)
 	assert_int_equal(rig_apply(&r, &e), -EBADMSG);
 	effect_fini(&e);
 	effect_init(&e);
-	effect_section(&e, 1, 1, 1);
+	rig_section(&r, &e);
 	effect_write(&e, &obj, 0, "xyz", 3);
 	e.data_len = 2; /* less data than announced */
 	assert_int_equal(rig_apply(&r, &e), -EBADMSG);
@@ -234,14 +234,14 @@ static void test_store_reads_what_is_still_queued(void **state)
 	rig_init(&r, 8);
 	fill(big, sizeof(big), 1);
 	effect_init(&e);
-	effect_section(&e, 1, 1, 1);
+	rig_section(&r, &e);
 	effect_write(&e, &obj, 5, big, 1000);
 	effect_write(&e, &obj, 1005, big + 1000, sizeof(big) - 1000);
 	d.a.effect = &e;
 	assert_int_equal(store_apply(r.st, &d.a, STORE_NORMAL), 0);
 	/* a small one must not overtake it */
 	effect_init(&small);
-	effect_section(&small, 1, 1, 2);
+	rig_section(&r, &small);
 	effect_write(&small, &obj, 7, "small", 5);
 	s.a.effect = &small;
 	assert_int_equal(store_apply(r.st, &s.a, STORE_NORMAL), 0);
@@ -351,11 +351,16 @@ static void test_store_power_loss_keeps_what_was_synced(void **state)
 	assert_false(store_info(r.st)->whole);
 	assert_int_equal(rig_has(&r, "a", "synced"), 1);
 	assert_int_equal(rig_has(&r, "b", "not"), -ENOENT);
-	/* not whole stays so over a kill, until a clean stop */
+	/* not whole stays so over a kill and a clean stop, until it was levelled */
 	assert_int_equal(rig_crash(&r, DISK_PROCESS, 1), 0);
 	assert_false(store_info(r.st)->whole);
 	assert_int_equal(rig_close(&r), 0);
 	assert_int_equal(rig_open(&r), 0);
+	assert_false(store_info(r.st)->whole);
+	store_levelled(r.st);
+	assert_true(store_info(r.st)->whole);
+	test_env_idle(&r.env);
+	assert_int_equal(rig_crash(&r, DISK_PROCESS, 1), 0);
 	assert_true(store_info(r.st)->whole);
 	rig_fini(&r);
 }

@@ -53,7 +53,7 @@ static void one(uint64_t seed, unsigned n, struct model *m, struct effect *e)
 	if (e) {
 		snprintf(num, sizeof(num), "%u", n);
 		effect_section(e, 1, 1, n);
-		effect_put(e, "T\0\1", 3, num, strlen(num));
+		effect_put(e, "K\0\0", 3, num, strlen(num));
 	}
 	for (unsigned i = 0; i < ops; i++) {
 		unsigned o, k, kind;
@@ -108,7 +108,7 @@ static unsigned claimed(struct rig *r)
 	struct buf b = {0};
 	unsigned n = 0;
 
-	if (!rig_get(r, "T\0\1", 3, &b)) {
+	if (!rig_get(r, "K\0\0", 3, &b)) {
 		buf_u8(&b, 0);
 		n = (unsigned)atoi((char *)b.data);
 	}
@@ -163,6 +163,7 @@ static void check(struct rig *r, uint64_t seed, unsigned n)
 {
 	struct model *m = mem_zalloc(sizeof(*m));
 	struct store_usage u;
+	struct history h;
 	char num[16];
 
 	for (unsigned i = 1; i <= n; i++)
@@ -186,6 +187,9 @@ static void check(struct rig *r, uint64_t seed, unsigned n)
 		}
 	}
 	check_streams(r, m);
+	h = store_history(r->st, 1);
+	assert_int_equal(h.seq, n);
+	assert_true(!n || history_contains(&h, 1, n));
 	store_usage(r->st, &u);
 	assert_int_equal(u.damaged, 0);
 	assert_true(u.live == live_bytes(r));

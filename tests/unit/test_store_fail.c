@@ -43,7 +43,7 @@ static void drop(struct rig *r, const struct orbit_id *id, int expect)
 	struct effect e;
 
 	effect_init(&e);
-	effect_section(&e, 1, 1, 1);
+	rig_section(r, &e);
 	effect_drop(&e, id);
 	assert_int_equal(rig_apply_as(r, &e, STORE_RESERVE), expect);
 	effect_fini(&e);
@@ -117,7 +117,7 @@ static void test_store_failed_sync_keeps_the_order(void **state)
 	store_sync(r.st, &s.s);
 	for (unsigned i = 0; i < 2; i++) {
 		effect_init(&e[i]);
-		effect_section(&e[i], 1, 1, 2 + i);
+		rig_section(&r, &e[i]);
 		effect_write(&e[i], &obj, 0, big, i ? 10 : sizeof(big));
 		d[i].a.effect = &e[i];
 		assert_int_equal(store_apply(r.st, &d[i].a, STORE_NORMAL), 0);
@@ -544,7 +544,7 @@ static void test_store_freed_with_everything_under_way(void **state)
 		disk_mem_faults(r.disk)->miss = 1000;
 		for (int i = 0; i < 4; i++) {
 			effect_init(&e[i]);
-			effect_section(&e[i], 1, 1, 1);
+			rig_section(&r, &e[i]);
 			effect_write(&e[i], &obj, 40000, data, 1000);
 			for (int k = 0; k < 3 && i != 2; k++)
 				effect_write(&e[i], &obj, 100000, data, 200000);

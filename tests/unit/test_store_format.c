@@ -56,6 +56,7 @@ static void test_store_bytes_are_as_documented(void **state)
 	struct store_iter *it;
 	struct orbit_id id = {{0xaa}};
 	size_t klen, vlen;
+	struct buf b = {0};
 	struct effect e;
 	struct rig r;
 
@@ -63,7 +64,7 @@ static void test_store_bytes_are_as_documented(void **state)
 	rig_init(&r, 1);
 	id.b[31] = 1;
 	effect_init(&e);
-	effect_section(&e, 5, 2, 7);
+	effect_section(&e, 5, 2, 1);
 	effect_put(&e, "H\0\5k", 4, "value", 5);
 	effect_del(&e, "H\0\5d", 4);
 	effect_write(&e, &id, 4090, "0123456789", 10);
@@ -81,10 +82,13 @@ static void test_store_bytes_are_as_documented(void **state)
 	store_iter_free(it);
 	assert_int_equal(rig_close(&r), 0);
 	expect_file(&r, "META", "META");
+	assert_int_equal(index_get(r.ix, "T\0\5", 3, &b, false), 0);
+	expect("TERM", b.data, b.len);
+	buf_fini(&b);
 	rig_fini(&r);
 }
 
-/* A store of a later version is refused, one of another shape called damaged. */
+/* A store of another version is refused, one of another shape called damaged. */
 static void test_store_meta_of_other_versions(void **state)
 {
 	struct buf b = {0};
@@ -94,11 +98,11 @@ static void test_store_meta_of_other_versions(void **state)
 	rig_init(&r, 1);
 	assert_int_equal(rig_close(&r), 0);
 	assert_int_equal(r.disk->ops->load(r.disk, "META", &b, 4096), 0);
-	b.data[8] = 2;
+	b.data[8] = 3;
 	assert_int_equal(r.disk->ops->save(r.disk, "META", b.data, b.len), 0);
 	assert_int_equal(rig_open(&r), -EPROTONOSUPPORT);
 	assert_non_null(strstr(r.why, "newer"));
-	b.data[8] = 1;
+	b.data[8] = 2;
 	b.data[40] ^= 1;
 	assert_int_equal(r.disk->ops->save(r.disk, "META", b.data, b.len), 0);
 	assert_int_equal(rig_open(&r), -EUCLEAN);

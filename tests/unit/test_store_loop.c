@@ -20,6 +20,7 @@
 #include "dht/net/loop.h"
 #include "dht/store/disk.h"
 #include "dht/store/index.h"
+#include "dht/store/history.h"
 #include "dht/store/store.h"
 
 #define OBJECTS 6u
@@ -31,7 +32,7 @@ struct world {
 	struct loop *loop;
 	struct store *st;
 	uint8_t model[OBJECTS][SIZE];
-	uint64_t rnd, seq, last_done;
+	uint64_t rnd, last_done;
 	unsigned given, over, flying;
 	unsigned applied, synced;
 	struct store_wait wait;
@@ -125,7 +126,7 @@ static int give_effect(struct op *o)
 	o->len = draw_len(w);
 	off = rnd(w) % (SIZE - o->len);
 	effect_init(&o->e);
-	effect_section(&o->e, 1, 1, ++w->seq);
+	effect_section(&o->e, 1, 1, store_history(w->st, 1).seq + 1);
 	if (what == 0) {
 		effect_drop(&o->e, &id);
 	} else if (what < 5) {

@@ -246,7 +246,7 @@ static void test_store_rocks_walks_over_more_than_is_fetched_at_once(void **stat
 	(void)state;
 	assert_int_equal(open_dir(&r, 1), 0);
 	effect_init(&e);
-	effect_section(&e, 1, 1, 1);
+	rig_section(&r, &e);
 	for (char c = 'a'; c < 'f'; c++) {
 		assert_int_equal(key_map(&k, 1, &obj, &c, 1), 0);
 		effect_put(&e, k.b, k.len, big, sizeof(big));
@@ -276,7 +276,7 @@ static void test_store_rocks_walks_over_more_than_is_fetched_at_once(void **stat
 
 	assert_int_equal(open_dir(&r, 4), 0);
 	effect_init(&e);
-	effect_section(&e, 1, 1, 2);
+	rig_section(&r, &e);
 	effect_drop(&e, &obj);
 	assert_int_equal(apply_in(&r, &e, 100), 0);
 	effect_fini(&e);
@@ -349,7 +349,7 @@ static void test_store_rocks_damaged_index_is_told(void **state)
 	assert_int_equal(rc, -EIO);
 	assert_int_equal(read_in(&r, 0, 1, &byte, 9), -EIO);
 	effect_init(&e);
-	effect_section(&e, 1, 1, 2);
+	rig_section(&r, &e);
 	effect_drop(&e, &obj);
 	assert_int_equal(apply_in(&r, &e, 9), -EIO);
 	effect_fini(&e);
