@@ -27,17 +27,10 @@ struct sync_req {
 	struct store_sync sync;
 };
 
-static void sync_run(struct req *r)
-{
-	(void)r; /* waits for nothing that runs it again */
-}
-
 static void sync_release(struct req *r)
 {
 	free(container_of(r, struct sync_req, r));
 }
-
-static const struct req_ops sync_ops = {.run = sync_run, .release = sync_release};
 
 /* Is all there that the session was told of? */
 static uint16_t sync_check(struct node *n, const struct wire_sync *m)
@@ -47,8 +40,6 @@ static uint16_t sync_check(struct node *n, const struct wire_sync *m)
 	for (unsigned i = 0; i < m->neffects; i++) {
 		struct wire_effect e = wire_sync_at(m, i);
 
-		if (!shard_mine(n, e.shard))
-			return WIRE_WRONG_NODE;
 		if (shard_contains(n, e.shard, e.term, e.seq))
 			continue;
 		log_error("mod=node shard=%u term=%" PRIu64 " seq=%" PRIu64
@@ -64,11 +55,38 @@ static void sync_done(struct store_sync *s, int rc)
 	struct sync_req *q = container_of(s, struct sync_req, sync);
 
 	q->r.pinned--;
-	if (q->r.n->stopping)
-		req_end(&q->r);
-	else
+	if (!req_over(&q->r))
 		req_status(&q->r, rc ? status_of(rc) : sync_check(q->r.n, &q->m));
 }
+
+static void sync_run(struct req *r)
+{
+	struct sync_req *q = container_of(r, struct sync_req, r);
+	struct node *n = r->n;
+
+	r->nseen = 0;
+	req_look(r);
+	for (unsigned i = 0; i < q->m.neffects; i++) {
+		unsigned shard = wire_sync_at(&q->m, i).shard;
+
+		if (shard >= n->nshards || !shard_mine(n, shard)) {
+			req_status(r, WIRE_WRONG_NODE);
+			return;
+		}
+		req_touch(r, node_shard(n, shard));
+	}
+	for (unsigned i = 0; i < r->nseen; i++) {
+		if (r->seen[i].shard->role == ROLE_SERVING)
+			continue;
+		req_wait_shard(r, r->seen[i].shard);
+		return;
+	}
+	q->sync.done = sync_done;
+	r->pinned++;
+	store_sync(n->st, &q->sync);
+}
+
+static const struct req_ops sync_ops = {.run = sync_run, .release = sync_release};
 
 void admin_sync(struct conn *c, struct frame *f)
 {
@@ -82,9 +100,7 @@ void admin_sync(struct conn *c, struct frame *f)
 	q = mem_zalloc(sizeof(*q));
 	req_init(&q->r, c->n, c, f, &sync_ops);
 	q->m = m;
-	q->sync.done = sync_done;
-	q->r.pinned++;
-	store_sync(c->n->st, &q->sync);
+	sync_run(&q->r);
 }
 
 /* ---- LIST ---- */
@@ -141,11 +157,19 @@ static void list_run(struct req *r)
 	struct frame *f;
 	int rc;
 
-	if (!shard_mine(n, q->m.shard)) {
+	struct shard *s = q->m.shard < n->nshards ? node_shard(n, q->m.shard) : NULL;
+
+	if (s && s->role == ROLE_TAKING_OVER) {
+		req_wait_shard(r, s);
+		return;
+	}
+	if (!s || s->role != ROLE_SERVING) {
 		req_status(r, WIRE_WRONG_NODE);
 		return;
 	}
-	r->after = n->applied;
+	r->nseen = 0;
+	req_look(r);
+	req_touch(r, s);
 	f = reply_new(n, WIRE_OK, 0, 4096);
 	rc = list_fill(n, &q->m, &f->b);
 	if (!rc) {

@@ -109,34 +109,25 @@ static void wake_asking(struct prepared *p)
 	while ((r = TAILQ_FIRST(&p->asking))) {
 		TAILQ_REMOVE(&p->asking, r, entry);
 		r->queue = NULL;
-		if (r->n->stopping)
-			req_end(r);
-		else
+		if (!req_over(r))
 			r->ops->run(r);
 	}
 }
 
-static void decide_applied(struct store_apply *a, int rc)
+static void decide_applied(struct own *o, int rc)
 {
-	struct exec *x = container_of(a, struct exec, apply);
-	struct node *n = x->r.n;
-	bool commit = x->commit;
+	struct exec *x = container_of(o, struct exec, own);
 
 	x->r.pinned--;
 	/* the effect borrowed from it */
 	prepared_free(x->prepared);
 	x->prepared = NULL;
-	if (n->stopping) {
-		node_effect_done(n, rc);
-		if (commit)
-			req_end(&x->r);
+	if (req_over(&x->r))
 		return;
-	}
-	if (commit && !rc)
+	if (x->commit && !rc)
 		answer_synced(x);
-	else if (commit)
+	else if (x->commit)
 		req_status(&x->r, status_of(rc));
-	node_effect_done(n, rc);
 }
 
 /* Records the outcome in the effect that was begun, and gives it to the store. */
@@ -178,7 +169,7 @@ static void decide_record(struct exec *x, struct prepared *p)
 	else
 		req_answer(&x->r, f);
 	if (p) {
-		if (x->own)
+		if (x->ours)
 			n->stats.resolved++;
 		prepared_remove(p);
 		wake_asking(p);
@@ -195,7 +186,7 @@ static void decide_finish(struct exec *x)
 
 static void decide_known(struct exec *x, const struct outcome *o)
 {
-	x->r.after = x->r.n->applied;
+	req_look(&x->r);
 	if (x->commit && !o->committed) {
 		log_error("mod=node shard=%u session=%u number=%llu msg=\"told to commit what was "
 			  "aborted\"",
@@ -217,7 +208,7 @@ static void decide_unknown(struct exec *x)
 	struct shard *s = x->parts[0].shard;
 	struct req *vote;
 
-	if (sess && x->m.number < sess->floor && !x->own) {
+	if (sess && x->m.number < sess->floor && !x->ours) {
 		/* long done with */
 		req_status(&x->r, WIRE_OK);
 		return;
@@ -245,10 +236,8 @@ static void decide_run(struct req *r)
 	struct outcome *o;
 	struct prepared *p;
 
-	if (!exec_mine(x)) {
-		req_status(r, WIRE_WRONG_NODE);
+	if (!exec_ready(x))
 		return;
-	}
 	o = outcome_find(r->n, x->m.session, x->m.number, s->number);
 	if (o) {
 		decide_known(x, o);
@@ -270,9 +259,9 @@ static void decide_run(struct req *r)
 			req_end(r);
 			return;
 		}
-		x->presumed = x->own = false;
+		x->presumed = x->ours = false;
 	}
-	if (!x->commit && p->promised && !x->own) {
+	if (!x->commit && p->promised && !x->ours) {
 		r->queue = &p->asking;
 		TAILQ_INSERT_TAIL(&p->asking, r, entry);
 		doubt_ask(p);
@@ -293,7 +282,7 @@ static void decide_release(struct req *r)
 {
 	struct exec *x = container_of(r, struct exec, r);
 
-	if (x->own && !r->n->stopping)
+	if (x->ours && !r->n->stopping)
 		doubt_undecided(r->n, x->m.session, x->m.number, x->parts[0].shard->number);
 	prepared_free(x->prepared);
 	exec_release(r);
@@ -310,13 +299,11 @@ static void decide_start(struct node *n, struct conn *c, struct frame *f,
 	struct exec *x = exec_new(n, c, f, &m, &nothing, &decide_ops, decide_finish);
 
 	x->commit = d->commit;
-	x->own = own;
+	x->ours = own;
 	x->presumed = presumed;
 	x->exclusive = true;
+	x->any_epoch = true;
 	exec_add(x, node_shard(n, d->shard));
-	x->parts[0].sess = sess_find(n, d->session, d->shard);
-	if (x->parts[0].sess)
-		x->parts[0].sess->refs++;
 	if (!req_find(n, REQ_DECIDE, d->session, d->number, d->shard))
 		req_register(&x->r, REQ_DECIDE, d->session, d->number, d->shard);
 	decide_run(&x->r);
@@ -327,7 +314,6 @@ void decide_arrive(struct conn *c, struct frame *f, const struct wire_decide *m)
 	struct node *n = c->n;
 	struct req *running = req_find(n, REQ_DECIDE, m->session, m->number, m->shard);
 
-	sess_floor(n, m->session, m->shard, m->floor);
 	if (running && container_of(running, struct exec, r)->commit == m->commit) {
 		req_attach(running, c, f->id);
 		return;
@@ -367,17 +353,15 @@ struct resolve {
 	struct store_sync sync;
 };
 
-static void resolve_tell(struct resolve *s, uint16_t status)
+static void resolve_answered(struct req *r, const struct frame *f)
 {
+	struct resolve *s = container_of(r, struct resolve, r);
 	resolve_told_cb *told = s->told;
+	struct wire_reply m;
 
 	s->told = NULL;
-	if (told) {
-		told(s->arg, status);
-		req_end(&s->r);
-	} else {
-		req_status(&s->r, status);
-	}
+	if (told)
+		told(s->arg, wire_get_reply(frame_cur(f), &m) ? WIRE_UNREACHABLE : m.status);
 }
 
 static void resolve_synced(struct store_sync *sync, int rc)
@@ -387,14 +371,12 @@ static void resolve_synced(struct store_sync *sync, int rc)
 	struct prepared *p;
 
 	s->r.pinned--;
-	if (n->stopping) {
-		req_end(&s->r);
+	if (req_over(&s->r))
 		return;
-	}
 	p = prepared_find(n, s->m.session, s->m.number, s->m.shard);
 	if (p && !rc)
 		p->durable = true;
-	resolve_tell(s, rc ? status_of(rc) : s->status);
+	req_status(&s->r, rc ? status_of(rc) : s->status);
 }
 
 static void resolve_run(struct req *r)
@@ -402,13 +384,19 @@ static void resolve_run(struct req *r)
 	struct resolve *s = container_of(r, struct resolve, r);
 	const struct wire_decide *m = &s->m;
 	struct node *n = r->n;
-	struct prepared *p = prepared_find(n, m->session, m->number, m->shard);
+	struct shard *shard = node_shard(n, m->shard);
+	struct prepared *p;
 	struct outcome *o;
 
-	if (!shard_mine(n, m->shard)) {
-		resolve_tell(s, WIRE_WRONG_NODE);
+	if (shard->role == ROLE_TAKING_OVER) {
+		req_wait_shard(r, shard);
 		return;
 	}
+	if (shard->role != ROLE_SERVING) {
+		req_status(r, WIRE_WRONG_NODE);
+		return;
+	}
+	p = prepared_find(n, m->session, m->number, m->shard);
 	if (p) {
 		p->promised = true;
 		s->status = WIRE_PREPARED;
@@ -422,11 +410,12 @@ static void resolve_run(struct req *r)
 		o = outcome_find(n, m->session, m->number, m->shard);
 		if (!o) {
 			/* the store does not take it now: they will ask again */
-			resolve_tell(s, WIRE_RETRY);
+			req_status(r, WIRE_RETRY);
 			return;
 		}
 		s->status = o->committed ? WIRE_COMMITTED : WIRE_UNKNOWN;
 	}
+	req_look(r);
 	s->sync.done = resolve_synced;
 	r->pinned++;
 	store_sync(n->st, &s->sync);
@@ -441,14 +430,25 @@ static void resolve_release(struct req *r)
 	free(s);
 }
 
-static const struct req_ops resolve_ops = {.run = resolve_run, .release = resolve_release};
+static const struct req_ops resolve_ops = {
+	.run = resolve_run, .answered = resolve_answered, .release = resolve_release};
 
-void resolve_local(struct node *n, const struct wire_decide *m, resolve_told_cb *told, void *arg)
+static struct resolve *resolve_new(
+	struct node *n, struct conn *c, struct frame *f, const struct wire_decide *m)
 {
 	struct resolve *s = mem_zalloc(sizeof(*s));
 
-	req_init(&s->r, n, NULL, NULL, &resolve_ops);
+	req_init(&s->r, n, c, f, &resolve_ops);
+	req_look(&s->r);
+	req_touch(&s->r, node_shard(n, m->shard));
 	s->m = *m;
+	return s;
+}
+
+void resolve_local(struct node *n, const struct wire_decide *m, resolve_told_cb *told, void *arg)
+{
+	struct resolve *s = resolve_new(n, NULL, NULL, m);
+
 	s->told = told;
 	s->arg = arg;
 	resolve_run(&s->r);
@@ -456,9 +456,5 @@ void resolve_local(struct node *n, const struct wire_decide *m, resolve_told_cb 
 
 void resolve_arrive(struct conn *c, struct frame *f, const struct wire_decide *m)
 {
-	struct resolve *s = mem_zalloc(sizeof(*s));
-
-	req_init(&s->r, c->n, c, f, &resolve_ops);
-	s->m = *m;
-	resolve_run(&s->r);
+	resolve_run(&resolve_new(c->n, c, f, m)->r);
 }

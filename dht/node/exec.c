@@ -39,14 +39,18 @@ void exec_add(struct exec *x, struct shard *s)
 	memmove(&x->parts[i + 1], &x->parts[i], (x->nparts - i) * sizeof(x->parts[0]));
 	x->parts[i] = (struct part){.shard = s};
 	x->nparts++;
+	req_look(&x->r);
+	req_touch(&x->r, s);
 }
 
 struct exec *exec_new(struct node *n, struct conn *c, struct frame *f, const struct wire_txn *m,
 	const struct txn_view *v, const struct req_ops *ops, void (*finish)(struct exec *x))
 {
-	struct exec *x = mem_zalloc(sizeof(*x) + (v->nobjects + 1u) * sizeof(x->parts[0]));
+	size_t most = v->nobjects + 1u;
+	struct exec *x = mem_zalloc(sizeof(*x) + most * (sizeof(x->parts[0]) + sizeof(*x->at)));
 
 	req_init(&x->r, n, c, f, ops);
+	x->at = (struct wire_effect *)&x->parts[most];
 	x->m = *m;
 	x->v = *v;
 	x->finish = finish;
@@ -97,8 +101,7 @@ void exec_release(struct req *r)
 	for (unsigned i = 0; i < x->nparts; i++) {
 		if (x->gated)
 			x->parts[i].shard->gate = NULL;
-		if (x->parts[i].sess)
-			x->parts[i].sess->refs--;
+		sess_unref(x->parts[i].sess);
 	}
 	free(x);
 }
@@ -119,6 +122,7 @@ bool exec_learn(struct exec *x)
 		}
 		p->sess->refs++;
 	}
+	x->learned = true;
 	return true;
 }
 
@@ -131,13 +135,40 @@ bool exec_refused(const struct exec *x)
 	return x->r.doomed;
 }
 
-bool exec_mine(const struct exec *x)
+/* Whether one record here can commit what it writes. */
+static bool one_log(const struct exec *x)
 {
+	uint16_t shards[TXN_OBJECTS_MAX + 1];
+
+	for (unsigned i = 0; i < x->nparts; i++)
+		shards[i] = x->parts[i].shard->number;
+	return x->nparts == 1 || ring_one_log(x->r.n->ring, shards, x->nparts);
+}
+
+bool exec_ready(struct exec *x)
+{
+	struct shard *wait = NULL;
+
 	for (unsigned i = 0; i < x->nparts; i++) {
-		if (!shard_mine(x->r.n, x->parts[i].shard->number))
+		struct shard *s = x->parts[i].shard;
+
+		if ((s->role != ROLE_SERVING && s->role != ROLE_TAKING_OVER) ||
+			(!x->any_epoch && x->m.epoch < s->since)) {
+			exec_refuse(x, WIRE_WRONG_NODE, 0);
 			return false;
+		}
+		if (s->role == ROLE_TAKING_OVER)
+			wait = s;
 	}
-	return true;
+	if (x->exclusive && !one_log(x)) {
+		exec_refuse(x, WIRE_WRONG_NODE, 0);
+		return false;
+	}
+	if (wait) {
+		req_wait_shard(&x->r, wait);
+		return false;
+	}
+	return x->learned || exec_learn(x);
 }
 
 /* ---- evaluation ---- */
@@ -145,9 +176,13 @@ bool exec_mine(const struct exec *x)
 static int where_shard(void *arg, const struct orbit_id *id)
 {
 	struct exec *x = arg;
-	uint16_t shard = ring_shard_of(x->r.n->ring, id);
+	uint16_t number = ring_shard_of(x->r.n->ring, id);
+	struct shard *s = node_shard(x->r.n, number);
 
-	return shard_mine(x->r.n, shard) ? shard : -1;
+	if (s->role != ROLE_SERVING)
+		return -1;
+	req_touch(&x->r, s);
+	return number;
 }
 
 void exec_number(struct exec *x, struct part *p)
@@ -271,9 +306,7 @@ static void read_done(struct store_read *sr, int rc)
 		x->rc = rc;
 	if (--x->reads_left)
 		return;
-	if (x->r.n->stopping)
-		req_end(&x->r);
-	else
+	if (!req_over(&x->r))
 		read_settle(x);
 }
 
@@ -323,7 +356,9 @@ void exec_evaluate(struct exec *x, enum txn_part part, size_t results_max)
 	x->f = reply_new(n, WIRE_OK, 0, 256);
 	x->results_from = x->f->b.len;
 	x->evaluated = true;
-	x->r.after = n->applied;
+	/* what it followed before, it may not follow now */
+	x->r.nseen = x->nparts;
+	req_look(&x->r);
 	where = exec_where(x, x->results_from + results_max);
 	txn_outcome_init(&x->out);
 	x->out.results = x->f->b;
@@ -421,18 +456,22 @@ static bool only_frees(const struct txn_view *v)
 	return true;
 }
 
-int exec_apply(
-	struct exec *x, enum store_urgency urgency, void (*done)(struct store_apply *a, int rc))
+int exec_apply(struct exec *x, enum store_urgency urgency, void (*done)(struct own *o, int rc))
 {
 	struct node *n = x->r.n;
-	int rc = x->out.effect.meta.err;
+	int rc;
 
-	x->apply.done = done;
-	x->apply.effect = &x->out.effect;
-	if (!rc)
-		rc = store_apply(n->st, &x->apply, urgency);
+	x->own.done = done;
+	x->own.effect = &x->out.effect;
+	x->own.at = x->at;
+	x->own.nat = 0;
+	for (unsigned i = 0; i < x->nparts; i++) {
+		if (x->parts[i].section)
+			x->at[x->own.nat++] = x->parts[i].at;
+	}
+	rc = own_apply(n, &x->own, urgency);
 	if (rc == -ENOSPC && urgency == STORE_NORMAL && only_frees(&x->v))
-		rc = store_apply(n->st, &x->apply, STORE_RESERVE);
+		rc = own_apply(n, &x->own, STORE_RESERVE);
 	if (rc == -EAGAIN) {
 		exec_reset(x);
 		req_wait_store(&x->r);
@@ -443,12 +482,10 @@ int exec_apply(
 		return rc;
 	}
 	x->r.pinned++;
-	node_took(n, &x->r);
+	req_look(&x->r);
 	for (unsigned i = 0; i < x->nparts; i++) {
 		struct part *p = &x->parts[i];
 
-		if (p->section)
-			shard_took(p->shard);
 		if (p->record)
 			sess_recorded(p->sess);
 	}
@@ -457,56 +494,84 @@ int exec_apply(
 
 /* ---- answers without an effect of their own ---- */
 
-static void floors_done(struct store_apply *a, int rc)
-{
-	struct exec *x = container_of(a, struct exec, apply);
+/* An effect that puts abandoned numbers into the log. */
+struct floor {
+	struct own own;
+	struct effect effect;
+	struct wire_effect at;
+	TAILQ_ENTRY(floor) entry;
+};
 
-	x->r.pinned--;
-	node_effect_done(x->r.n, rc);
+static void floor_free(struct node *n, struct floor *f)
+{
+	TAILQ_REMOVE(&n->floors, f, entry);
+	effect_fini(&f->effect);
+	free(f);
 }
 
-/* Puts abandoned numbers into the log: 0 when that is under way or needless; else it waits, or
- * could not: *failed. */
+static void floor_done(struct own *o, int rc)
+{
+	struct node *n = o->n;
+
+	(void)rc; /* whoever waits for it is told */
+	floor_free(n, container_of(o, struct floor, own));
+	if (n->stopping)
+		node_check_stopped(n);
+}
+
+void floors_free(struct node *n)
+{
+	struct floor *f;
+
+	while ((f = TAILQ_FIRST(&n->floors)))
+		floor_free(n, f);
+}
+
+/* 0: under way; or what own_apply() says. */
+static int floor_apply(struct node *n, struct shard *s, struct sess *sess)
+{
+	struct floor *f = mem_zalloc(sizeof(*f));
+	int rc;
+
+	TAILQ_INSERT_TAIL(&n->floors, f, entry);
+	effect_init(&f->effect);
+	f->at.shard = s->number;
+	shard_next(n, s, &f->at.term, &f->at.seq);
+	effect_section(&f->effect, f->at.shard, f->at.term, f->at.seq);
+	sess_record(sess, &f->effect);
+	f->own.effect = &f->effect;
+	f->own.at = &f->at;
+	f->own.nat = 1;
+	f->own.done = floor_done;
+	rc = own_apply(n, &f->own, STORE_RESERVE);
+	if (rc)
+		floor_free(n, f);
+	else
+		sess_recorded(sess);
+	return rc;
+}
+
+/* Puts abandoned numbers into the log: 0 when that is under way; else it waits, or could not:
+ * *failed. */
 static int floors_apply(struct exec *x, int *failed)
 {
 	struct node *n = x->r.n;
-	int rc;
 
 	*failed = 0;
-	for (unsigned i = 0; i < x->nparts; i++) {
+	for (unsigned i = 0; i < x->nparts && !*failed; i++) {
 		struct part *p = &x->parts[i];
 
-		if (!p->sess || !p->sess->dirty)
+		if (!p->sess || !p->sess->dirty || p->shard->role != ROLE_SERVING)
 			continue;
 		if (p->shard->gate && p->shard->gate != &x->r) {
 			req_wait_shard(&x->r, p->shard);
 			return -EAGAIN;
 		}
-		p->record = true;
-		exec_open(x, p);
-	}
-	if (!x->open)
-		return 0;
-	exec_record(x);
-	x->apply.done = floors_done;
-	x->apply.effect = &x->out.effect;
-	rc = x->out.effect.meta.err;
-	if (!rc)
-		rc = store_apply(n->st, &x->apply, STORE_RESERVE);
-	if (rc == -EAGAIN) {
-		req_wait_store(&x->r);
-		return rc;
-	}
-	*failed = rc;
-	if (rc)
-		return 0;
-	x->r.pinned++;
-	node_took(n, &x->r);
-	for (unsigned i = 0; i < x->nparts; i++) {
-		if (!x->parts[i].record)
-			continue;
-		shard_took(x->parts[i].shard);
-		sess_recorded(x->parts[i].sess);
+		*failed = floor_apply(n, p->shard, p->sess);
+		if (*failed == -EAGAIN) {
+			req_wait_store(&x->r);
+			return -EAGAIN;
+		}
 	}
 	return 0;
 }
@@ -516,26 +581,21 @@ void exec_answer(struct exec *x, struct frame *f)
 	bool dirty = false;
 	int failed;
 
-	/* what it names may be recorded by another effect that is not in the log yet */
-	if (x->m.nabandoned)
-		x->r.after = x->r.n->applied;
 	for (unsigned i = 0; i < x->nparts; i++)
 		dirty |= x->parts[i].sess && x->parts[i].sess->dirty;
-	if (!dirty) {
-		req_answer(&x->r, f);
-		return;
-	}
-	exec_begin(x);
-	if (floors_apply(x, &failed)) {
+	if (dirty && floors_apply(x, &failed)) {
 		/* runs again: what was learned stays to be recorded */
 		frame_unref(f);
 		drop_evaluation(x);
 		return;
 	}
-	if (failed) {
+	if (dirty && failed) {
 		frame_unref(f);
 		f = reply_new(x->r.n, status_of(failed), 0, 0);
 	}
+	/* what it names may be recorded by another effect that is not committed yet */
+	if (dirty || x->m.nabandoned)
+		req_look(&x->r);
 	req_answer(&x->r, f);
 }
 

@@ -61,9 +61,18 @@ struct req_key {
 };
 
 struct req_ops {
-	void (*run)(struct req *r);     /* from the beginning */
-	void (*release)(struct req *r); /* frees it */
+	void (*run)(struct req *r);                             /* from the beginning */
+	void (*answered)(struct req *r, const struct frame *f); /* NULL, or: the answer leaves */
+	void (*release)(struct req *r);                         /* frees it */
 };
+
+/* What a request saw of a shard: its effects up to seq, which must be committed before the answer
+ * leaves. */
+struct seen {
+	struct shard *shard;
+	uint64_t seq;
+};
+#define REQ_SEEN_FEW 2
 
 struct req {
 	const struct req_ops *ops;
@@ -74,11 +83,16 @@ struct req {
 	size_t held;        /* bytes counted against the link */
 	bool doomed;        /* abandoned or aborted: must not be evaluated any more */
 	bool running;       /* in n->running */
+	bool lost;          /* a shard of it is not served here any more: in n->lost. It has no
+			       asker, and ends as soon as nothing of it is under way */
 	unsigned pinned;    /* callbacks that will come: it cannot go before */
 	struct req_key key; /* while running */
 	struct req_list *queue;
 	struct store_wait wait;
-	uint64_t after;      /* how many effects must be done before it is answered */
+	struct seen *seen; /* the shards it touches */
+	unsigned nseen, seen_cap;
+	struct seen seen_few[REQ_SEEN_FEW];
+	uint64_t waits;      /* in a shard's answers: for that one's seq */
 	struct frame *reply; /* waits for that */
 	TAILQ_ENTRY(req) entry, of_conn, of_node;
 	UT_hash_handle hh;
@@ -106,16 +120,27 @@ void req_wait_store(struct req *r);
 /* Runs again when something of the shard was unlocked. */
 void req_wait_shard(struct req *r, struct shard *s);
 
-/* Answers (taking @f's reference) once all effects up to r->after are done, and ends the request.
- */
+/* It looks at the shards that it touches: what they have now must be committed before it is
+ * answered. */
+void req_look(struct req *r);
+/* Touches a shard and looks at it; between this and req_look() nobody else looks. */
+void req_touch(struct req *r, struct shard *s);
+/* To be called when something of the request came back: true when it must not go on, as its shard
+ * is lost or the node stops. Then it may be gone already. */
+bool req_over(struct req *r);
+
+/* Answers (taking @f's reference) once all that it saw is committed, and ends the request. */
 void req_answer(struct req *r, struct frame *f);
 void req_status(struct req *r, uint16_t status);
 /* Ends it without an answer. */
 void req_end(struct req *r);
 void req_end_all(struct node *n);
 
-/* Sends what waited for the effects that are done by now. */
-void req_flush(struct node *n, int rc);
+/* Sends what waited for what is committed by now; with @rc: what waited for more than that could
+ * not be had. */
+void req_flush(struct shard *s, int rc);
+/* Shards marked as losing are not served here any more: what touches them gets WRONG_NODE. */
+void req_lose(struct node *n);
 
 struct frame *reply_new(struct node *n, uint16_t status, uint16_t failed, size_t room);
 uint16_t status_of(int rc);
@@ -125,23 +150,57 @@ uint16_t status_of(int rc);
 struct shard {
 	uint16_t number;
 	enum shard_role role; /* of this node, by the map; set by repl.c alone */
-	bool fresh;           /* its next effect begins a new term */
+	bool loading;         /* its tables are being loaded */
+	bool losing;          /* while a map is adopted: served before, and not any more */
+	uint64_t term, since; /* in the map; and the epoch from which on it is that */
+	uint64_t looked;      /* the last look of a request (req.c) */
+
+	/* While it is served: our effects up to this seq are in our log; and in those of all whose
+	 * word counts. What lies above is under way. */
+	uint64_t logged, committed;
+	unsigned flying; /* effects that the store has taken and not reported */
+
 	struct lock_table locks;
 	const struct req *gate;  /* it evaluated, and nobody may apply before it does */
-	struct req_list waiting; /* for locks or the gate */
+	struct req_list waiting; /* for locks, the gate, or until it is served */
+	struct req_list answers; /* wait for a seq to be committed, in that order */
 };
 
 void shards_init(struct node *n);
 void shards_free(struct node *n);
 /* The number that the next effect gets. */
 void shard_next(const struct node *n, const struct shard *s, uint64_t *term, uint64_t *seq);
-/* An effect with that number was taken. */
-void shard_took(struct shard *s);
+/* Are there, or may there soon be, other copies of it? Then effects touch it alone. */
+bool shard_copied(const struct node *n, const struct shard *s);
+/* Of the last effect applied. */
+uint64_t shard_seq(const struct node *n, const struct shard *s);
 bool shard_contains(const struct node *n, uint16_t shard, uint64_t term, uint64_t seq);
+/* At loading: 1: the key is of a shard whose tables are being loaded, 0: of another one; -EUCLEAN.
+ */
+int shard_of_key(const struct node *n, const uint8_t *key, size_t klen);
 /* Runs again what waits for it. */
 void shard_wake(struct shard *s);
-/* Is the node its primary? */
+/* Does the map name this node as its primary? */
 bool shard_mine(const struct node *n, unsigned shard);
+
+/* ---- our own effects (repl.c) ---- */
+
+/* An effect that this node makes. Exactly one section if its shard has other copies. done() comes
+ * once our log has it (or with the log's error); it is committed when all copies have it, which
+ * s->committed tells. Embedded by the caller; effect, at and data stay until done(). */
+struct own {
+	const struct effect *effect;
+	const struct wire_effect *at; /* its sections, those of term 0 left out */
+	unsigned nat;
+	void (*done)(struct own *o, int rc);
+	struct node *n;
+	struct store_apply apply;
+};
+
+#define OWN_EFFECT_MAX (FRAME_BODY_MAX - 256) /* bytes: it has to fit in a message */
+
+/* 0: taken, done() follows; or refused as by store_apply(), also with -EMSGSIZE. */
+int own_apply(struct node *n, struct own *o, enum store_urgency urgency);
 
 /* ---- sessions on a shard (sess.c) ---- */
 
@@ -173,6 +232,7 @@ struct sess {
 	struct decline *declined; /* ascending; until the floor passes them */
 	size_t ndeclined, declined_cap;
 	unsigned refs; /* requests that know it */
+	bool gone;     /* not in the table any more: goes with the last of them */
 	UT_hash_handle hh;
 };
 
@@ -201,6 +261,10 @@ bool sess_erase(const struct sess *s, struct effect *e);
 /* That part is gone. */
 void sess_erased(struct sess *s);
 void sess_drop(struct node *n, struct sess *s);
+/* A request does not need it any more; NULL is harmless. */
+void sess_unref(struct sess *s);
+/* Forgets all of shards that are marked as losing. */
+void sess_lose(struct node *n);
 /* Appends the body of the stored reply: 0, -EAGAIN, -EIO. */
 int sess_reply_get(struct node *n, const struct sess *s, uint64_t number, struct buf *out);
 
@@ -228,10 +292,12 @@ struct exec {
 	struct txn_outcome out;
 	struct frame *f;     /* the answer: results grow in its buffer */
 	size_t results_from; /* where in that buffer they begin */
+	bool learned;        /* what it says of its session */
 	bool evaluated;      /* out and f are in use */
 	bool exclusive;      /* nothing may be applied between its evaluation and its effect */
 	bool gated;
-	struct store_apply apply;
+	struct own own;
+	struct wire_effect *at; /* room for own.at */
 	struct store_sync sync;
 	int rc;
 	struct exec_read *reads; /* one per fill */
@@ -239,8 +305,9 @@ struct exec {
 	unsigned reads_left;
 	struct part *open;         /* whose section the effect ends with */
 	struct prepared *prepared; /* that is voted on or decided */
-	bool commit, own;          /* a decision; and it is ours, not the client's */
+	bool commit, ours;         /* a decision; and it is ours, not the client's */
 	bool presumed;             /* an abort of what is not known here: not of a vote */
+	bool any_epoch;            /* it matters not which map the sender had */
 	unsigned nparts;
 	struct part parts[]; /* ascending; the first is home: there lies the reply */
 };
@@ -252,14 +319,17 @@ void exec_arrive(
 struct exec *exec_new(struct node *n, struct conn *c, struct frame *f, const struct wire_txn *m,
 	const struct txn_view *v, const struct req_ops *ops, void (*finish)(struct exec *x));
 void exec_release(struct req *r);
+/* Effects that record abandoned numbers. */
+void floors_free(struct node *n);
 /* It touches that shard as well. */
 void exec_add(struct exec *x, struct shard *s);
 /* Learns what it says of its session; false: it was answered. */
 bool exec_learn(struct exec *x);
 /* Its session does not want it executed any more. */
 bool exec_refused(const struct exec *x);
-/* Is every shard (still) served here? */
-bool exec_mine(const struct exec *x);
+/* Is every shard (still) served here, for what was sent under that epoch? Else it waits, or was
+ * answered. */
+bool exec_ready(struct exec *x);
 /* Throws away what was evaluated and opens the gate. */
 void exec_reset(struct exec *x);
 /* Evaluates, reads, and calls finish(); or waits; or answers. */
@@ -280,8 +350,7 @@ void exec_open(struct exec *x, struct part *p);
 /* Writes what is to be recorded of shards and sessions behind the effect's sections. */
 void exec_record(struct exec *x);
 /* Gives the effect to the store. 0: taken, @done follows; else it waits or was answered. */
-int exec_apply(
-	struct exec *x, enum store_urgency urgency, void (*done)(struct store_apply *a, int rc));
+int exec_apply(struct exec *x, enum store_urgency urgency, void (*done)(struct own *o, int rc));
 struct txn_where exec_where(struct exec *x, size_t results_max);
 
 void prepare_arrive(
@@ -327,6 +396,8 @@ struct outcome {
 };
 
 int intents_load(struct node *n);
+/* Forgets all of shards that are marked as losing. */
+void intents_lose(struct node *n);
 void intents_free(struct node *n);
 struct prepared *prepared_find(struct node *n, uint32_t session, uint64_t number, uint16_t shard);
 struct prepared *prepared_new(struct node *n, uint32_t session, uint64_t number, uint16_t shard);
@@ -470,15 +541,16 @@ struct node {
 	TAILQ_HEAD(, listener) listeners;
 	TAILQ_HEAD(, conn) conns;
 	TAILQ_HEAD(, peer) peers;
-	struct req_list reqs;         /* all of them */
-	struct req_list answers;      /* wait for effects to be done, ordered by after */
+	struct req_list reqs;         /* all of them, but for: */
+	struct req_list lost;         /* those whose shard is served elsewhere now */
 	TAILQ_HEAD(, forget) forgets; /* effects under way that delete outcomes */
 	TAILQ_HEAD(, sweep) sweeps;   /* effects under way that drop what sessions left */
+	TAILQ_HEAD(, floor) floors;   /* effects under way that record abandoned numbers */
 	TAILQ_HEAD(, group) groups;   /* syncs of outcomes under way */
 	struct req_list decided;      /* outcomes that wait for a sync */
 	size_t held;                  /* bytes of requests under way */
-	uint64_t applied, done; /* effects given to the store, and told by it to be in the log */
-	bool log_failed;        /* said so */
+	bool log_failed;              /* said so */
+	uint64_t looks;               /* how often a request looked at its shards */
 	struct env_timer decided_timer, doubt_timer, forget_timer;
 
 	struct buf tmp;
@@ -497,14 +569,6 @@ struct node {
 
 /* Called by whatever ends something that node_stop() has to wait for. */
 void node_check_stopped(struct node *n);
-/* Counts an effect that the store took. */
-static inline void node_took(struct node *n, struct req *r)
-{
-	r->after = ++n->applied;
-}
-/* To be called by each of our effects' done(). */
-void node_effect_done(struct node *n, int rc);
-
 static inline struct shard *node_shard(struct node *n, unsigned shard)
 {
 	return &n->shards[shard];

@@ -227,21 +227,25 @@ void outcome_forget(struct node *n, struct outcome *o)
 }
 
 struct forget {
-	struct node *n;
+	struct own own;
 	struct effect effect;
-	struct store_apply apply;
+	struct wire_effect at[TXN_OBJECTS_MAX];
 	TAILQ_ENTRY(forget) entry;
 };
 
-static void forget_done(struct store_apply *a, int rc)
+static void forget_free(struct node *n, struct forget *f)
 {
-	struct forget *f = container_of(a, struct forget, apply);
-	struct node *n = f->n;
-
 	TAILQ_REMOVE(&n->forgets, f, entry);
 	effect_fini(&f->effect);
 	free(f);
-	node_effect_done(n, rc);
+}
+
+static void forget_done(struct own *o, int rc)
+{
+	struct node *n = o->n;
+
+	(void)rc; /* nobody waits for it */
+	forget_free(n, container_of(o, struct forget, own));
 	if (n->stopping)
 		node_check_stopped(n);
 }
@@ -250,8 +254,9 @@ static void forget_done(struct store_apply *a, int rc)
 static bool may_go(struct node *n, const struct outcome *o)
 {
 	const struct sess *s;
+	const struct shard *shard = node_shard(n, o->key.shard);
 
-	if (node_shard(n, o->key.shard)->gate)
+	if (shard->gate || shard->role != ROLE_SERVING)
 		return false;
 	if (o->forgotten)
 		return true;
@@ -270,32 +275,51 @@ static int by_shard(const void *a, const void *b)
 	return (int)(*x)->key.shard - (int)(*y)->key.shard;
 }
 
-static void forget_effect(struct node *n, struct effect *e, struct outcome *const *go, unsigned ngo)
+/* Deletes the first of @go, as many as one effect may: how many, or what own_apply() says. */
+static int forget_some(struct node *n, struct outcome *const *go, unsigned ngo)
 {
-	uint64_t term, seq;
-	struct shard *s;
+	struct forget *f = mem_zalloc(sizeof(*f));
+	struct shard *s = NULL;
 	struct key key;
+	unsigned i;
+	int rc;
 
-	for (unsigned i = 0; i < ngo; i++) {
+	effect_init(&f->effect);
+	TAILQ_INSERT_TAIL(&n->forgets, f, entry);
+	for (i = 0; i < ngo; i++) {
 		const struct intent_key *k = &go[i]->key;
+		struct wire_effect *at = &f->at[f->own.nat];
 
-		s = node_shard(n, k->shard);
-		if (i == 0 || go[i - 1]->key.shard != k->shard) {
-			shard_next(n, s, &term, &seq);
-			effect_section(e, s->number, term, seq);
+		if (!s || s->number != k->shard) {
+			/* with other copies each shard's effect is one of its own */
+			if (s && (f->own.nat == TXN_OBJECTS_MAX || shard_copied(n, s) ||
+					 shard_copied(n, node_shard(n, k->shard))))
+				break;
+			s = node_shard(n, k->shard);
+			at->shard = s->number;
+			shard_next(n, s, &at->term, &at->seq);
+			effect_section(&f->effect, at->shard, at->term, at->seq);
+			f->own.nat++;
 		}
 		key_session(&key, KEY_OUTCOME, s->number, k->session, k->number);
-		effect_del(e, key.b, key.len);
+		effect_del(&f->effect, key.b, key.len);
 	}
+	f->own.effect = &f->effect;
+	f->own.at = f->at;
+	f->own.done = forget_done;
+	rc = own_apply(n, &f->own, STORE_RESERVE);
+	if (rc)
+		forget_free(n, f);
+	return rc ? rc : (int)i;
 }
 
 void forget_fire(struct env_timer *t)
 {
 	struct node *n = container_of(t, struct node, forget_timer);
 	struct outcome *go[FORGET_ONCE], *o, *tmp;
-	unsigned ngo = 0;
-	struct forget *f;
+	unsigned ngo = 0, gone = 0;
 	bool more = false;
+	int got;
 
 	HASH_ITER (hh, n->outcomes, o, tmp) {
 		more |= o->forgotten || !o->committed;
@@ -307,25 +331,13 @@ void forget_fire(struct env_timer *t)
 	if (!ngo || n->stopping)
 		return;
 	qsort(go, ngo, sizeof(go[0]), by_shard);
-	f = mem_zalloc(sizeof(*f));
-	f->n = n;
-	effect_init(&f->effect);
-	forget_effect(n, &f->effect, go, ngo);
-	f->apply.done = forget_done;
-	f->apply.effect = &f->effect;
-	if (f->effect.meta.err || store_apply(n->st, &f->apply, STORE_RESERVE)) {
-		/* not urgent: the timer comes again */
-		effect_fini(&f->effect);
-		free(f);
-		return;
+	while (gone < ngo) {
+		got = forget_some(n, go + gone, ngo - gone);
+		if (got < 0)
+			break; /* not urgent: the timer comes again */
+		gone += (unsigned)got;
 	}
-	n->applied++;
-	TAILQ_INSERT_TAIL(&n->forgets, f, entry);
-	for (unsigned i = 0; i < ngo; i++) {
-		if (i == 0 || go[i - 1]->key.shard != go[i]->key.shard)
-			shard_took(node_shard(n, go[i]->key.shard));
-	}
-	for (unsigned i = 0; i < ngo; i++) {
+	for (unsigned i = 0; i < gone; i++) {
 		HASH_DEL(n->outcomes, go[i]);
 		free(go[i]);
 	}
@@ -346,13 +358,16 @@ static int load_class(struct node *n, uint8_t class,
 		const uint8_t *at = (const uint8_t *)key + KEY_HEAD;
 		struct intent_key k;
 
+		rc = shard_of_key(n, key, klen);
+		if (rc == 0)
+			continue;
+		if (rc < 0)
+			break;
 		rc = -EUCLEAN;
 		if (klen != KEY_HEAD + 12)
 			break;
 		k = key_of((uint32_t)get_be16(at) << 16 | get_be16(at + 2), get_be64(at + 4),
 			get_be16(at - 2));
-		if (k.shard >= n->nshards)
-			break;
 		rc = one(n, &k, val, vlen);
 		if (rc)
 			break;
@@ -368,6 +383,23 @@ int intents_load(struct node *n)
 	return rc ? rc : load_class(n, KEY_OUTCOME, outcome_load);
 }
 
+void intents_lose(struct node *n)
+{
+	struct prepared *p, *ptmp;
+	struct outcome *o, *otmp;
+
+	HASH_ITER (hh, n->prepared, p, ptmp) {
+		if (node_shard(n, p->key.shard)->losing)
+			prepared_free(p);
+	}
+	HASH_ITER (hh, n->outcomes, o, otmp) {
+		if (!node_shard(n, o->key.shard)->losing)
+			continue;
+		HASH_DEL(n->outcomes, o);
+		free(o);
+	}
+}
+
 void intents_free(struct node *n)
 {
 	struct prepared *p, *ptmp;
@@ -380,9 +412,6 @@ void intents_free(struct node *n)
 		HASH_DEL(n->outcomes, o);
 		free(o);
 	}
-	while ((f = TAILQ_FIRST(&n->forgets))) {
-		TAILQ_REMOVE(&n->forgets, f, entry);
-		effect_fini(&f->effect);
-		free(f);
-	}
+	while ((f = TAILQ_FIRST(&n->forgets)))
+		forget_free(n, f);
 }

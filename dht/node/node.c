@@ -38,37 +38,29 @@ struct node_config node_config_default(void)
 
 /* ---- the ring ---- */
 
-/* Everything of the shards that the store has. */
-static int load(struct node *n)
-{
-	int rc;
-
-	shards_init(n);
-	store_blocking(n->st, true);
-	rc = sess_load(n);
-	if (!rc)
-		rc = intents_load(n);
-	if (!rc)
-		rc = ended_load(n);
-	store_blocking(n->st, false);
-	return rc;
-}
-
 static int take_ring(struct node *n)
 {
+	const struct ring_map *map = keeper_ring(n->keeper), *old = n->ring;
 	int rc = 0;
 
-	n->ring = keeper_ring(n->keeper);
-	if (!n->ring)
+	if (!map || (old && old->epoch >= map->epoch))
 		return 0;
+	n->ring = ring_ref((struct ring_map *)map);
 	n->self = ring_find(n->ring, &n->id);
 	if (n->self == RING_NONE)
 		log_warn("mod=node epoch=%llu msg=\"the ring map does not know this node\"",
 			(unsigned long long)n->ring->epoch);
-	if (!n->shards)
-		rc = load(n);
+	if (!n->shards) {
+		shards_init(n);
+		store_blocking(n->st, true);
+		rc = ended_load(n);
+		store_blocking(n->st, false);
+	}
+	if (!rc)
+		rc = repl_adopt(n, old);
 	if (rc)
 		log_error("mod=node rc=-%s msg=\"cannot load the shards' records\"", log_errno(rc));
+	ring_unref((struct ring_map *)old);
 	return rc;
 }
 
@@ -85,11 +77,6 @@ static void ring_set(void *arg, int rc)
 
 	if (!rc)
 		rc = take_ring(n);
-	/* what waits may no longer be ours */
-	for (unsigned i = 0; !rc && i < n->nshards && !n->stopping; i++) {
-		if (!TAILQ_EMPTY(&n->shards[i].waiting))
-			shard_wake(&n->shards[i]);
-	}
 	if (w->done)
 		w->done(w->arg, rc);
 	free(w);
@@ -118,7 +105,8 @@ static void init_lists(struct node *n)
 	TAILQ_INIT(&n->conns);
 	TAILQ_INIT(&n->peers);
 	TAILQ_INIT(&n->reqs);
-	TAILQ_INIT(&n->answers);
+	TAILQ_INIT(&n->lost);
+	TAILQ_INIT(&n->floors);
 	TAILQ_INIT(&n->decided);
 	TAILQ_INIT(&n->forgets);
 	TAILQ_INIT(&n->groups);
@@ -189,8 +177,8 @@ static void stop_fire(struct env_timer *t)
 	struct node *n = container_of(t, struct node, stop_timer);
 	void (*stopped)(void *arg) = n->stopped;
 
-	if (!TAILQ_EMPTY(&n->reqs) || !TAILQ_EMPTY(&n->forgets) || !TAILQ_EMPTY(&n->groups) ||
-		!TAILQ_EMPTY(&n->sweeps)) {
+	if (!TAILQ_EMPTY(&n->reqs) || !TAILQ_EMPTY(&n->lost) || !TAILQ_EMPTY(&n->floors) ||
+		!TAILQ_EMPTY(&n->forgets) || !TAILQ_EMPTY(&n->groups) || !TAILQ_EMPTY(&n->sweeps)) {
 		return; /* whoever ends last asks again */
 	}
 	if (keeper_busy(n->keeper)) {
@@ -240,16 +228,17 @@ void node_free(struct node *n)
 	peers_free(n);
 	/* tells those that wait for it */
 	keeper_free(n->keeper);
-	n->ring = NULL;
-	while ((r = TAILQ_FIRST(&n->reqs))) {
+	while ((r = TAILQ_FIRST(&n->reqs)) || (r = TAILQ_FIRST(&n->lost))) {
 		r->pinned = 0;
 		req_end(r);
 	}
+	floors_free(n);
 	groups_free(n);
 	sweeps_free(n);
 	intents_free(n);
 	sess_free_all(n);
 	shards_free(n);
+	ring_unref((struct ring_map *)n->ring);
 	env_timer_clear(n->env, &n->decided_timer);
 	env_timer_clear(n->env, &n->doubt_timer);
 	env_timer_clear(n->env, &n->forget_timer);

@@ -27,10 +27,8 @@ static void vote_synced(struct store_sync *s, int rc)
 	struct outcome *o;
 
 	x->r.pinned--;
-	if (n->stopping) {
-		req_end(&x->r);
+	if (req_over(&x->r))
 		return;
-	}
 	/* it may have been decided meanwhile */
 	p = prepared_find(n, x->m.session, x->m.number, x->parts[0].shard->number);
 	o = outcome_find(n, x->m.session, x->m.number, x->parts[0].shard->number);
@@ -57,12 +55,13 @@ static void vote_sync(struct exec *x)
 	store_sync(x->r.n->st, &x->sync);
 }
 
-static void prepare_applied(struct store_apply *a, int rc)
+static void prepare_applied(struct own *o, int rc)
 {
-	struct exec *x = container_of(a, struct exec, apply);
+	struct exec *x = container_of(o, struct exec, own);
 
+	(void)rc; /* the sync, which comes later, says the same */
 	x->r.pinned--;
-	node_effect_done(x->r.n, rc); /* the sync, which comes later, says the same */
+	req_over(&x->r);
 }
 
 static struct prepared *prepared_make(struct exec *x, struct frame *vote)
@@ -91,6 +90,8 @@ static void prepare_finish(struct exec *x)
 	struct frame *vote;
 	struct key key;
 
+	if (!exec_ready(x))
+		return;
 	if (exec_refused(x)) {
 		exec_refuse(x, WIRE_REFUSED, 0);
 		return;
@@ -149,7 +150,7 @@ static bool prepare_known(struct exec *x)
 		exec_refuse(x, status_of(rc), 0);
 	} else {
 		n->stats.replayed++;
-		x->r.after = n->applied;
+		req_look(&x->r);
 		vote_sync(x);
 	}
 	return true;
@@ -162,10 +163,8 @@ static void prepare_run(struct req *r)
 	struct lock_owner me = {.age = x->m.age, .session = x->m.session, .number = x->m.number};
 	struct lock_owner *held;
 
-	if (!exec_mine(x)) {
-		exec_refuse(x, WIRE_WRONG_NODE, 0);
+	if (!exec_ready(x))
 		return;
-	}
 	if (prepare_known(x))
 		return;
 	if (exec_refused(x)) {
@@ -207,6 +206,5 @@ void prepare_arrive(
 	x = exec_new(n, c, f, m, v, &prepare_ops, prepare_finish);
 	x->exclusive = true;
 	req_register(&x->r, REQ_PREPARE, m->session, m->number, shard);
-	if (exec_learn(x))
-		prepare_run(&x->r);
+	prepare_run(&x->r);
 }

@@ -18,7 +18,7 @@ enum shard_role { ROLE_NONE, ROLE_BACKUP, ROLE_LEARNER, ROLE_TAKING_OVER, ROLE_S
 /* ---- repl.c ---- */
 
 /* The node has another map: every shard gets its role in it. @old may be NULL. */
-void repl_adopt(struct node *n, const struct ring_map *old);
+int repl_adopt(struct node *n, const struct ring_map *old);
 
 /*
  * One effect of a shard that came from another copy. Applied in order: one that is there already

@@ -6,16 +6,20 @@
  *   in the store            pinned: a callback of the store's comes (wait, read, apply, sync)
  *   in a shard's waiting    shard_wake() after something was unlocked there
  *   in a prepared's asking  its outcome became known
- *   in n->answers           evaluated; the effects that it saw or made are not all in the log
+ *   in a shard's answers    evaluated; the effects that it saw or made are not all committed
  *   in n->decided           applied; waits for a sync that others may share
  *
  * A request is in one place at a time and ends exactly once, by req_answer() or req_end(). Its link
  * may go before it: then the answer is dropped, but the request goes on.
+ *
+ * A request whose shard is not served here any more is lost: it is answered WRONG_NODE, whatever it
+ * has done, and nobody finds it any more. What of it is under way comes to its end; then it goes.
  */
 #include "dht/node/impl.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
@@ -28,12 +32,40 @@ void req_init(struct req *r, struct node *n, struct conn *conn, struct frame *f,
 	r->n = n;
 	r->frame = f ? frame_ref(f) : NULL;
 	r->held = f ? f->b.len : 0;
-	r->after = n->applied;
+	r->seen = r->seen_few;
+	r->seen_cap = REQ_SEEN_FEW;
 	n->held += r->held;
 	TAILQ_INSERT_TAIL(&n->reqs, r, of_node);
 	n->stats.waiting++;
 	if (conn)
 		req_attach(r, conn, f ? f->id : 0);
+}
+
+void req_look(struct req *r)
+{
+	uint64_t look = ++r->n->looks;
+
+	for (unsigned i = 0; i < r->nseen; i++) {
+		r->seen[i].shard->looked = look;
+		r->seen[i].seq = shard_seq(r->n, r->seen[i].shard);
+	}
+}
+
+void req_touch(struct req *r, struct shard *s)
+{
+	if (s->looked == r->n->looks)
+		return;
+	s->looked = r->n->looks;
+	if (r->nseen == r->seen_cap) {
+		struct seen *more = mem_grow(r->seen == r->seen_few ? NULL : r->seen,
+			2 * (size_t)r->seen_cap, sizeof(*more));
+
+		if (r->seen == r->seen_few)
+			memcpy(more, r->seen_few, sizeof(r->seen_few));
+		r->seen = more;
+		r->seen_cap *= 2;
+	}
+	r->seen[r->nseen++] = (struct seen){.shard = s, .seq = shard_seq(r->n, s)};
 }
 
 static struct req_key key_of(enum req_kind kind, uint32_t session, uint64_t number, uint16_t shard)
@@ -93,12 +125,13 @@ static void leave_queue(struct req *r)
 	r->queue = NULL;
 }
 
-static void run(struct req *r)
+bool req_over(struct req *r)
 {
-	if (r->n->stopping)
+	if (!r->lost && !r->n->stopping)
+		return false;
+	if (!r->pinned)
 		req_end(r);
-	else
-		r->ops->run(r);
+	return true;
 }
 
 static void store_ready(struct store_wait *w)
@@ -106,7 +139,8 @@ static void store_ready(struct store_wait *w)
 	struct req *r = container_of(w, struct req, wait);
 
 	r->pinned--;
-	run(r);
+	if (!req_over(r))
+		r->ops->run(r);
 }
 
 void req_wait_store(struct req *r)
@@ -135,7 +169,8 @@ void shard_wake(struct shard *s)
 		r->queue = &again;
 	while ((r = TAILQ_FIRST(&again))) {
 		leave_queue(r);
-		run(r);
+		if (!req_over(r))
+			r->ops->run(r);
 	}
 }
 
@@ -177,6 +212,8 @@ static void send_off(struct req *r)
 	struct frame *f = r->reply;
 
 	r->reply = NULL;
+	if (r->ops->answered)
+		r->ops->answered(r, f);
 	if (r->conn && r->id)
 		conn_send(r->conn, f, r->id);
 	else
@@ -184,26 +221,45 @@ static void send_off(struct req *r)
 	req_end(r);
 }
 
-void req_answer(struct req *r, struct frame *f)
+/* Waits among the answers of @s, which are in the order of what they wait for. */
+static void wait_answer(struct req *r, struct shard *s, uint64_t seq)
 {
-	struct node *n = r->n;
 	struct req *before;
 
-	assert(!r->queue && !r->reply);
-	r->reply = f;
-	if (r->after <= n->done) {
-		send_off(r);
-		return;
-	}
-	r->queue = &n->answers;
-	TAILQ_FOREACH_REVERSE(before, &n->answers, req_list, entry)
+	r->waits = seq;
+	r->queue = &s->answers;
+	TAILQ_FOREACH_REVERSE(before, &s->answers, req_list, entry)
 	{
-		if (before->after <= r->after) {
-			TAILQ_INSERT_AFTER(&n->answers, before, r, entry);
+		if (before->waits <= seq) {
+			TAILQ_INSERT_AFTER(&s->answers, before, r, entry);
 			return;
 		}
 	}
-	TAILQ_INSERT_HEAD(&n->answers, r, entry);
+	TAILQ_INSERT_HEAD(&s->answers, r, entry);
+}
+
+/* Sends the answer, or waits for what it still needs. */
+static void try_answer(struct req *r)
+{
+	for (unsigned i = 0; i < r->nseen; i++) {
+		struct seen *e = &r->seen[i];
+
+		if (e->seq > e->shard->committed) {
+			wait_answer(r, e->shard, e->seq);
+			return;
+		}
+	}
+	send_off(r);
+}
+
+void req_answer(struct req *r, struct frame *f)
+{
+	assert(!r->queue && !r->reply);
+	r->reply = f;
+	if (r->lost)
+		send_off(r); /* to nobody */
+	else
+		try_answer(r);
 }
 
 void req_status(struct req *r, uint16_t status)
@@ -211,32 +267,69 @@ void req_status(struct req *r, uint16_t status)
 	req_answer(r, reply_new(r->n, status, 0, 0));
 }
 
-void req_flush(struct node *n, int rc)
+void req_flush(struct shard *s, int rc)
 {
 	struct req *r;
 
-	while ((r = TAILQ_FIRST(&n->answers)) && r->after <= n->done) {
+	while ((r = TAILQ_FIRST(&s->answers)) && (rc || r->waits <= s->committed)) {
 		leave_queue(r);
 		if (rc) {
 			/* what it made or saw did not reach the log */
 			frame_unref(r->reply);
-			r->reply = reply_new(n, status_of(rc), 0, 0);
+			r->reply = reply_new(r->n, status_of(rc), 0, 0);
+			send_off(r);
+		} else {
+			try_answer(r);
 		}
-		send_off(r);
 	}
 }
 
-void node_effect_done(struct node *n, int rc)
+/* ---- requests whose shard is not served here any more ---- */
+
+static bool touches_lost(const struct req *r)
 {
-	n->done++;
-	if (rc) {
-		n->stats.errors++;
-		if (!n->log_failed)
-			log_error("mod=node rc=-%s msg=\"the log failed: changes are refused\"",
-				log_errno(rc));
-		n->log_failed = true;
+	for (unsigned i = 0; i < r->nseen; i++) {
+		if (r->seen[i].shard->losing)
+			return true;
 	}
-	req_flush(n, rc);
+	return false;
+}
+
+/* Whatever it came to, nobody may be told: the asker is to try where the shard is served now. */
+static void lose(struct req *r)
+{
+	struct node *n = r->n;
+
+	r->lost = true;
+	leave_queue(r);
+	frame_unref(r->reply);
+	r->reply = NULL;
+	if (r->running)
+		HASH_DEL(n->running, r);
+	r->running = false;
+	if (r->conn && r->id)
+		conn_send(r->conn, reply_new(n, WIRE_WRONG_NODE, 0, 0), r->id);
+	req_detach(r);
+	TAILQ_REMOVE(&n->reqs, r, of_node);
+	if (r->pinned)
+		TAILQ_INSERT_TAIL(&n->lost, r, of_node);
+	else
+		TAILQ_INSERT_HEAD(&n->lost, r, of_node);
+}
+
+void req_lose(struct node *n)
+{
+	struct req *r, *next;
+
+	for (r = TAILQ_FIRST(&n->reqs); r; r = next) {
+		next = TAILQ_NEXT(r, of_node);
+		if (touches_lost(r))
+			lose(r);
+	}
+	/* the end of one may begin or end others; the pinned ones are behind, and end by themselves
+	 */
+	while ((r = TAILQ_FIRST(&n->lost)) && !r->pinned)
+		req_end(r);
 }
 
 /* ---- the end ---- */
@@ -250,11 +343,16 @@ void req_end(struct req *r)
 	req_detach(r);
 	if (r->running)
 		HASH_DEL(n->running, r);
-	TAILQ_REMOVE(&n->reqs, r, of_node);
+	if (r->lost)
+		TAILQ_REMOVE(&n->lost, r, of_node);
+	else
+		TAILQ_REMOVE(&n->reqs, r, of_node);
 	n->held -= r->held;
 	n->stats.waiting--;
 	frame_unref(r->frame);
 	frame_unref(r->reply);
+	if (r->seen != r->seen_few)
+		free(r->seen);
 	r->ops->release(r);
 	if (n->stopping)
 		node_check_stopped(n);

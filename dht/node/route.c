@@ -91,7 +91,6 @@ static void forwarded(struct call *call, int rc, struct frame *answer_frame)
 	struct frame *f;
 
 	w->r.pinned--;
-	w->r.after = 0; /* it saw nothing of ours */
 	if (rc == -ETIMEDOUT || rc == -ESHUTDOWN) {
 		req_end(&w->r);
 		return;

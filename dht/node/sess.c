@@ -96,13 +96,36 @@ static struct sess *sess_get(struct node *n, uint32_t session, uint16_t shard)
 	return s;
 }
 
-void sess_drop(struct node *n, struct sess *s)
+static void sess_free(struct sess *s)
 {
-	HASH_DEL(n->sessions, s);
 	free(s->abandoned);
 	free(s->declined);
 	free(s->stored.v);
 	free(s);
+}
+
+void sess_drop(struct node *n, struct sess *s)
+{
+	HASH_DEL(n->sessions, s);
+	s->gone = true;
+	if (!s->refs)
+		sess_free(s);
+}
+
+void sess_unref(struct sess *s)
+{
+	if (s && --s->refs == 0 && s->gone)
+		sess_free(s);
+}
+
+void sess_lose(struct node *n)
+{
+	struct sess *s, *tmp;
+
+	HASH_ITER (hh, n->sessions, s, tmp) {
+		if (node_shard(n, s->key.shard)->losing)
+			sess_drop(n, s);
+	}
 }
 
 void sess_free_all(struct node *n)
@@ -395,7 +418,9 @@ static int load_class(struct node *n, uint8_t class,
 	int rc;
 
 	while ((rc = store_iter_next(it, &key, &klen, &val, &vlen)) == 1) {
-		rc = klen < KEY_HEAD ? -EUCLEAN : one(n, key, klen, cur_of(val, vlen));
+		rc = shard_of_key(n, key, klen);
+		if (rc > 0)
+			rc = one(n, key, klen, cur_of(val, vlen));
 		if (rc)
 			break;
 	}

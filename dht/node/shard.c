@@ -7,6 +7,7 @@
  */
 #include "dht/node/impl.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "dht/base/mem.h"
@@ -18,8 +19,8 @@ void shards_init(struct node *n)
 	n->shards = mem_zalloc(n->nshards * sizeof(*n->shards));
 	for (unsigned i = 0; i < n->nshards; i++) {
 		n->shards[i].number = (uint16_t)i;
-		n->shards[i].fresh = true;
 		TAILQ_INIT(&n->shards[i].waiting);
+		TAILQ_INIT(&n->shards[i].answers);
 	}
 }
 
@@ -32,17 +33,23 @@ void shards_free(struct node *n)
 
 void shard_next(const struct node *n, const struct shard *s, uint64_t *term, uint64_t *seq)
 {
-	struct history h = store_history(n->st, s->number);
-
-	*term = h.term;
-	*seq = h.seq + 1;
-	if (s->fresh)
-		*term = n->ring->shards[s->number].term << 32 | (uint32_t)n->incarnation;
+	*term = s->term;
+	/* a map that nobody keeps has no terms for our starts */
+	if (!n->ring->nodes[n->self].incarnation)
+		*term = s->term << 32 | (uint32_t)n->incarnation;
+	*seq = shard_seq(n, s) + 1;
 }
 
-void shard_took(struct shard *s)
+uint64_t shard_seq(const struct node *n, const struct shard *s)
 {
-	s->fresh = false;
+	return store_history(n->st, s->number).seq;
+}
+
+bool shard_copied(const struct node *n, const struct shard *s)
+{
+	const struct ring_shard *m = &n->ring->shards[s->number];
+
+	return m->nmembers > 1 || m->nlearners;
 }
 
 bool shard_contains(const struct node *n, uint16_t shard, uint64_t term, uint64_t seq)
@@ -56,4 +63,11 @@ bool shard_mine(const struct node *n, unsigned shard)
 {
 	return n->ring && n->self != RING_NONE && shard < n->nshards &&
 	       n->ring->shards[shard].primary == n->self;
+}
+
+int shard_of_key(const struct node *n, const uint8_t *key, size_t klen)
+{
+	if (klen < KEY_HEAD || get_be16(key + 1) >= n->nshards)
+		return -EUCLEAN;
+	return n->shards[get_be16(key + 1)].loading;
 }

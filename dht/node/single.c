@@ -54,7 +54,7 @@ static void txn_replay(struct exec *x)
 		f = reply_new(x->r.n, WIRE_IO, 0, 0);
 	}
 	x->r.n->stats.replayed++;
-	x->r.after = x->r.n->applied;
+	req_look(&x->r);
 	exec_answer(x, f);
 }
 
@@ -64,10 +64,8 @@ static void txn_run(struct req *r)
 	const struct decline *no;
 	struct shard *s;
 
-	if (!exec_mine(x)) {
-		exec_refuse(x, WIRE_WRONG_NODE, 0);
+	if (!exec_ready(x))
 		return;
-	}
 	if (exec_refused(x)) {
 		exec_refuse(x, WIRE_REFUSED, 0);
 		return;
@@ -89,12 +87,13 @@ static void txn_run(struct req *r)
 	exec_evaluate(x, TXN_ALL, x->v.writes ? NODE_STORED_MAX : NODE_RESULTS_MAX);
 }
 
-static void txn_applied(struct store_apply *a, int rc)
+static void txn_applied(struct own *o, int rc)
 {
-	struct exec *x = container_of(a, struct exec, apply);
+	struct exec *x = container_of(o, struct exec, own);
 
+	(void)rc; /* it is among the answers that wait for it */
 	x->r.pinned--;
-	node_effect_done(x->r.n, rc); /* it is among the answers that this lets go */
+	req_over(&x->r);
 }
 
 static void txn_finish(struct exec *x)
@@ -107,7 +106,9 @@ static void txn_finish(struct exec *x)
 		exec_answer(x, f);
 		return;
 	}
-	/* while bytes were read it may have been given up */
+	/* while bytes were read it may have been given up, or the map changed */
+	if (!exec_ready(x))
+		return;
 	if (exec_refused(x)) {
 		exec_refuse(x, WIRE_REFUSED, 0);
 		return;
@@ -161,6 +162,5 @@ void exec_arrive(
 	x = exec_new(n, c, f, m, v, &txn_ops, txn_finish);
 	if (v->writes)
 		req_register(&x->r, REQ_TXN, m->session, m->number, home);
-	if (exec_learn(x))
-		txn_run(&x->r);
+	txn_run(&x->r);
 }

@@ -32,6 +32,8 @@ bool session_ended(const struct node *n, uint32_t session)
 {
 	struct ended *e;
 
+	if (n->ring && n->ring->nfenced && ring_fenced(n->ring, session))
+		return true;
 	if (!n->ended)
 		return false;
 	HASH_FIND(hh, n->ended, &session, sizeof(session), e);
@@ -79,50 +81,47 @@ int ended_load(struct node *n)
 /* ---- effects ---- */
 
 struct sweep {
-	struct node *n;
+	struct own own;
 	struct effect effect;
-	struct store_apply apply;
+	struct wire_effect at;
 	TAILQ_ENTRY(sweep) entry;
 };
 
-static void sweep_done(struct store_apply *a, int rc)
+static void sweep_done(struct own *o, int rc)
 {
-	struct sweep *w = container_of(a, struct sweep, apply);
-	struct node *n = w->n;
+	struct sweep *w = container_of(o, struct sweep, own);
+	struct node *n = o->n;
 
+	(void)rc; /* nobody waits for it */
 	TAILQ_REMOVE(&n->sweeps, w, entry);
 	effect_fini(&w->effect);
 	free(w);
-	node_effect_done(n, rc);
 	if (n->stopping)
 		node_check_stopped(n);
 }
 
-static struct sweep *sweep_new(struct node *n)
+static struct sweep *sweep_new(void)
 {
 	struct sweep *w = mem_zalloc(sizeof(*w));
 
-	w->n = n;
 	effect_init(&w->effect);
 	return w;
 }
 
 /* 0 or what the store says: then nothing has changed, and the next round tries again. */
-static int sweep_apply(struct sweep *w)
+static int sweep_apply(struct node *n, struct sweep *w)
 {
-	struct node *n = w->n;
-	int rc = w->effect.meta.err;
+	int rc;
 
-	w->apply.done = sweep_done;
-	w->apply.effect = &w->effect;
-	if (!rc)
-		rc = store_apply(n->st, &w->apply, STORE_RESERVE);
+	w->own.done = sweep_done;
+	w->own.effect = &w->effect;
+	w->own.at = &w->at;
+	rc = own_apply(n, &w->own, STORE_RESERVE);
 	if (rc) {
 		effect_fini(&w->effect);
 		free(w);
 		return rc;
 	}
-	n->applied++;
 	TAILQ_INSERT_TAIL(&n->sweeps, w, entry);
 	return 0;
 }
@@ -154,13 +153,13 @@ static void end_session(struct node *n, uint32_t session)
 
 	if (session_ended(n, session) || n->stopping)
 		return;
-	w = sweep_new(n);
+	w = sweep_new();
 	effect_section(&w->effect, 0, 0, 0);
 	ended_key(&key);
 	memcpy(key.b + key.len, &be, 4);
 	key.len += 4;
 	effect_put(&w->effect, key.b, key.len, &val, sizeof(val));
-	if (sweep_apply(w))
+	if (sweep_apply(n, w))
 		return;
 	ended_add(n, session);
 	log_info("mod=node session=%u msg=\"session has ended, its records go\"", session);
@@ -236,21 +235,21 @@ static void ask_all(struct node *n)
 static int drop_one(struct node *n, struct sess *s)
 {
 	struct shard *shard = node_shard(n, s->key.shard);
-	uint64_t term, seq;
 	struct sweep *w;
 	bool all;
 	int rc;
 
 	if (s->refs || shard->gate)
 		return -EBUSY;
-	w = sweep_new(n);
-	shard_next(n, shard, &term, &seq);
-	effect_section(&w->effect, shard->number, term, seq);
+	w = sweep_new();
+	w->at.shard = shard->number;
+	shard_next(n, shard, &w->at.term, &w->at.seq);
+	effect_section(&w->effect, w->at.shard, w->at.term, w->at.seq);
+	w->own.nat = 1;
 	all = sess_erase(s, &w->effect);
-	rc = sweep_apply(w);
+	rc = sweep_apply(n, w);
 	if (rc)
 		return rc;
-	shard_took(shard);
 	if (all)
 		sess_drop(n, s);
 	else
@@ -266,7 +265,8 @@ static bool drop_some(struct node *n)
 	bool any = false;
 
 	HASH_ITER (hh, n->sessions, s, tmp) {
-		if (!session_ended(n, s->key.session) || !shard_mine(n, s->key.shard))
+		if (!session_ended(n, s->key.session) ||
+			node_shard(n, s->key.shard)->role != ROLE_SERVING)
 			continue;
 		if (left-- == 0)
 			return true;
@@ -283,7 +283,7 @@ void sweep_fire(struct env_timer *t)
 
 	if (n->stopping)
 		return;
-	if (n->ring && n->ended)
+	if (n->ring && (n->ended || n->ring->nfenced))
 		more = drop_some(n);
 	if (n->ring && n->ring->keeper != RING_NONE && now >= n->sweep_ask_at) {
 		n->sweep_ask_at = now + SWEEP_EVERY;
