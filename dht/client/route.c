@@ -207,6 +207,31 @@ static void install(struct orbit_client *c, struct ring_map *m)
 	client_check_ready(c);
 }
 
+/* The map that differences lead to from ours. -ESTALE: they begin elsewhere, as another answer came
+ * before this one. */
+static int follow(struct orbit_client *c, const struct wire_map *w, struct ring_map **out)
+{
+	struct ring_map *m = c->map ? ring_ref(c->map) : NULL, *next;
+	struct cur diffs = cur_of(w->map, w->map_len);
+	int rc = m ? 0 : -ESTALE;
+
+	while (!rc && diffs.left) {
+		size_t len;
+		const void *diff = cur_blob(&diffs, FRAME_BODY_MAX, &len);
+
+		rc = diff ? ring_patch(m, diff, len, &next) : -EBADMSG;
+		if (rc)
+			break;
+		ring_unref(m);
+		m = next;
+	}
+	if (rc)
+		ring_unref(m);
+	else
+		*out = m;
+	return rc;
+}
+
 int route_take(struct orbit_client *c, struct peer *p, struct cur body)
 {
 	static const uint8_t any[16];
@@ -217,15 +242,15 @@ int route_take(struct orbit_client *c, struct peer *p, struct cur body)
 	if (rc)
 		return rc;
 	p->map_asked = 0;
-	if (!w.map) {
+	if (w.form == WIRE_MAP_NONE) {
 		if (!c->map && !w.epoch)
 			snprintf(
 				c->error, sizeof(c->error), "%s has no ring map yet", peer_name(p));
 		return 0;
 	}
-	rc = ring_decode(w.map, w.map_len, &m);
+	rc = w.form == WIRE_MAP_DIFFS ? follow(c, &w, &m) : ring_decode(w.map, w.map_len, &m);
 	if (rc)
-		return rc;
+		return rc == -ESTALE ? 0 : rc;
 	if (m->epoch != w.epoch)
 		rc = -EBADMSG;
 	else if (memcmp(c->fsid, any, 16) && memcmp(c->fsid, m->fsid, 16))

@@ -270,8 +270,10 @@ void admin_map_get(struct conn *c, struct frame *f)
 		return;
 	}
 	a = frame_new(WIRE_MAP, 0, 64);
-	wire_put_map(&a->b, &m);
 	if (ring && ring->epoch > epoch)
+		m.form = WIRE_MAP_WHOLE;
+	wire_put_map(&a->b, &m);
+	if (m.form)
 		ring_encode(ring, &a->b);
 	conn_send(c, a, f->id);
 }
@@ -332,8 +334,8 @@ void admin_ring_set(struct conn *c, struct frame *f)
 	struct wait_req *q;
 	struct wire_map m;
 
-	if (c->role == WIRE_ROLE_CLIENT || wire_get_map(frame_cur(f), &m) || !m.map ||
-		ring_decode(m.map, m.map_len, &map)) {
+	if (c->role == WIRE_ROLE_CLIENT || wire_get_map(frame_cur(f), &m) ||
+		m.form != WIRE_MAP_WHOLE || ring_decode(m.map, m.map_len, &map)) {
 		answer(c, f, WIRE_BAD_REQUEST);
 		return;
 	}

@@ -489,6 +489,9 @@ struct call {
 
 /* Calls the node with that index in the map; takes @f's reference and sets its id. */
 void peer_call(struct node *n, uint16_t node, struct frame *f, struct call *c);
+/* Sends a frame that has no answer, in order with the calls; takes its reference. 0: it is on its
+ * way, or waits for a link that is being made (and may be lost with it); -EHOSTUNREACH. */
+int peer_tell(struct node *n, uint16_t node, struct frame *f);
 void peers_free(struct node *n);
 void put_hello(const struct node *n, struct buf *b);
 /* NULL, or why we don't talk to who said this; *status is to be sent. */

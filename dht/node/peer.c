@@ -70,7 +70,10 @@ static void call_end(struct call *c, struct call_list *in, int rc, struct frame 
 		HASH_DEL(p->by_id, c);
 	frame_unref(c->frame);
 	c->frame = NULL;
-	c->done(c, rc, answer);
+	if (c->done)
+		c->done(c, rc, answer);
+	else
+		free(c); /* peer_tell()'s */
 }
 
 static void fail_calls(struct peer *p, struct call_list *list, int rc)
@@ -139,8 +142,13 @@ static void send_line(struct peer *p)
 		struct frame *f = c->frame;
 
 		TAILQ_REMOVE(&p->line, c, entry);
-		c->id = f->id = ++p->next_id;
 		c->frame = NULL;
+		if (!c->done) {
+			free(c);
+			link_send(p->link, f);
+			continue;
+		}
+		c->id = f->id = ++p->next_id;
 		c->deadline = env_now(p->n->env) + p->n->cfg.forward_timeout;
 		TAILQ_INSERT_TAIL(&p->sent, c, entry);
 		HASH_ADD(hh, p->by_id, id, sizeof(c->id), c);
@@ -262,6 +270,17 @@ static int dial(struct peer *p)
 	return rc;
 }
 
+/* What stands in line goes out, or a link is made for it. */
+static void go_on(struct peer *p)
+{
+	p->timer.fire = timer_fire;
+	p->oldest.fire = oldest_fire;
+	if (p->state == PEER_UP)
+		send_line(p);
+	else if (p->state == PEER_IDLE && dial(p))
+		peer_fail(p, -EHOSTUNREACH);
+}
+
 void peer_call(struct node *n, uint16_t node, struct frame *f, struct call *c)
 {
 	struct peer *p = peer_of(n, node);
@@ -269,16 +288,30 @@ void peer_call(struct node *n, uint16_t node, struct frame *f, struct call *c)
 	c->peer = p;
 	c->frame = f;
 	TAILQ_INSERT_TAIL(&p->line, c, entry);
-	if (n->stopping || p->state == PEER_BACKOFF) {
+	if (n->stopping || p->state == PEER_BACKOFF)
 		call_end(c, &p->line, n->stopping ? -ESHUTDOWN : -EHOSTUNREACH, NULL);
-		return;
+	else
+		go_on(p);
+}
+
+int peer_tell(struct node *n, uint16_t node, struct frame *f)
+{
+	struct peer *p = n->stopping ? NULL : peer_of(n, node);
+	struct call *c;
+
+	if (!p || p->state == PEER_BACKOFF) {
+		frame_unref(f);
+		return p ? -EHOSTUNREACH : -ESHUTDOWN;
 	}
-	p->timer.fire = timer_fire;
-	p->oldest.fire = oldest_fire;
+	f->id = 0;
 	if (p->state == PEER_UP)
-		send_line(p);
-	else if (p->state == PEER_IDLE && dial(p))
-		peer_fail(p, -EHOSTUNREACH);
+		return link_send(p->link, f);
+	c = mem_zalloc(sizeof(*c));
+	c->peer = p;
+	c->frame = f;
+	TAILQ_INSERT_TAIL(&p->line, c, entry);
+	go_on(p);
+	return 0;
 }
 
 void peers_free(struct node *n)

@@ -35,7 +35,8 @@ static void fetched(struct call *call, int rc, struct frame *answer_frame)
 	free(fe);
 	if (rc || n->stopping)
 		return;
-	if (answer_frame->type == WIRE_MAP && !wire_get_map(frame_cur(answer_frame), &m) && m.map)
+	if (answer_frame->type == WIRE_MAP && !wire_get_map(frame_cur(answer_frame), &m) &&
+		m.form == WIRE_MAP_WHOLE)
 		rc = ring_decode(m.map, m.map_len, &map);
 	if (rc)
 		log_warn("mod=node rc=-%s msg=\"a node gave a ring map that makes no sense\"",

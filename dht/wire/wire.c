@@ -13,6 +13,7 @@
 #include "dht/base/mem.h"
 
 #define SESSION_MAX 0xffffffu /* a session number has 24 bits */
+#define SESSION_PASSED 0x80   /* in SESSION_OPEN's what */
 #define EFFECT_LEN 18         /* encoded wire_effect */
 #define ERROR_TEXT_MAX 1024
 #define LIST_MAX 65536
@@ -139,24 +140,25 @@ int wire_get_map_get(struct cur c, uint64_t *epoch)
 void wire_put_map(struct buf *b, const struct wire_map *m)
 {
 	buf_u64(b, m->epoch);
-	if (m->map)
-		buf_bytes(b, m->map, m->map_len);
+	buf_u8(b, m->form);
+	buf_bytes(b, m->map, m->map_len);
 }
 
 int wire_get_map(struct cur c, struct wire_map *m)
 {
 	memset(m, 0, sizeof(*m));
 	m->epoch = cur_u64(&c);
-	if (c.left > 0) {
-		m->map_len = c.left;
-		m->map = cur_bytes(&c, c.left);
-	}
+	m->form = cur_u8(&c);
+	m->map_len = c.left;
+	m->map = cur_bytes(&c, c.left);
+	if (m->form > WIRE_MAP_DIFFS || (m->form == WIRE_MAP_NONE) != (m->map_len == 0))
+		cur_fail(&c);
 	return finish(&c);
 }
 
 void wire_put_session_open(struct buf *b, const struct wire_session_open *m)
 {
-	buf_u8(b, m->what);
+	buf_u8(b, m->what | (m->passed ? SESSION_PASSED : 0));
 	buf_bytes(b, m->nonce, sizeof(m->nonce));
 	buf_u32(b, m->session);
 }
@@ -165,6 +167,8 @@ int wire_get_session_open(struct cur c, struct wire_session_open *m)
 {
 	memset(m, 0, sizeof(*m));
 	m->what = cur_u8(&c);
+	m->passed = m->what & SESSION_PASSED;
+	m->what &= (uint8_t)~SESSION_PASSED;
 	get_array(&c, m->nonce, sizeof(m->nonce));
 	m->session = cur_u32(&c);
 	if (m->what < WIRE_SESSION_NEW || m->what > WIRE_SESSION_CHECK || m->session > SESSION_MAX)

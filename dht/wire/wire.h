@@ -121,11 +121,18 @@ struct wire_error {
 void wire_put_error(struct buf *b, const struct wire_error *m);
 int wire_get_error(struct cur c, struct wire_error *m);
 
-/* MAP_GET: u64 epoch that the asker has. MAP: u64 epoch; then, if it is newer than the asker's, the
- * map as ring_encode() writes it. */
+/* MAP_GET: u64 epoch that the asker has; 0: none, or it wants it whole. The answer brings it to
+ * that of the sender, in one of these forms. */
+enum wire_map_form {
+	WIRE_MAP_NONE = 0,  /* the asker's is as new */
+	WIRE_MAP_WHOLE = 1, /* the map as ring_encode() writes it */
+	WIRE_MAP_DIFFS = 2, /* blobs as ring_diff() writes them, each from one epoch to the next,
+			       the first from the asker's */
+};
 struct wire_map {
-	uint64_t epoch;
-	const void *map; /* NULL: the asker's is as new */
+	uint64_t epoch;  /* of the sender's map; 0: it has none */
+	uint8_t form;    /* enum wire_map_form */
+	const void *map; /* what follows */
 	size_t map_len;
 };
 void wire_put_map_get(struct buf *b, uint64_t epoch);
@@ -143,6 +150,7 @@ enum wire_session_do {
 /* NEW is idempotent by @nonce: asked again it gives the same session. */
 struct wire_session_open {
 	uint8_t what; /* enum wire_session_do */
+	bool passed;  /* came through another node: do not pass it on again */
 	uint8_t nonce[16];
 	uint32_t session; /* RENEW, END, CHECK */
 };

@@ -761,6 +761,7 @@ static inline void fake_map(struct fake *n, struct tlink *t, struct frame *f)
 	assert_int_equal(wire_get_map_get(frame_cur(f), &epoch), 0);
 	if (n->w->map && m.epoch > epoch) {
 		ring_encode(n->w->map, &b);
+		m.form = WIRE_MAP_WHOLE;
 		m.map = b.data;
 		m.map_len = b.len;
 	}

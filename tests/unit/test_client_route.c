@@ -210,7 +210,10 @@ static uint64_t forged_epoch;
 
 static bool forge(struct fake *n, struct tlink *t, struct frame *f)
 {
-	struct wire_map m = {.epoch = forged_epoch, .map = forged.data, .map_len = forged.len};
+	struct wire_map m = {.epoch = forged_epoch,
+		.form = WIRE_MAP_WHOLE,
+		.map = forged.data,
+		.map_len = forged.len};
 	struct frame *r;
 
 	(void)n;

@@ -452,12 +452,13 @@ static void test_node_gives_and_fetches_the_map(void **state)
 	link_send(k.l, f);
 	f = rig_wait(&k, WIRE_MAP, 501, ENV_SEC);
 	assert_int_equal(wire_get_map(frame_cur(f), &m), 0);
-	assert_null(m.map);
+	assert_int_equal(m.form, WIRE_MAP_NONE);
 	/* by RING_SET to one node; the other hears of it when they talk */
 	assert_int_equal(ring_make(&newer, rig_fsid, RIG_BITS, 1, r.map->nodes, r.map->nnodes), 0);
 	newer->epoch = 5;
 	f = frame_new(WIRE_RING_SET, 502, 64);
 	buf_u64(&f->b, 0);
+	buf_u8(&f->b, WIRE_MAP_WHOLE);
 	ring_encode(newer, &f->b);
 	link_send(k.l, f);
 	assert_int_equal(rig_status(&k, 502), WIRE_OK);
@@ -470,11 +471,13 @@ static void test_node_gives_and_fetches_the_map(void **state)
 	/* the same again is fine, an older or a foreign one is not */
 	f = frame_new(WIRE_RING_SET, 503, 64);
 	buf_u64(&f->b, 0);
+	buf_u8(&f->b, WIRE_MAP_WHOLE);
 	ring_encode(newer, &f->b);
 	link_send(k.l, f);
 	assert_int_equal(rig_status(&k, 503), WIRE_OK);
 	f = frame_new(WIRE_RING_SET, 504, 64);
 	buf_u64(&f->b, 0);
+	buf_u8(&f->b, WIRE_MAP_WHOLE);
 	ring_encode(r.map, &f->b);
 	link_send(k.l, f);
 	assert_int_equal(rig_status(&k, 504), WIRE_BAD_REQUEST);
@@ -482,6 +485,7 @@ static void test_node_gives_and_fetches_the_map(void **state)
 	newer->fsid[0] ^= 1;
 	f = frame_new(WIRE_RING_SET, 505, 64);
 	buf_u64(&f->b, 0);
+	buf_u8(&f->b, WIRE_MAP_WHOLE);
 	ring_encode(newer, &f->b);
 	link_send(k.l, f);
 	assert_int_equal(rig_status(&k, 505), WIRE_WRONG_FS);

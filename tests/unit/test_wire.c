@@ -124,16 +124,23 @@ static void test_wire_map(void **state)
 	assert_int_equal(epoch, 6);
 	wire_put_map(&b, &m);
 	assert_int_equal(wire_get_map(cur_of_buf(&b), &got), 0);
-	assert_null(got.map);
+	assert_int_equal(got.form, WIRE_MAP_NONE);
 	assert_int_equal(got.epoch, 6);
 	assert_vector("map_none", &b);
-	m = (struct wire_map){.epoch = 1, .map = ring.data, .map_len = ring.len};
+	m = (struct wire_map){
+		.epoch = 1, .form = WIRE_MAP_WHOLE, .map = ring.data, .map_len = ring.len};
 	wire_put_map(&b, &m);
 	assert_vector("map", &b);
 	assert_int_equal(wire_get_map(cur_of_buf(&v), &got), 0);
 	assert_int_equal(got.map_len, ring.len);
 	assert_memory_equal(got.map, ring.data, ring.len);
-	assert_int_equal(wire_get_map(cur_of(v.data, 7), &got), -EBADMSG);
+	assert_int_equal(got.form, WIRE_MAP_WHOLE);
+	assert_int_equal(wire_get_map(cur_of(v.data, 8), &got), -EBADMSG);
+	assert_int_equal(wire_get_map(cur_of(v.data, 9), &got), -EBADMSG); /* a map, but none */
+	v.data[8] = WIRE_MAP_NONE;
+	assert_int_equal(wire_get_map(cur_of_buf(&v), &got), -EBADMSG);
+	v.data[8] = WIRE_MAP_DIFFS + 1;
+	assert_int_equal(wire_get_map(cur_of_buf(&v), &got), -EBADMSG);
 	buf_fini(&ring);
 	buf_fini(&v);
 }

@@ -203,7 +203,7 @@ int probe_map(struct probe *p, struct ring_map **out)
 		return rc;
 	rc = answer->type == WIRE_MAP ? wire_get_map(frame_cur(answer), &m) : -EPROTO;
 	if (!rc)
-		rc = m.map ? ring_decode(m.map, m.map_len, out) : -ENOENT;
+		rc = m.form == WIRE_MAP_WHOLE ? ring_decode(m.map, m.map_len, out) : -ENOENT;
 	frame_unref(answer);
 	return rc;
 }
@@ -217,8 +217,10 @@ int probe_set_map(struct probe *p, const struct ring_map *m)
 
 	ring_encode(m, &map);
 	f = frame_new(WIRE_RING_SET, p->id + 1, map.len + 16);
-	wire_put_map(
-		&f->b, &(struct wire_map){.epoch = m->epoch, .map = map.data, .map_len = map.len});
+	wire_put_map(&f->b, &(struct wire_map){.epoch = m->epoch,
+				    .form = WIRE_MAP_WHOLE,
+				    .map = map.data,
+				    .map_len = map.len});
 	buf_fini(&map);
 	rc = ask(p, f, &answer);
 	if (rc)
