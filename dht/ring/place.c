@@ -73,7 +73,7 @@ uint64_t place_log(uint64_t x)
 	return (UINT64_C(64) << LOG_BITS) - log;
 }
 
-static bool beats(const struct ring_map *m, unsigned a, uint64_t xa, unsigned b, uint64_t xb)
+bool place_beats(const struct ring_map *m, unsigned a, uint64_t xa, unsigned b, uint64_t xb)
 {
 	uint32_t wa = m->nodes[a].weight, wb = m->nodes[b].weight;
 	unsigned __int128 sa, sb;
@@ -87,31 +87,32 @@ static bool beats(const struct ring_map *m, unsigned a, uint64_t xa, unsigned b,
 	return xa != xb ? xa > xb : a < b;
 }
 
-static bool has(const uint16_t *out, unsigned n, unsigned node)
+static bool has(const uint16_t *out, unsigned n, unsigned place)
 {
 	for (unsigned i = 0; i < n; i++) {
-		if (out[i] == node)
+		if (out[i] == place)
 			return true;
 	}
 	return false;
 }
 
 /* A node that names no zone is a zone of its own. */
-static bool zone_taken(const struct ring_map *m, const uint16_t *out, unsigned n, unsigned node)
+static bool zone_taken(const struct ring_map *m, const uint16_t *cand, const uint16_t *out,
+	unsigned n, unsigned place)
 {
-	const char *zone = m->nodes[node].zone;
+	const char *zone = m->nodes[cand[place]].zone;
 
 	if (!*zone)
 		return false;
 	for (unsigned i = 0; i < n; i++) {
-		if (strncmp(m->nodes[out[i]].zone, zone, RING_ZONE_MAX) == 0)
+		if (strncmp(m->nodes[cand[out[i]]].zone, zone, RING_ZONE_MAX) == 0)
 			return true;
 	}
 	return false;
 }
 
-unsigned place_choose(
-	const struct ring_map *m, const uint64_t *x, size_t stride, uint16_t *out, unsigned want)
+unsigned place_choose(const struct ring_map *m, const uint16_t *cand, const uint64_t *x,
+	size_t stride, unsigned ncand, uint16_t *out, unsigned want)
 {
 	bool new_zones = true;
 	unsigned n = 0;
@@ -119,13 +120,11 @@ unsigned place_choose(
 	while (n < want) {
 		unsigned best = RING_NONE;
 
-		for (unsigned i = 0; i < m->nnodes; i++) {
-			if (!ring_placeable(&m->nodes[i]))
+		for (unsigned i = 0; i < ncand; i++) {
+			if (best != RING_NONE && !place_beats(m, cand[i], x[i * stride], cand[best],
+							 x[best * stride]))
 				continue;
-			if (best != RING_NONE &&
-				!beats(m, i, x[i * stride], best, x[best * stride]))
-				continue;
-			if (has(out, n, i) || (new_zones && zone_taken(m, out, n, i)))
+			if (has(out, n, i) || (new_zones && zone_taken(m, cand, out, n, i)))
 				continue;
 			best = i;
 		}
@@ -135,6 +134,17 @@ unsigned place_choose(
 			new_zones = false;
 		else
 			break;
+	}
+	return n;
+}
+
+unsigned place_candidates(const struct ring_map *m, const bool *skip, uint16_t *cand)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->nnodes; i++) {
+		if (ring_placeable(&m->nodes[i]) && !(skip && skip[i]))
+			cand[n++] = (uint16_t)i;
 	}
 	return n;
 }

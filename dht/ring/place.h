@@ -24,8 +24,15 @@ int place_draw(
  * larger x, the smaller (or equal) the result. */
 uint64_t place_log(uint64_t x);
 
-/* Chooses among m->nodes, whose numbers for one shard are x[0], x[stride], ...: as ring_place(). */
-unsigned place_choose(
-	const struct ring_map *m, const uint64_t *x, size_t stride, uint16_t *out, unsigned want);
+/* Whether node @a, which drew @xa, goes before @b. */
+bool place_beats(const struct ring_map *m, unsigned a, uint64_t xa, unsigned b, uint64_t xb);
+
+/* Chooses among the nodes cand[0 .. ncand - 1], whose numbers for one shard are x[0], x[stride],
+ * ...: as ring_place(). Writes places in @cand to @out, returns how many. */
+unsigned place_choose(const struct ring_map *m, const uint16_t *cand, const uint64_t *x,
+	size_t stride, unsigned ncand, uint16_t *out, unsigned want);
+
+/* The nodes that may hold data, without those that @skip (NULL: nobody) has; how many. */
+unsigned place_candidates(const struct ring_map *m, const bool *skip, uint16_t *cand);
 
 #endif

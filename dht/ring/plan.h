@@ -87,7 +87,8 @@ struct plan_limits {
  */
 unsigned plan_step(struct ring_map *m, const struct plan_limits *l, struct plan_cache *c);
 
-/* How far the map is from placement: for people. */
+/* How far the map is from placement: for people. @l and @c may be NULL: nobody is gone; computed
+ * anew. */
 struct plan_progress {
 	unsigned shards;      /* that placement wants elsewhere, in whole or in part */
 	unsigned copies_left; /* copies that are to be made */

@@ -167,30 +167,29 @@ bool ring_map_valid(const struct ring_map *m)
 /* Lays every shard where placement wants it: its first copies, as many as there are nodes for. */
 static int place_all(struct ring_map *m)
 {
-	size_t nshards = ring_nshards(m);
+	uint16_t *cand = mem_zalloc(m->nnodes * sizeof(*cand)), out[RING_REPLICAS_MAX];
+	uint64_t *x = mem_zalloc(m->nnodes * PLACE_GROUP * sizeof(*x));
+	unsigned n = place_candidates(m, NULL, cand);
 	struct place_hash hash;
-	uint64_t *x;
 	int rc = place_hash_init(&hash);
 
-	if (rc)
-		return rc;
-	x = mem_zalloc(m->nnodes * PLACE_GROUP * sizeof(*x));
-	for (size_t s = 0; s < nshards; s++) {
+	for (unsigned s = 0; s < ring_nshards(m) && !rc; s++) {
 		struct ring_shard *sh = &m->shards[s];
 
-		if (s % PLACE_GROUP == 0) {
-			for (unsigned i = 0; i < m->nnodes && !rc; i++)
-				rc = place_draw(&hash, &m->nodes[i].id, (uint16_t)(s / PLACE_GROUP),
-					x + i * PLACE_GROUP);
-			if (rc)
-				break;
-		}
+		for (unsigned i = 0; i < n && s % PLACE_GROUP == 0 && !rc; i++)
+			rc = place_draw(&hash, &m->nodes[cand[i]].id, (uint16_t)(s / PLACE_GROUP),
+				x + i * PLACE_GROUP);
+		if (rc)
+			break;
 		sh->nmembers = (uint8_t)place_choose(
-			m, x + s % PLACE_GROUP, PLACE_GROUP, sh->member, m->replicas);
+			m, cand, x + s % PLACE_GROUP, PLACE_GROUP, n, out, m->replicas);
+		for (unsigned i = 0; i < sh->nmembers; i++)
+			sh->member[i] = cand[out[i]];
 		sh->primary = sh->member[0];
 		sh->term = 1;
 	}
 	free(x);
+	free(cand);
 	place_hash_fini(&hash);
 	return rc;
 }
@@ -334,20 +333,23 @@ uint16_t ring_find(const struct ring_map *m, const struct orbit_id *id)
 
 unsigned ring_place(const struct ring_map *m, uint16_t shard, uint16_t *out, unsigned want)
 {
+	uint16_t *cand = mem_zalloc(m->nnodes * sizeof(*cand));
+	uint64_t *x = mem_zalloc(m->nnodes * PLACE_GROUP * sizeof(*x));
+	unsigned n = place_candidates(m, NULL, cand);
 	struct place_hash hash;
-	uint64_t *x;
-	unsigned n;
 	int rc = place_hash_init(&hash);
 
-	x = mem_zalloc(m->nnodes * PLACE_GROUP * sizeof(*x));
-	for (unsigned i = 0; i < m->nnodes && !rc; i++)
-		rc = place_draw(&hash, &m->nodes[i].id, (uint16_t)(shard / PLACE_GROUP),
+	for (unsigned i = 0; i < n && !rc; i++)
+		rc = place_draw(&hash, &m->nodes[cand[i]].id, (uint16_t)(shard / PLACE_GROUP),
 			x + i * PLACE_GROUP);
 	/* a few bytes of the hash's own bookkeeping: as mem.h, there is no going on without */
 	if (rc)
 		abort();
-	n = place_choose(m, x + shard % PLACE_GROUP, PLACE_GROUP, out, want);
+	n = place_choose(m, cand, x + shard % PLACE_GROUP, PLACE_GROUP, n, out, want);
+	for (unsigned i = 0; i < n; i++)
+		out[i] = cand[out[i]];
 	free(x);
+	free(cand);
 	place_hash_fini(&hash);
 	return n;
 }
