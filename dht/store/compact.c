@@ -45,7 +45,7 @@ bool compact_deserves(struct store *st, const struct seg *s)
 
 	if (st->short_of_room && below < BELOW_WHEN_SHORT)
 		below = BELOW_WHEN_SHORT;
-	return s->size && !s->stuck &&
+	return s->size && !s->stuck && !tail_keeps(st, s) &&
 	       s->live < s->size / 100 * below + s->size % 100 * below / 100;
 }
 
@@ -429,6 +429,7 @@ void compact_kick(struct store *st)
 
 	if (c->state != COMPACT_IDLE || st->broken || st->closing)
 		return;
+	tail_keep(st);
 	/* what is being appended to may be all that there is to gain */
 	if (st->short_of_room && st->cur &&
 		st->cur->size - st->cur->live >= st->cfg.segment_size / 8 &&

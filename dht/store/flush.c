@@ -139,7 +139,7 @@ static void remove_done(struct work *w)
 		if (f->rc)
 			log_warn("mod=store op=remove rc=%s msg=\"cannot remove a segment\"",
 				log_errno(f->rc));
-		space_refresh(st);
+		space_dropped(st);
 		flush_over(st);
 	}
 	free(f);
@@ -158,10 +158,13 @@ static void remove_dead(struct store *st)
 			continue;
 		}
 		f->remove[f->n++] = s->start;
+		tail_removed(st, s->start + s->size);
 		seg_drop(st, s);
 	}
 	if (!f->n) {
 		free(f);
+		if (st->drop == DROP_FLUSH)
+			space_dropped(st);
 		flush_over(st);
 		return;
 	}
@@ -173,6 +176,7 @@ static void holed_noted(struct store *st, void *arg, int rc)
 	(void)arg;
 	if (rc) {
 		st->holed = false;
+		st->drop = DROP_IDLE;
 		flush_over(st);
 	} else {
 		remove_dead(st);
@@ -249,6 +253,7 @@ static void switch_done(struct work *w)
 static void flush_switch(struct store *st)
 {
 	struct flush_work *f;
+	bool any = false;
 	int rc;
 
 	rc = flush_put(st, st->tail, false);
@@ -261,12 +266,21 @@ static void flush_switch(struct store *st)
 		return;
 	}
 	st->flush_pos = st->tail;
+	tail_keep(st);
+	st->kept = 0;
 	for (size_t i = 0; i < st->nsegs; i++) {
 		struct seg *s = st->segs[i];
 
 		/* the last stays: by it recovery sees that the log is as long as the index says */
 		s->dead = s->sealed && !s->live && s->start + s->size < st->tail;
+		if (s->dead && tail_keeps(st, s)) {
+			st->kept += s->size;
+			s->dead = false;
+		}
+		any |= s->dead;
 	}
+	if (any || st->drop == DROP_WANTED)
+		st->drop = DROP_FLUSH;
 	/* pins hold what the flush makes superfluous */
 	wait_unpin(st);
 	f = new_work(st, 0);

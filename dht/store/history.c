@@ -14,21 +14,6 @@
 
 #define FORMAT 2 /* of the value under KEY_TERM */
 
-/* A shard. What a batch would make of it is staged until the index has taken the batch. */
-struct past {
-	struct history h;
-	struct history_term *terms; /* h.terms, ours to change */
-	unsigned cap;
-	uint16_t shard;
-	bool dirty; /* the index on disk has it otherwise */
-	SLIST_ENTRY(past) next;
-	/* staged */
-	uint64_t round; /* of the batch in which it is */
-	uint64_t term, seq;
-	const void *whole; /* the whole history anew, encoded; borrowed from the record */
-	size_t whole_len;
-};
-
 /* ---- histories ---- */
 
 /* The last seq of a term. */
@@ -199,6 +184,7 @@ static void void_past(struct store *st, struct past *p)
 	p->h.term = 0;
 	p->h.nterms = 0;
 	set_dirty(st, p);
+	tail_clear(st, p);
 }
 
 void history_begin(struct store *st, uint64_t pos)
@@ -276,6 +262,7 @@ void history_commit(struct store *st)
 		p->round = 0;
 		if (p->whole) {
 			set_whole(p, p->whole, p->whole_len);
+			tail_clear(st, p);
 			continue;
 		}
 		p->h.seq = p->seq;
@@ -286,6 +273,7 @@ void history_commit(struct store *st)
 		if (p->h.term != p->term || !p->h.nterms)
 			add_term(p, p->term, p->seq);
 		p->h.term = p->term;
+		tail_add(st, p, p->seq, st->past_pos);
 	}
 	st->nstaged = 0;
 }
@@ -402,6 +390,7 @@ void history_forget(struct store *st)
 	for (unsigned i = 0; i < st->npasts; i++) {
 		if (!st->pasts[i])
 			continue;
+		tail_clear(st, st->pasts[i]);
 		free(st->pasts[i]->terms);
 		free(st->pasts[i]);
 	}

@@ -458,6 +458,24 @@ bool journal_peek(struct store *st, uint64_t pos, size_t len, void *dst)
 	       (peek(&st->writing, pos, len, dst) || peek(&st->queue, pos, len, dst));
 }
 
+static const struct effect *queued_at(const struct pending_list *list, uint64_t pos)
+{
+	struct pending *p;
+
+	TAILQ_FOREACH (p, list, entry) {
+		if (p->r.pos == pos)
+			return p->a->effect;
+	}
+	return NULL;
+}
+
+const struct effect *journal_queued(struct store *st, uint64_t pos)
+{
+	const struct effect *e = queued_at(&st->writing, pos);
+
+	return e ? e : queued_at(&st->queue, pos);
+}
+
 void journal_init(struct store *st)
 {
 	TAILQ_INIT(&st->queue);

@@ -100,8 +100,9 @@ int move_next(struct effect_iter *it, struct move_op *op)
 	return cur_ok(c) ? 1 : -EBADMSG;
 }
 
-static bool same_crcs(uint64_t off, const uint8_t *data, size_t len, const uint8_t *crcs)
+bool record_crcs_match(uint64_t off, const void *data, size_t len, const uint8_t *crcs)
 {
+	const uint8_t *p = data;
 	uint8_t now[4];
 
 	while (len) {
@@ -109,11 +110,11 @@ static bool same_crcs(uint64_t off, const uint8_t *data, size_t len, const uint8
 
 		if (n > len)
 			n = len;
-		effect_crcs(off, data, n, now);
+		effect_crcs(off, p, n, now);
 		if (memcmp(now, crcs, 4))
 			return false;
 		crcs += 4;
-		data += n;
+		p += n;
 		off += n;
 		len -= n;
 	}
@@ -131,7 +132,7 @@ int record_check_data(const struct record *r, const void *meta, const void *data
 	if (r->kind == RECORD_MOVE) {
 		while ((rc = move_next(&it, &mv)) > 0) {
 			if (mv.data_at + mv.len > r->data_len ||
-				!same_crcs(mv.start, p + mv.data_at, mv.len, mv.crcs))
+				!record_crcs_match(mv.start, p + mv.data_at, mv.len, mv.crcs))
 				return -EBADMSG;
 		}
 		return rc;
@@ -139,7 +140,7 @@ int record_check_data(const struct record *r, const void *meta, const void *data
 	while ((rc = effect_next(&it, &op)) > 0) {
 		if (op.kind == EFFECT_WRITE &&
 			(op.data_at + op.len > r->data_len ||
-				!same_crcs(op.off, p + op.data_at, op.len, op.crcs)))
+				!record_crcs_match(op.off, p + op.data_at, op.len, op.crcs)))
 			return -EBADMSG;
 	}
 	return rc;

@@ -64,6 +64,9 @@ void move_add(struct buf *meta, const struct move_op *op);
 struct effect_iter move_iter_of(const void *meta, size_t len);
 int move_next(struct effect_iter *it, struct move_op *op);
 
+/* Whether bytes of a stream have those checksums, one per chunk. */
+bool record_crcs_match(uint64_t off, const void *data, size_t len, const uint8_t *crcs);
+
 /* Checks the data of a record against the checksums in its (checked) meta: 0 or -EBADMSG. */
 int record_check_data(const struct record *r, const void *meta, const void *data);
 

@@ -505,7 +505,7 @@ static int level(struct store *st, const struct meta *m, char *why, size_t why_l
 	}
 	if (rc)
 		return rc;
-	st->flushed = from;
+	st->flushed = st->tail_floor = from;
 	rc = sync_tail(st, from);
 	if (!rc)
 		rc = find_mark(st, from, &mark, &last);

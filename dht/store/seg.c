@@ -237,6 +237,7 @@ uint64_t seg_place(struct store *st)
 		s = st->cur = st->spare;
 		st->spare = NULL;
 		seg_insert(st, s);
+		tail_keep(st);
 	} else if (s->size > st->cfg.segment_size / 2 && !st->spare && !st->making) {
 		st->spare = make_seg(st, next_start(st));
 	}

@@ -30,6 +30,7 @@ struct space_work {
 	struct work w;
 	struct disk *disk;
 	uint64_t total, avail, appended;
+	bool dropped; /* asked after that */
 	int rc;
 };
 
@@ -77,6 +78,10 @@ static void space_done(struct work *w)
 			if (st->short_of_room)
 				compact_kick(st);
 		}
+		if (s->dropped)
+			st->drop = DROP_IDLE;
+		else if (st->drop == DROP_ASK)
+			space_refresh(st);
 	}
 	free(s);
 }
@@ -91,8 +96,26 @@ void space_refresh(struct store *st)
 	s->disk = st->disk;
 	/* what is queued is not on the disk yet, so it goes on counting */
 	s->appended = st->since_room > st->queued ? st->since_room - st->queued : 0;
+	s->dropped = st->drop == DROP_ASK;
 	st->asking_room = true;
 	work_start(&s->w, st->gate, st, NULL, space_run, space_done);
+}
+
+void space_dropped(struct store *st)
+{
+	if (st->drop == DROP_FLUSH)
+		st->drop = DROP_ASK;
+	space_refresh(st);
+}
+
+/* There may be room yet: segments that are kept without need. */
+static bool drop_kept(struct store *st)
+{
+	if (st->drop == DROP_IDLE && st->kept) {
+		st->drop = DROP_WANTED;
+		flush_want(st);
+	}
+	return st->drop != DROP_IDLE;
 }
 
 uint64_t space_left(const struct store *st)
@@ -111,6 +134,10 @@ int space_check(struct store *st, uint64_t len, enum store_urgency urgency)
 		space_refresh(st);
 	if (left >= keep && left - keep >= len)
 		return 0;
+	if (drop_kept(st)) {
+		wait_stall(st);
+		return -EAGAIN;
+	}
 	/* the answer may be old, or there may be something to throw away */
 	st->short_of_room = true;
 	if (env_now(st->env) - st->room_at >= ASK_EVERY ||
@@ -127,7 +154,7 @@ int space_check(struct store *st, uint64_t len, enum store_urgency urgency)
 
 void store_usage(struct store *st, struct store_usage *out)
 {
-	uint64_t left = space_left(st);
+	uint64_t left = space_left(st) + st->kept;
 
 	if (env_now(st->env) - st->room_at >= ENV_SEC)
 		space_refresh(st);

@@ -16,6 +16,8 @@ struct store_config store_config_default(void)
 		.index_buffer = 64u << 20,
 		.cache_size = 256u << 20,
 		.reserve = 0,
+		.log_keep = 0,
+		.tail_max = 1u << 20,
 		.compact_rate = 50000000,
 		.compact_below = 50};
 }
@@ -76,6 +78,8 @@ static void fill_config(struct store_config *cfg, const struct store_config *giv
 		cfg->index_buffer = def.index_buffer;
 	if (!cfg->cache_size)
 		cfg->cache_size = def.cache_size;
+	if (!cfg->tail_max)
+		cfg->tail_max = def.tail_max;
 	if (!cfg->compact_rate)
 		cfg->compact_rate = def.compact_rate;
 	if (!cfg->compact_below)
@@ -215,6 +219,7 @@ void store_free(struct store *st)
 		return;
 	gate_close(st->gate);
 	compact_fini(st);
+	tail_fini(st);
 	history_forget(st);
 	flush_fini(st);
 	wait_fini(st);

@@ -33,6 +33,9 @@ struct store_config {           /* 0 anywhere means the default */
 	uint64_t reserve;       /* bytes kept free for deletes, commits, compaction; default (0)
 				   256 MiB or 2 % of the disk, whichever is less */
 	uint64_t compact_rate;  /* bytes per second that compaction may read; default 50 MB */
+	uint64_t log_keep;      /* bytes of the log kept to be read back although nothing in them
+				   is live; default (0) 1 GiB or 5 % of the disk, whichever is less */
+	unsigned tail_max;      /* effects of which is known where they lie; default 1048576 */
 	unsigned compact_below; /* per cent live below which a segment is rewritten; default 50 */
 };
 

@@ -75,8 +75,38 @@ struct miss {
 	uint8_t keys[]; /* from, to */
 };
 
+/* Dead segments go. Until it is known how much room that made nothing is refused for want of it. */
+enum drop_state {
+	DROP_IDLE,
+	DROP_WANTED, /* room is needed: the next flush keeps none to be read back */
+	DROP_FLUSH,  /* being flushed, then removed */
+	DROP_ASK,    /* they are gone; how much room is there now? */
+};
+
 struct compact;
-struct past;
+
+/* Where a shard's last effects begin in the log: a ring of @cap, a power of two. */
+struct tail {
+	uint64_t *pos;
+	uint64_t first; /* seq of the first */
+	unsigned head, n, cap;
+};
+
+/* A shard. What a batch would make of it is staged until the index has taken the batch. */
+struct past {
+	struct history h;
+	struct history_term *terms; /* h.terms, ours to change */
+	unsigned cap;
+	uint16_t shard;
+	bool dirty; /* the index on disk has it otherwise */
+	SLIST_ENTRY(past) next;
+	struct tail tail;
+	/* staged */
+	uint64_t round; /* of the batch in which it is */
+	uint64_t term, seq;
+	const void *whole; /* the whole history anew, encoded; borrowed from the record */
+	size_t whole_len;
+};
 
 struct store {
 	struct env *env;
@@ -126,7 +156,13 @@ struct store {
 	uint64_t past_round, past_pos; /* of the batch that is being made */
 	struct past **staged;          /* those that it changes */
 	unsigned nstaged, staged_cap;
-	uint64_t void_to; /* records below are those that damage left over */
+	uint64_t void_to;          /* records below are those that damage left over */
+	size_t tail_n, tail_limit; /* effects in all tails; at which some are forgotten */
+	uint64_t tail_floor;       /* below it only what is pinned is known */
+	uint64_t keep_from;        /* segments that reach beyond stay */
+	uint64_t kept;             /* bytes of segments that are dead and stay */
+	enum drop_state drop;
+	LIST_HEAD(, tail_pin) tail_pins;
 
 	/* flush */
 	enum flush_state flush;
@@ -173,6 +209,9 @@ bool journal_peek(struct store *st, uint64_t pos, size_t len, void *dst);
 
 /* Hands what is queued to a worker, if it can be written. */
 void journal_pump(struct store *st);
+
+/* The effect that stands at @pos and waits to be written, or NULL. */
+const struct effect *journal_queued(struct store *st, uint64_t pos);
 
 /* ---- seg.c ---- */
 
@@ -249,6 +288,20 @@ int history_load(struct store *st);
 /* Back to nothing at all. */
 void history_forget(struct store *st);
 
+/* ---- tail.c ---- */
+
+#define LOG_KEEP_MAX (UINT64_C(1) << 30)
+
+/* The shard's effect with that number stands at @pos. */
+void tail_add(struct store *st, struct past *p, uint64_t seq, uint64_t pos);
+void tail_clear(struct store *st, struct past *p);
+/* A segment that ended there is gone. */
+void tail_removed(struct store *st, uint64_t end);
+/* Finds out from where on segments are kept. */
+void tail_keep(struct store *st);
+bool tail_keeps(const struct store *st, const struct seg *s);
+void tail_fini(struct store *st);
+
 /* ---- wait.c ---- */
 
 /* Notes what was not in memory. -EAGAIN; -EIO when it could not be read the last time. */
@@ -271,6 +324,8 @@ int space_ask(struct store *st);
 void space_refresh(struct store *st);
 /* Bytes that are free beyond what is promised already, as far as known. */
 uint64_t space_left(const struct store *st);
+/* What was dead is removed. */
+void space_dropped(struct store *st);
 
 /* ---- meta.c ---- */
 

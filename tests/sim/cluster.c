@@ -28,6 +28,7 @@ static struct store_config small_store(void)
 	cfg.index_buffer = 64 << 10;
 	cfg.cache_size = 1 << 20;
 	cfg.reserve = 0;
+	cfg.log_keep = 1 << 20;
 	return cfg;
 }
 

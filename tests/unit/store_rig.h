@@ -33,6 +33,7 @@ static inline struct store_config rig_small(void)
 		.index_buffer = 64 << 10,
 		.cache_size = 1 << 20,
 		.reserve = 64 << 10,
+		.log_keep = 1,
 		.compact_rate = 100 << 20,
 		.compact_below = 50};
 }

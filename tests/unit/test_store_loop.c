@@ -258,6 +258,7 @@ static void test_store_loop_all_at_once(void **state)
 	struct store_config cfg = {.segment_size = 1 << 20,
 		.index_buffer = 64 << 10,
 		.reserve = 1 << 20,
+		.log_keep = 1,
 		.compact_rate = 1u << 30,
 		.compact_below = 60};
 	char dir[] = "/tmp/orbit-store-loop-XXXXXX", why[256];
