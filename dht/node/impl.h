@@ -539,7 +539,10 @@ struct node {
 	struct prepared *prepared;
 	struct outcome *outcomes;
 	struct req *running;
-	struct ended *ended; /* sessions */
+	struct ended *ended;    /* sessions */
+	struct learning *learn; /* learn.c; NULL: no map yet */
+	struct teacher *teach;  /* teach.c; NULL: nobody learns */
+	struct eraser *erase;   /* erase.c */
 
 	TAILQ_HEAD(, listener) listeners;
 	TAILQ_HEAD(, conn) conns;

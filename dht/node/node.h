@@ -69,6 +69,10 @@ void node_free(struct node *n);
 struct node_stats {
 	uint64_t executed, replayed, forwarded, refused, conflicts, prepared, resolved, errors;
 	uint64_t links, sessions, waiting;
+	uint64_t learned; /* copies that became level; */
+	uint64_t learn_bytes, learn_objects, learn_walks, learn_tails; /* what that took */
+	uint64_t repaired; /* ranges fetched from another copy as ours was damaged */
+	uint64_t erased;   /* shards that are held elsewhere now */
 };
 void node_stats(const struct node *n, struct node_stats *out);
 
