@@ -266,41 +266,37 @@ void learn_wait(struct learn *l, void (*fn)(struct learn *l))
 	store_wait(l->n->st, &l->wait);
 }
 
-static void effect_done(struct store_apply *a, int rc)
+static void effect_done(struct own *o, int rc)
 {
-	struct learn *l = container_of(a, struct learn, apply);
-	struct node *n = l->n;
-	bool wanted = unpin(l);
+	struct learn *l = container_of(o, struct learn, own);
 
-	if (wanted && rc)
+	if (!unpin(l))
+		return;
+	if (rc)
 		learn_fail(l, rc, "the log failed");
-	else if (wanted)
+	else
 		l->applied(l);
-	node_effect_done(n, rc);
 }
 
 static void apply_again(struct learn *l)
 {
-	learn_apply(l, l->apply.effect, l->applied);
+	learn_apply(l, l->own.effect, l->applied);
 }
 
 void learn_apply(struct learn *l, const struct effect *e, void (*fn)(struct learn *l))
 {
-	int rc = e->meta.err;
+	int rc;
 
-	l->apply.done = effect_done;
-	l->apply.effect = e;
+	l->own.done = effect_done;
+	l->own.effect = e;
 	l->applied = fn;
-	if (!rc)
-		rc = store_apply(l->n->st, &l->apply, STORE_NORMAL);
-	if (rc == -EAGAIN) {
+	rc = own_apply(l->n, &l->own, STORE_NORMAL);
+	if (rc == -EAGAIN)
 		learn_wait(l, apply_again);
-	} else if (rc) {
+	else if (rc)
 		learn_fail(l, rc, "the store refuses what was learned");
-	} else {
+	else
 		l->pinned++;
-		l->n->applied++;
-	}
 }
 
 static void answered(struct call *call, int rc, struct frame *f)

@@ -112,7 +112,7 @@ struct learn {
 	void (*later)(struct learn *l); /* for the timer and for store_wait() */
 	struct store_wait wait;
 	struct effect effect;
-	struct store_apply apply;
+	struct own own;
 	void (*applied)(struct learn *l);
 	struct store_sync sync;
 	void (*answered)(struct learn *l, const struct wire_reply *m, struct frame *f);

@@ -295,10 +295,8 @@ static void tail_done(struct store_tail *t, int rc)
 	struct frame *a;
 
 	q->r.pinned--;
-	if (n->stopping) {
-		req_end(&q->r);
+	if (req_over(&q->r))
 		return;
-	}
 	if (rc) {
 		if (rc != -ESTALE)
 			log_error("mod=teach shard=%u seq=%" PRIu64
@@ -611,9 +609,9 @@ static void bytes_settle(struct bytes_req *q)
 {
 	struct frame *out = q->out;
 
-	if (q->r.n->stopping) {
-		req_end(&q->r);
-	} else if (q->rc) {
+	if (req_over(&q->r))
+		return;
+	if (q->rc) {
 		answer_status(&q->r, status_of(q->rc), (uint16_t)q->failed);
 	} else if (q->waits) {
 		req_wait_store(&q->r);
@@ -758,10 +756,8 @@ static void join_synced(struct store_sync *s, int rc)
 	struct frame *a;
 
 	q->r.pinned--;
-	if (q->r.n->stopping) {
-		req_end(&q->r);
+	if (req_over(&q->r))
 		return;
-	}
 	l = lesson_find(q->r.n, q->token, q->shard);
 	if (rc || !l || l->rc) {
 		answer_status(&q->r, rc ? status_of(rc) : WIRE_STALE, 0);
