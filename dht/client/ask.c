@@ -83,7 +83,7 @@ static void on_list(struct request *r, struct peer *p, struct frame *f)
 		peer_reject(p, -EPROTO, "a malformed REPLY");
 		return;
 	}
-	route_note_epoch(r->c, p, m.epoch);
+	follow_epoch(r->c, p, m.epoch);
 	if (m.status == WIRE_WRONG_NODE)
 		request_wrong_node(r, p);
 	else
@@ -152,6 +152,8 @@ static void on_check(struct request *r, struct peer *p, struct frame *f)
 		peer_reject(p, -EPROTO, "a malformed SESSION");
 	else if (m.status == WIRE_WRONG_NODE)
 		request_wrong_node(r, p);
+	else if (m.status == WIRE_NO_KEEPER || m.status == WIRE_UNREACHABLE)
+		request_no_keeper(r, p);
 	else if (m.status == WIRE_NO_SESSION) /* that one's, not ours */
 		finish(r, -ESTALE, NULL, 0, NULL);
 	else
@@ -160,6 +162,7 @@ static void on_check(struct request *r, struct peer *p, struct frame *f)
 
 static const struct request_ops check_ops = {
 	.reply = WIRE_SESSION,
+	.pass = PASS_RAW,
 	.answer = on_check,
 	.expire = expire,
 };

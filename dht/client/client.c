@@ -218,7 +218,7 @@ static void discard(struct orbit_client *c)
 	struct peer *p;
 
 	env_timer_clear(c->env, &c->ticker);
-	env_timer_clear(c->env, &c->seeker);
+	follow_stop(c);
 	env_timer_clear(c->env, &c->ready_timer);
 	env_timer_clear(c->env, &c->close_timer);
 	session_fini(c);
@@ -296,7 +296,7 @@ int orbit_new(struct orbit_client **out, struct env *e, const struct orbit_confi
 			return rc;
 		}
 	}
-	route_seek(c);
+	follow_seek(c);
 	*out = c;
 	return 0;
 }
@@ -311,7 +311,7 @@ static bool deciding(struct orbit_client *c)
 
 	TAILQ_FOREACH (k, &c->calls, at)
 		for (unsigned i = 0; (r = commit_request(k, i)); i++)
-			if (r->home && peer_usable(r->home))
+			if (r->sent || (r->home && peer_usable(r->home)))
 				return true;
 	return false;
 }
@@ -326,8 +326,7 @@ static bool close_now(struct orbit_client *c)
 			return false;
 		if (c->session.state == SESSION_OPEN && session_end(c))
 			return false;
-		if (c->session.state == SESSION_ENDING && c->session.req.home &&
-			peer_usable(c->session.req.home))
+		if (c->session.state == SESSION_ENDING && c->session.req.sent)
 			return false;
 	}
 	discard(c);

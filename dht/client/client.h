@@ -6,6 +6,7 @@
  *   peer          one connection each
  *   request       a message on its way: sent, sent again, carried by another, answered
  *   route         the ring map: where requests go
+ *   follow        how the client comes by newer ones
  *   session       identity, numbers
  *   call          what the user asked for, from the call to the callback
  *   submit        transactions within one log
@@ -48,6 +49,7 @@ struct call {
 	bool ending;   /* done() will be called with rc, failed */
 	bool waiting;  /* in the list of those without map or session */
 	bool answered; /* cancelling it is too late */
+	bool asking;   /* whether it was executed as a whole: submit.c */
 	int rc, failed;
 	uint64_t born;   /* monotonic */
 	uint64_t age;    /* wall clock; the older goes first */
@@ -85,9 +87,14 @@ struct orbit_client {
 	struct request_list homeless; /* requests that the map has nobody for */
 	struct ring_map *map;
 	struct peer **by_node;  /* of each node in the map; NULL: not needed yet */
-	struct peer *refreshed; /* who was asked last for the map, for a stalled request */
-	uint64_t refresh_at;
-	struct env_timer seeker; /* asks again while there is no map */
+	struct peer *relay;     /* who passed something on last */
+	struct peer *refreshed; /* who was asked last for the map, when no one in particular was */
+	uint64_t refresh_at;    /* when, for a stalled request */
+	uint64_t heard;         /* the newest epoch that was spoken of */
+	struct peer *teller;    /* by whom */
+	uint64_t asked_at;      /* when somebody was asked because of that; 0 */
+	unsigned chased;        /* times, in a row */
+	struct env_timer seeker, chaser; /* follow.c's */
 
 	struct session session;
 
@@ -156,9 +163,10 @@ void submit_start(struct call *k, struct txn_build *t);
 /* A frame of @type with everything before the body and @room for that. */
 struct frame *submit_frame(struct call *k, uint16_t type, uint64_t id, const uint16_t *shards,
 	unsigned nshards, size_t room);
-/* The same transaction with a head of today; all but id, session and number come from @old. */
+/* The same transaction with a head of today; all but id, session, number and more @flags come from
+ * @old. */
 struct frame *submit_rehead(struct orbit_client *c, const struct frame *old, uint64_t id,
-	uint32_t session, uint64_t number);
+	uint32_t session, uint64_t number, uint16_t flags);
 void submit_session_lost(struct call *k);
 
 /* ---- rebuild.c ---- */
@@ -198,16 +206,27 @@ struct peer *route_node(struct orbit_client *c, unsigned node);
 struct peer *route_of(struct orbit_client *c, const struct request *r);
 /* Another node that may carry what @home can not be reached with; NULL: none. */
 struct peer *route_around(struct orbit_client *c, const struct peer *home, const struct peer *last);
-/* A node said that its map is of @epoch. */
-void route_note_epoch(struct orbit_client *c, struct peer *p, uint64_t epoch);
-/* Asks @p for its map, if it was not asked just now. */
-void route_ask(struct peer *p);
-/* Asks any node but @not for its map: a request of it has stalled. */
-void route_refresh(struct orbit_client *c, const struct peer * not );
 /* A MAP came. 0, -EBADMSG, -EMEDIUMTYPE. */
 int route_take(struct orbit_client *c, struct peer *p, struct cur body);
 /* The peer said which node it is: false when it is not the one that was meant. */
 bool route_learn(struct peer *p, const struct orbit_id *node);
-void route_seek(struct orbit_client *c);
+
+/* ---- follow.c ---- */
+
+/* Asks @p for its map, if it was not asked just now. */
+void follow_ask(struct peer *p);
+/* A node said that its map is of @epoch. */
+void follow_epoch(struct orbit_client *c, struct peer *p, uint64_t epoch);
+/* Asks one node after the other as long as there is a reason to; the first one @now, or soon. */
+void follow_chase(struct orbit_client *c, bool now);
+/* There is another map. */
+void follow_mapped(struct orbit_client *c);
+/* Asks any node but @not for its map: a request of it has stalled. */
+void follow_stalled(struct orbit_client *c, const struct peer * not );
+/* A few links are kept although nothing is pending on them. */
+void follow_warm(struct orbit_client *c);
+/* There is no map yet: asks whoever is connected. */
+void follow_seek(struct orbit_client *c);
+void follow_stop(struct orbit_client *c);
 
 #endif

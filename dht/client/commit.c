@@ -157,7 +157,7 @@ void commit_again(struct call *k)
 		p->decide = false;
 		p->sendings = 0;
 		begin_part(p, k->tries);
-		send_part(p, submit_rehead(c, p->prepare, p->req.e.id, k->session, k->number.n));
+		send_part(p, submit_rehead(c, p->prepare, p->req.e.id, k->session, k->number.n, 0));
 	}
 }
 
@@ -388,8 +388,8 @@ static void recover(struct call *k)
 			continue;
 		missing = true;
 		begin_part(p, ENTRY_FOREVER);
-		send_part(p,
-			submit_rehead(k->req.c, p->prepare, p->req.e.id, k->session, k->number.n));
+		send_part(p, submit_rehead(k->req.c, p->prepare, p->req.e.id, k->session,
+				     k->number.n, 0));
 	}
 	if (!missing)
 		commit_all(k);
@@ -440,7 +440,7 @@ static void on_vote(struct request *r, struct peer *peer, struct frame *f)
 		peer_reject(peer, -EPROTO, "a malformed REPLY");
 		return;
 	}
-	route_note_epoch(c, peer, m.epoch);
+	follow_epoch(c, peer, m.epoch);
 	if (m.status == WIRE_WRONG_NODE) {
 		request_wrong_node(r, peer);
 		return;
@@ -506,7 +506,7 @@ static void on_decided(struct request *r, struct peer *peer, struct frame *f)
 		peer_reject(peer, -EPROTO, "a malformed REPLY");
 		return;
 	}
-	route_note_epoch(r->c, peer, m.epoch);
+	follow_epoch(r->c, peer, m.epoch);
 	if (m.status == WIRE_WRONG_NODE) {
 		request_wrong_node(r, peer);
 		return;

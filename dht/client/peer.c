@@ -31,6 +31,14 @@
 #define PATIENCE (2 * ENV_SEC)  /* for one attempt: SYNs are lost */
 #define PROVEN (1 * ENV_SEC)    /* a link that lasted as long has been of use */
 
+/* How long it has to be away before others are asked to pass something on. Where connections are
+ * refused there is a machine without that process: others will hardly do better. */
+#define AROUND_AFTER (300 * ENV_MS)
+#define AROUND_REFUSED (5 * ENV_SEC)
+#define AROUND_KEEPER (50 * ENV_MS) /* which any node reaches, if there is one */
+#define AROUND_MIN (100 * ENV_MS)   /* between tries that are in vain */
+#define AROUND_MAX (5 * ENV_SEC)
+
 static int start(struct peer *p);
 
 struct peer *peer_new(struct orbit_client *c)
@@ -63,21 +71,21 @@ void peer_set_node(struct peer *p, const struct ring_node *n)
 {
 	char now[ENV_ADDR_MAX];
 
-	snprintf(now, sizeof(now), "%s", p->naddrs ? p->addr[p->turn % p->naddrs] : "");
+	snprintf(now, sizeof(now), "%s", p->naddrs ? peer_name(p) : "");
 	p->node = n->id;
 	p->known = true;
 	p->naddrs = n->naddrs;
-	p->turn = 0;
+	p->good = p->turn = 0;
 	for (unsigned i = 0; i < n->naddrs; i++) {
 		snprintf(p->addr[i], sizeof(p->addr[i]), "%s", n->addr[i]);
 		if (!strcmp(now, p->addr[i]))
-			p->turn = i;
+			p->good = i;
 	}
 }
 
 const char *peer_name(const struct peer *p)
 {
-	return p->addr[p->turn % p->naddrs];
+	return p->addr[(p->good + p->turn) % p->naddrs];
 }
 
 static void set_timer(struct peer *p, uint64_t due)
@@ -130,10 +138,12 @@ static void close_link(struct peer *p)
 
 static void gone(struct peer *p, int rc, const char *why)
 {
-	bool had = peer_usable(p), first = !p->error[0];
+	bool had = peer_usable(p), first = !p->error[0], was_up = p->state == PEER_UP;
 
 	if (had && env_now(p->c->env) - p->since >= PROVEN)
 		peer_good(p);
+	if (was_up)
+		p->away = env_now(p->c->env);
 	close_link(p);
 	p->state = PEER_DOWN;
 	p->rc = rc;
@@ -147,10 +157,13 @@ static void gone(struct peer *p, int rc, const char *why)
 		"mod=client peer=%s rc=-%s msg=\"%s\"", peer_name(p), log_errno(rc), p->error);
 	if (had)
 		request_link_lost(p);
-	if (!had && ++p->turn % p->naddrs)
+	p->turn = was_up ? 0 : (p->turn + 1) % p->naddrs;
+	if (p->turn)
 		start(p); /* its next address */
 	else
 		reschedule(p);
+	follow_chase(p->c, true);
+	follow_warm(p->c);
 	client_check_ready(p->c);
 	client_close_step(p->c);
 }
@@ -184,11 +197,12 @@ static void on_up(struct link *l, void *arg)
 	p->state = PEER_HELLO;
 	p->since = p->quiet = env_now(c->env);
 	p->pinged = p->bytes = p->left = p->map_asked = 0;
+	p->map_whole = false;
 	p->watching = true;
 	set_timer(p, p->quiet + c->ping_after);
 	say_hello(p);
 	if (!c->map)
-		route_ask(p);
+		follow_ask(p);
 	n = request_flush(p);
 	if (p->was_up || p->error[0]) {
 		c->n.reconnects++;
@@ -236,8 +250,24 @@ static void on_hello(struct peer *p, struct frame *f)
 		p->rc = 0;
 		p->fatal = false;
 		p->error[0] = '\0';
-		route_note_epoch(c, p, m.epoch);
+		p->away = p->around_at = p->around_delay = 0;
+		p->around = false;
+		p->good = (p->good + p->turn) % p->naddrs;
+		p->turn = 0;
+		follow_epoch(c, p, m.epoch);
+		follow_chase(c, false);
 	}
+}
+
+static void on_epoch(struct peer *p, struct frame *f)
+{
+	struct cur cur = frame_cur(f);
+	uint64_t epoch = cur_u64(&cur);
+
+	if (cur_done(&cur))
+		follow_epoch(p->c, p, epoch);
+	else
+		peer_reject(p, -EPROTO, "a malformed EPOCH");
 }
 
 static void on_error(struct peer *p, struct frame *f)
@@ -298,6 +328,9 @@ static void on_message(struct link *l, struct frame *f, void *arg)
 		if (route_take(p->c, p, frame_cur(f)))
 			peer_reject(p, -EPROTO, "sent a ring map that makes no sense");
 		return;
+	case WIRE_EPOCH:
+		on_epoch(p, f);
+		return;
 	case WIRE_REPLY:
 	case WIRE_SESSION:
 	case WIRE_STATS:
@@ -319,6 +352,8 @@ static int start(struct peer *p)
 
 	p->state = PEER_CONNECTING;
 	p->tried = env_now(c->env);
+	if (!p->away)
+		p->away = p->tried;
 	rc = env_connect(c->env, peer_name(p), &events, p, &p->link);
 	if (rc) {
 		p->link = NULL;
@@ -326,7 +361,7 @@ static int start(struct peer *p)
 		p->rc = rc;
 		snprintf(p->error, sizeof(p->error), "cannot connect to %s: %s", peer_name(p),
 			strerror(-rc));
-		p->turn++;
+		p->turn = (p->turn + 1) % p->naddrs;
 		p->delay = c->reconnect_max;
 		set_timer(p, p->tried + p->delay);
 		return rc;
@@ -407,6 +442,43 @@ void peer_rest(struct peer *p)
 	}
 	close_link(p);
 	p->state = PEER_IDLE;
+	p->away = 0;
+}
+
+bool peer_around(const struct peer *p, bool keeper)
+{
+	uint64_t now = env_now(p->c->env), patience = AROUND_AFTER;
+
+	if (peer_usable(p) || !p->away)
+		return false;
+	if (keeper)
+		return now - p->away >= AROUND_KEEPER;
+	if (quick(p->rc))
+		patience = AROUND_REFUSED;
+	return now - p->away >= patience && (p->around || now >= p->around_at);
+}
+
+void peer_around_try(struct peer *p)
+{
+	if (!p->around)
+		p->around_at = env_now(p->c->env) +
+			       (p->around_delay ? p->around_delay : p->c->policy.check_timeout);
+}
+
+void peer_around_done(struct peer *p, bool done)
+{
+	bool first = done && !p->around;
+
+	p->around = done;
+	if (done)
+		p->around_delay = 0;
+	else
+		p->around_delay = p->around_delay ? 2 * p->around_delay : AROUND_MIN;
+	if (p->around_delay > AROUND_MAX)
+		p->around_delay = AROUND_MAX;
+	p->around_at = env_now(p->c->env) + p->around_delay;
+	if (first)
+		request_around(p->c);
 }
 
 void peer_reject(struct peer *p, int rc, const char *why)

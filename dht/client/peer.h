@@ -27,7 +27,9 @@ struct peer {
 	bool known;
 	bool seed;   /* was named by the user: never forgotten */
 	bool was_up; /* has been up before */
-	unsigned naddrs, turn;
+	unsigned naddrs;
+	unsigned good; /* index of the address that worked last */
+	unsigned turn; /* how many behind it are tried now */
 	char addr[RING_ADDRS_MAX][ENV_ADDR_MAX];
 	struct link *link;
 	struct env_timer timer; /* DOWN: connect; CONNECTING: patience; else: watches for silence */
@@ -40,7 +42,13 @@ struct peer {
 	uint64_t pinged;        /* when the ping without answer was sent; 0: none */
 	uint64_t bytes;         /* given to this link */
 	uint64_t left;          /* bytes of these that had left when last looked */
+	uint64_t away;          /* since when it can not be reached, though it was tried; 0 */
+	bool around;            /* others pass on what is for it */
+	uint64_t around_at;     /* when that may be tried, if it is not known */
+	uint64_t around_delay;  /* between such tries; 0: none was in vain */
 	uint64_t map_asked;     /* when it was asked for the map, if it has not answered; 0 */
+	uint64_t map_silent;    /* since when it does not answer that */
+	bool map_whole;         /* the next map has to be a whole one */
 	int rc;                 /* why it is not up */
 	bool fatal;             /* rc will not go away by trying again */
 	char error[PEER_ERROR_MAX]; /* the same for people, "" when it is up */
@@ -62,6 +70,15 @@ static inline bool peer_usable(const struct peer *p)
 {
 	return p->state == PEER_HELLO || p->state == PEER_UP;
 }
+
+/* May what is for it be given to others that pass it on? Only once it could not be reached for a
+ * while: till then the ring is likely to find out that it is gone, and who comes after it. Until
+ * one of them was seen to reach it, one request is tried at a time. */
+bool peer_around(const struct peer *p, bool keeper);
+/* One is given to them. */
+void peer_around_try(struct peer *p);
+/* They did it, or could not. */
+void peer_around_done(struct peer *p, bool done);
 
 /* Something waits for this peer: connects, sooner than it would have if it was backing off. */
 void peer_want(struct peer *p);

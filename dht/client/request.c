@@ -16,8 +16,10 @@
 #include <assert.h>
 #include <errno.h>
 
-#define WRONG_NODE_MIN (20 * ENV_MS)
+#define WRONG_NODE_MIN (5 * ENV_MS)
 #define WRONG_NODE_MAX (500 * ENV_MS)
+#define NO_KEEPER_MIN (100 * ENV_MS)
+#define NO_KEEPER_MAX (200 * ENV_MS)
 
 void request_begin(struct request *r, struct orbit_client *c, const struct request_ops *ops,
 	uint64_t period, unsigned tries)
@@ -25,9 +27,10 @@ void request_begin(struct request *r, struct orbit_client *c, const struct reque
 	r->c = c;
 	r->ops = ops;
 	r->frame = NULL;
-	r->home = r->via = NULL;
+	r->home = r->via = r->vain = NULL;
 	r->sent = r->queued = false;
 	r->unanswered = r->wrong = 0;
+	r->epoch = 0;
 	entry_begin(&r->e, ++c->next_id, env_now(c->env), period, tries);
 	table_add(&c->table, &r->e);
 	client_arm(c);
@@ -45,7 +48,7 @@ static void place(struct request *r, struct peer *home)
 {
 	unqueue(r);
 	r->home = home;
-	r->via = NULL;
+	r->via = r->vain = NULL;
 	r->sent = false;
 	TAILQ_INSERT_TAIL(home ? &home->pending : &r->c->homeless, r, at);
 	r->queued = true;
@@ -56,6 +59,7 @@ void request_go(struct request *r, enum request_to to, uint16_t shard, struct fr
 	assert(f->id == r->e.id || !r->ops->reply);
 	r->to = to;
 	r->shard = shard;
+	r->epoch = r->c->map ? r->c->map->epoch : 0;
 	if (r->frame != f)
 		frame_unref(r->frame);
 	r->frame = f;
@@ -80,10 +84,31 @@ void request_drop(struct request *r)
 	r->frame = NULL;
 }
 
+/* The head says what the sender knew. */
+static void rehead(struct request *r)
+{
+	struct wire_txn m;
+	struct frame *f;
+	int rc = wire_get_txn(frame_cur(r->frame), &m);
+
+	assert(rc == 0);
+	(void)rc;
+	f = submit_rehead(r->c, r->frame, r->e.id, m.session, m.number, 0);
+	frame_unref(r->frame);
+	r->frame = f;
+	r->epoch = r->c->map->epoch;
+}
+
 static void transmit(struct request *r, struct peer *p)
 {
 	struct orbit_client *c = r->c;
 
+	if (r->ops->headed && r->epoch < c->map->epoch) {
+		if (r->ops->moved && r->ops->moved(r))
+			return;
+		if (r->epoch < c->map->epoch)
+			rehead(r);
+	}
 	if (peer_send(p, frame_ref(r->frame))) {
 		r->e.reason = "peer unreachable";
 		return;
@@ -103,18 +128,43 @@ static void transmit(struct request *r, struct peer *p)
 		r->ops->answer(r, p, NULL);
 }
 
+/* Who is to have it now: its home, or a node that passes it on; NULL: nobody. */
+static struct peer *way(const struct request *r)
+{
+	bool keeper = r->to == TO_KEEPER;
+	struct peer *p = NULL;
+
+	if (keeper && r->vain)
+		p = route_around(r->c, r->vain, r->vain);
+	if (!p && peer_usable(r->home))
+		return r->home;
+	if (!p && r->ops->pass != PASS_NOT && peer_around(r->home, keeper))
+		p = route_around(r->c, r->home, r->vain);
+	return p;
+}
+
 void request_try(struct request *r)
 {
+	struct peer *p;
+
 	if (!r->queued || r->e.backoff)
 		return;
 	if (!r->home) {
 		r->e.reason = r->c->map ? "nobody serves it" : "no ring map";
-	} else if (peer_usable(r->home)) {
-		transmit(r, r->home);
-	} else {
-		r->e.reason = "peer unreachable";
-		peer_want(r->home);
+		follow_chase(r->c, true);
+		return;
 	}
+	p = way(r);
+	if (p != r->home)
+		peer_want(r->home);
+	if (p && p != r->home)
+		peer_around_try(r->home);
+	if (p) {
+		transmit(r, p);
+		return;
+	}
+	r->e.reason = "peer unreachable";
+	follow_chase(r->c, false);
 }
 
 /* Is the frame still in this process, behind others on a slow link? */
@@ -129,14 +179,18 @@ void request_stalled(struct request *r)
 
 	if (r->ops->stalled)
 		r->ops->stalled(r);
-	route_refresh(r->c, p);
+	follow_stalled(r->c, p);
 	if (!r->queued || !p)
 		return;
 	if (peer_usable(p)) {
 		peer_ping(p);
+		if (r->to == TO_KEEPER && r->sent) {
+			r->vain = r->via ? r->via : p;
+			p = way(r);
+		}
 	} else {
 		peer_want(p);
-		p = r->ops->forwardable ? route_around(r->c, p, r->via) : NULL;
+		p = r->ops->pass != PASS_NOT ? route_around(r->c, p, r->via) : NULL;
 		if (!p)
 			return;
 	}
@@ -163,36 +217,55 @@ void request_backoff(struct request *r, uint64_t delay, const char *reason)
 	client_arm(r->c);
 }
 
+/* Under the map of today. */
+static void again(struct request *r, struct peer *home)
+{
+	if (r->ops->moved && r->ops->moved(r))
+		return;
+	if (home != r->home)
+		place(r, home);
+	r->epoch = r->ops->headed ? r->epoch : r->c->map->epoch;
+	r->wrong = 0;
+	tick_free_send(&r->c->table, &r->e, env_now(r->c->env));
+	request_try(r);
+}
+
 void request_wrong_node(struct request *r, struct peer *p)
 {
+	if (p == r->home && r->unanswered)
+		r->unanswered--;
+	if (r->to == TO_SHARD && r->epoch < r->c->map->epoch) {
+		again(r, route_of(r->c, r));
+		return;
+	}
 	if (p == r->via) {
 		request_unreachable(r);
 		return;
 	}
-	if (r->unanswered)
-		r->unanswered--;
-	route_ask(p);
+	follow_ask(p);
 	request_backoff(
 		r, request_jitter(r->c, WRONG_NODE_MIN, r->wrong++, WRONG_NODE_MAX), "wrong node");
 }
 
 void request_unreachable(struct request *r)
 {
+	if (r->via && r->via == r->c->relay)
+		r->c->relay = NULL;
+	if (r->via)
+		r->vain = r->via;
+	r->wrong++;
+	r->sent = false;
 	r->e.reason = "its node is unreachable for others too";
+	if (r->home)
+		peer_around_done(r->home, false);
+	follow_chase(r->c, false);
 }
 
-/* The head says what the sender knew: after a change of route it is written anew. */
-static void rehead(struct request *r)
+void request_no_keeper(struct request *r, struct peer *p)
 {
-	struct wire_txn m;
-	struct frame *f;
-	int rc = wire_get_txn(frame_cur(r->frame), &m);
-
-	assert(rc == 0);
-	(void)rc;
-	f = submit_rehead(r->c, r->frame, r->e.id, m.session, m.number);
-	frame_unref(r->frame);
-	r->frame = f;
+	r->vain = p;
+	request_backoff(r, request_jitter(r->c, NO_KEEPER_MIN, r->wrong++, NO_KEEPER_MAX),
+		"no leader of the keeper is known");
 }
 
 void request_reroute(struct request *r)
@@ -202,17 +275,31 @@ void request_reroute(struct request *r)
 	if (!r->queued || r->to == TO_PEER)
 		return;
 	home = route_of(r->c, r);
-	if (home == r->home && !r->wrong)
-		return;
-	if (r->ops->moved && r->ops->moved(r))
-		return;
-	if (home != r->home)
-		place(r, home);
-	if (r->ops->headed)
-		rehead(r);
-	r->wrong = 0;
-	tick_free_send(&r->c->table, &r->e, env_now(r->c->env));
-	request_try(r);
+	if (home != r->home || r->wrong)
+		again(r, home);
+}
+
+static void around(struct request_list *l)
+{
+	struct request *r, *next;
+
+	TAILQ_FOREACH_SAFE (r, l, at, next) {
+		if (!r->sent && !r->e.backoff && r->ops->pass != PASS_NOT && way(r))
+			request_try(r);
+	}
+}
+
+void request_around(struct orbit_client *c)
+{
+	struct request *r, *next;
+	struct peer *p;
+
+	TAILQ_FOREACH (p, &c->peers, at)
+		if (!peer_usable(p))
+			around(&p->pending);
+	TAILQ_FOREACH_SAFE (r, &c->homeless, at, next)
+		if (r->to == TO_KEEPER)
+			request_reroute(r);
 }
 
 unsigned request_flush(struct peer *p)
@@ -253,6 +340,7 @@ void request_link_lost(struct peer *p)
 void request_answer(struct orbit_client *c, struct peer *p, struct frame *f)
 {
 	struct entry *e = table_find(&c->table, f->id);
+	struct peer *home = NULL;
 	struct request *r;
 
 	if (!e)
@@ -265,5 +353,11 @@ void request_answer(struct orbit_client *c, struct peer *p, struct frame *f)
 		return;
 	}
 	peer_good(p);
+	if (p == r->via) {
+		c->relay = p;
+		home = r->home;
+	}
 	r->ops->answer(r, p, f);
+	if (home && !home->around && c->relay == p)
+		peer_around_done(home, true);
 }

@@ -2,9 +2,10 @@
  * request: one message that waits for its answer, on its way to whoever serves what it is about.
  *
  * A request has a home (the peer that the ring map names for it), stands in that peer's list of
- * what is pending, and is sent whenever there is a link. While the home can not be reached a
- * transaction may be carried by another node (via), which forwards it. It is embedded in what it
- * belongs to; the frame is kept until the answer is there, and sent again as it is.
+ * what is pending, and is sent whenever there is a link. While the home can not be reached it may
+ * be carried by another node (via), which passes it on. It is embedded in what it belongs to; the
+ * frame is kept until the answer is there, and sent again as it is - but under a newer map with a
+ * new head, as nodes refuse what was sent under an older one than the shard has its term since.
  *
  * Nothing here calls back, except request_answer() and the ticker (client.c).
  */
@@ -25,10 +26,15 @@ struct orbit_client;
 struct peer;
 struct request;
 
+enum request_pass {
+	PASS_NOT, /* by nobody */
+	PASS_RAW, /* whoever gets it knows where it belongs */
+};
+
 struct request_ops {
 	uint16_t reply; /* type of the frame that answers it; 0: answer() comes once it was sent */
-	bool forwardable; /* another node may pass it on */
-	bool headed;      /* its body begins with a wire_txn head */
+	enum request_pass pass; /* how another node may pass it on */
+	bool headed;            /* its body begins with a wire_txn head */
 	/* The answer, of the right type; @f is borrowed. Drops the request, or leaves it waiting.
 	 */
 	void (*answer)(struct request *r, struct peer *p, struct frame *f);
@@ -51,9 +57,11 @@ struct request {
 	struct frame *frame; /* NULL: nothing to send yet */
 	enum request_to to;
 	uint16_t shard;      /* TO_SHARD */
-	unsigned wrong;      /* WRONG_NODE answers in a row */
+	uint64_t epoch;      /* of the map that its frame was made by */
+	unsigned wrong;      /* answers in a row that sent it somewhere else */
 	struct peer *home;   /* NULL: the map has nobody for it */
 	struct peer *via;    /* who carries it meanwhile, or NULL */
+	struct peer *vain;   /* who could not do anything for it last, or NULL */
 	bool sent;           /* on a link that is still there */
 	bool queued;         /* in home's list, or in the client's list of those without one */
 	unsigned unanswered; /* sendings that may still be executed */
@@ -87,15 +95,23 @@ void request_stalled(struct request *r);
 /* Not before @delay ns from now. */
 void request_backoff(struct request *r, uint64_t delay, const char *reason);
 
-/* The answer was WIRE_WRONG_NODE: the map is fetched, then it goes again. */
+/* The answer was WIRE_WRONG_NODE: with a newer map than it was sent by it goes again at once, else
+ * when there is one, or after a while. */
 void request_wrong_node(struct request *r, struct peer *p);
 
-/* The answer was WIRE_UNREACHABLE: counts as no answer. */
+/* The answer was WIRE_UNREACHABLE: after a while it goes again, if it can by another way. */
 void request_unreachable(struct request *r);
 
+/* The answer was WIRE_NO_KEEPER: another node is asked, soon. */
+void request_no_keeper(struct request *r, struct peer *p);
+
 /* The map changed: finds its new home; sends it when that is another one, or when the old one had
- * refused it. */
+ * refused it. What is on a link that is there is left alone: if it came too late for the map of the
+ * node, that says so. */
 void request_reroute(struct request *r);
+
+/* Takes what waits for peers that stay away to nodes that may pass it on. */
+void request_around(struct orbit_client *c);
 
 /* The link of @p is there: everything pending for it is sent. Returns how many. */
 unsigned request_flush(struct peer *p);

@@ -1,7 +1,6 @@
 /*
- * The ring map, as far as a client cares: which peer serves a shard, and how to learn of a newer
- * map. Asking for the map is stateless - any MAP that is newer is taken, whoever sent it - so there
- * is nothing to lose when a link goes: whatever made it ask makes it ask again.
+ * The ring map, as far as a client cares: which peer serves a shard, and what a newer one changes.
+ * How it is come by is follow.c's.
  */
 #include "dht/client/client.h"
 
@@ -10,10 +9,6 @@
 #include <stdlib.h>
 
 #include "dht/base/log.h"
-
-#define ASK_AGAIN (100 * ENV_MS)     /* of one peer, when it has not answered */
-#define REFRESH_AGAIN (200 * ENV_MS) /* not more often for stalled requests */
-#define SEEK_AGAIN (500 * ENV_MS)    /* as long as there is no map */
 
 struct peer *route_node(struct orbit_client *c, unsigned node)
 {
@@ -28,12 +23,16 @@ struct peer *route_node(struct orbit_client *c, unsigned node)
 
 struct peer *route_of(struct orbit_client *c, const struct request *r)
 {
+	struct peer *p;
+
 	if (r->to == TO_PEER)
 		return r->home;
 	if (!c->map)
 		return NULL;
-	if (r->to == TO_KEEPER)
-		return route_node(c, c->map->keeper);
+	if (r->to == TO_KEEPER) {
+		p = route_node(c, c->map->keeper);
+		return p ? p : route_around(c, NULL, NULL); /* they pass it on */
+	}
 	if (r->shard >= ring_nshards(c->map))
 		return NULL;
 	return route_node(c, c->map->shards[r->shard].primary);
@@ -42,8 +41,10 @@ struct peer *route_of(struct orbit_client *c, const struct request *r)
 struct peer *route_around(struct orbit_client *c, const struct peer *home, const struct peer *last)
 {
 	unsigned n = c->map ? c->map->nnodes : 0, from = 0, woken = 0;
-	struct peer *p;
+	struct peer *p = c->relay;
 
+	if (!last && p && p != home && p->state == PEER_UP)
+		return p;
 	for (unsigned i = 0; i < n; i++)
 		if (c->by_node[i] && c->by_node[i] == last)
 			from = i + 1;
@@ -57,74 +58,6 @@ struct peer *route_around(struct orbit_client *c, const struct peer *home, const
 			peer_want(p); /* for the next time */
 	}
 	return NULL;
-}
-
-void route_ask(struct peer *p)
-{
-	struct orbit_client *c = p->c;
-	uint64_t now = env_now(c->env);
-	struct frame *f;
-
-	if (!peer_usable(p) || (p->map_asked && now - p->map_asked < ASK_AGAIN))
-		return;
-	p->map_asked = now;
-	c->n.map_fetches++;
-	f = frame_new(WIRE_MAP_GET, ++c->next_id, 16);
-	wire_put_map_get(&f->b, c->map ? c->map->epoch : 0);
-	peer_send(p, f);
-}
-
-void route_note_epoch(struct orbit_client *c, struct peer *p, uint64_t epoch)
-{
-	if (c->map && epoch > c->map->epoch)
-		route_ask(p);
-}
-
-void route_refresh(struct orbit_client *c, const struct peer * not )
-{
-	uint64_t now = env_now(c->env);
-	struct peer *p;
-	unsigned n = 0;
-
-	if (c->refresh_at && now - c->refresh_at < REFRESH_AGAIN)
-		return;
-	c->refresh_at = now;
-	TAILQ_FOREACH (p, &c->peers, at)
-		n++;
-	p = c->refreshed;
-	while (n--) {
-		p = p ? TAILQ_NEXT(p, at) : NULL;
-		if (!p)
-			p = TAILQ_FIRST(&c->peers);
-		if (p != not &&p->state == PEER_UP) {
-			c->refreshed = p;
-			route_ask(p);
-			return;
-		}
-	}
-	/* Nobody is left whom to ask: maybe the addresses that the user named lead somewhere. */
-	TAILQ_FOREACH (p, &c->peers, at)
-		if (p->seed && p->state == PEER_IDLE)
-			peer_want(p);
-}
-
-static void seek(struct env_timer *t)
-{
-	struct orbit_client *c = container_of(t, struct orbit_client, seeker);
-	struct peer *p;
-
-	if (c->map)
-		return;
-	TAILQ_FOREACH (p, &c->peers, at)
-		if (p->state == PEER_UP)
-			route_ask(p);
-	env_timer_set(c->env, &c->seeker, env_now(c->env) + SEEK_AGAIN);
-}
-
-void route_seek(struct orbit_client *c)
-{
-	c->seeker.fire = seek;
-	env_timer_set(c->env, &c->seeker, env_now(c->env) + SEEK_AGAIN);
 }
 
 /* ---- a new map ---- */
@@ -202,14 +135,16 @@ static void install(struct orbit_client *c, struct ring_map *m)
 	TAILQ_FOREACH (p, &c->peers, at)
 		if (!bound(c, p))
 			peer_rest(p);
+	session_check(c);
 	session_open(c);
 	call_start_waiting(c);
 	client_check_ready(c);
+	follow_mapped(c);
 }
 
 /* The map that differences lead to from ours. -ESTALE: they begin elsewhere, as another answer came
  * before this one. */
-static int follow(struct orbit_client *c, const struct wire_map *w, struct ring_map **out)
+static int patched(struct orbit_client *c, const struct wire_map *w, struct ring_map **out)
 {
 	struct ring_map *m = c->map ? ring_ref(c->map) : NULL, *next;
 	struct cur diffs = cur_of(w->map, w->map_len);
@@ -237,20 +172,34 @@ int route_take(struct orbit_client *c, struct peer *p, struct cur body)
 	static const uint8_t any[16];
 	struct wire_map w;
 	struct ring_map *m;
+	bool whole;
 	int rc = wire_get_map(body, &w);
 
 	if (rc)
 		return rc;
 	p->map_asked = 0;
+	whole = p->map_whole;
+	p->map_whole = false;
 	if (w.form == WIRE_MAP_NONE) {
 		if (!c->map && !w.epoch)
 			snprintf(
 				c->error, sizeof(c->error), "%s has no ring map yet", peer_name(p));
 		return 0;
 	}
-	rc = w.form == WIRE_MAP_DIFFS ? follow(c, &w, &m) : ring_decode(w.map, w.map_len, &m);
+	rc = w.form == WIRE_MAP_DIFFS ? patched(c, &w, &m) : ring_decode(w.map, w.map_len, &m);
+	if (rc && w.form == WIRE_MAP_DIFFS && !whole) {
+		if (rc != -ESTALE) {
+			log_warn("mod=client peer=%s rc=-%s msg=\"a difference of ring maps makes "
+				 "no "
+				 "sense: the whole is fetched\"",
+				peer_name(p), log_errno(rc));
+			p->map_whole = true;
+			follow_ask(p);
+		}
+		return 0;
+	}
 	if (rc)
-		return rc == -ESTALE ? 0 : rc;
+		return rc;
 	if (m->epoch != w.epoch)
 		rc = -EBADMSG;
 	else if (memcmp(c->fsid, any, 16) && memcmp(c->fsid, m->fsid, 16))

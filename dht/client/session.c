@@ -27,6 +27,7 @@
 #define TIMEOUT_MIN (300 * ENV_MS) /* a keeper that says less is not believed */
 #define AGAIN_MIN (50 * ENV_MS)
 #define AGAIN_MAX (1 * ENV_SEC)
+#define PATIENCE (2 * ENV_SEC) /* with a node that does not answer, before another one is asked */
 
 static const struct request_ops session_ops;
 
@@ -39,7 +40,9 @@ static void ask(struct orbit_client *c, uint8_t what)
 	memcpy(m.nonce, s->nonce, sizeof(m.nonce));
 	request_drop(&s->req);
 	s->doing = what;
-	request_begin(&s->req, c, &session_ops, c->policy.check_timeout, ENTRY_FOREVER);
+	request_begin(&s->req, c, &session_ops,
+		c->policy.check_timeout < PATIENCE ? c->policy.check_timeout : PATIENCE,
+		ENTRY_FOREVER);
 	f = frame_new(WIRE_SESSION_OPEN, s->req.e.id, 64);
 	wire_put_session_open(&f->b, &m);
 	request_go(&s->req, TO_KEEPER, 0, f);
@@ -73,10 +76,12 @@ void session_suspect(struct orbit_client *c)
 bool session_end(struct orbit_client *c)
 {
 	struct session *s = &c->session;
-	struct request keeper = {.to = TO_KEEPER};
+	struct request keeper = {.to = TO_KEEPER, .c = c};
 	struct peer *p = route_of(c, &keeper);
 
-	if (s->state != SESSION_OPEN || !p || !peer_usable(p))
+	if (p && !peer_usable(p))
+		p = route_around(c, p, NULL);
+	if (s->state != SESSION_OPEN || !p)
 		return false;
 	env_timer_clear(c->env, &s->timer);
 	s->state = SESSION_ENDING;
@@ -122,6 +127,17 @@ static void lost(struct orbit_client *c)
 	session_open(c);
 }
 
+void session_check(struct orbit_client *c)
+{
+	struct session *s = &c->session;
+
+	if (s->state != SESSION_OPEN || !ring_fenced(c->map, s->id))
+		return;
+	env_timer_clear(c->env, &s->timer);
+	request_drop(&s->req);
+	lost(c);
+}
+
 static void answered(struct orbit_client *c, const struct wire_session *m)
 {
 	struct session *s = &c->session;
@@ -160,6 +176,10 @@ static void on_answer(struct request *r, struct peer *p, struct frame *f)
 		answered(c, &m);
 	} else if (m.status == WIRE_WRONG_NODE) {
 		request_wrong_node(r, p);
+	} else if (m.status == WIRE_NO_KEEPER || m.status == WIRE_UNREACHABLE) {
+		snprintf(s->error, sizeof(s->error), "%s knows no leader of the keeper",
+			peer_name(p));
+		request_no_keeper(r, p);
 	} else if (m.status == WIRE_OK ||
 		   (m.status == WIRE_NO_SESSION && s->doing == WIRE_SESSION_RENEW)) {
 		if (m.status == WIRE_OK && s->doing == WIRE_SESSION_NEW &&
@@ -182,6 +202,7 @@ static void on_expire(struct request *r)
 
 static const struct request_ops session_ops = {
 	.reply = WIRE_SESSION,
+	.pass = PASS_RAW,
 	.answer = on_answer,
 	.expire = on_expire,
 };

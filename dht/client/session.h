@@ -36,6 +36,9 @@ struct session {
 void session_init(struct orbit_client *c);
 void session_fini(struct orbit_client *c);
 
+/* There is another map: is the session fenced in it? */
+void session_check(struct orbit_client *c);
+
 /* There is a map: opens a session if there is none. */
 void session_open(struct orbit_client *c);
 

@@ -1,9 +1,13 @@
 /*
- * Transactions: which shards they touch, and those that one log can hold. A transaction whose
- * shards are all served by one node goes there whole, as one TXN, and is executed in one record.
+ * Transactions: which shards they touch, and those that one log can hold (ring_one_log()): they go
+ * to its node whole, as one TXN, and are executed in one record.
  *
  *   waiting   no map, no session, or no room for abandoned numbers; held as it was built
  *   in flight a request to the primary of its lowest shard, under a number of the session
+ *   asking    the same, under the flag REPLAY: one log does not hold its shards any more, and a
+ *             copy may have been executed when one did. The lowest shard knows: there lies the
+ *             reply. If it has none it refuses the number for ever, then the transaction begins
+ *             anew, under another one
  *   answered  the number is finished - or abandoned, if more copies were sent than answered and
  *             the answer was an error: a late copy must not execute after the caller heard so
  */
@@ -56,7 +60,7 @@ struct frame *submit_frame(struct call *k, uint16_t type, uint64_t id, const uin
 }
 
 struct frame *submit_rehead(struct orbit_client *c, const struct frame *old, uint64_t id,
-	uint32_t session, uint64_t number)
+	uint32_t session, uint64_t number, uint16_t flags)
 {
 	struct wire_txn m;
 	struct frame *f;
@@ -72,6 +76,7 @@ struct frame *submit_rehead(struct orbit_client *c, const struct frame *old, uin
 	m.session = session;
 	m.number = number;
 	m.epoch = c->map->epoch;
+	m.flags |= flags;
 	f = frame_new(old->type, id,
 		96 + 8 * (size_t)m.nabandoned + 2 * (size_t)m.nparticipants + m.body_len);
 	wire_put_txn_head(&f->b, &m);
@@ -101,15 +106,23 @@ static unsigned shards_of(
 	return nout;
 }
 
+/* One shard may be without a primary, too: then it waits for one. */
 static bool one_log(const struct ring_map *map, const uint16_t *shards, unsigned n)
 {
-	for (unsigned i = 1; i < n; i++)
-		if (map->shards[shards[i]].primary != map->shards[shards[0]].primary)
-			return false;
-	return true;
+	return n == 1 || ring_one_log(map, shards, n);
 }
 
 /* ---- sending ---- */
+
+/* A new number is a new request: late answers to the old one must not be taken for its. */
+static void new_id(struct call *k)
+{
+	struct orbit_client *c = k->req.c;
+
+	table_del(&c->table, &k->req.e);
+	k->req.e.id = ++c->next_id;
+	table_add(&c->table, &k->req.e);
+}
 
 static void resume(struct call *k)
 {
@@ -117,13 +130,10 @@ static void resume(struct call *k)
 	struct request *r = &k->req;
 	struct frame *f;
 
-	/* A new number is a new request: late answers to the old one must not be taken for its. */
-	table_del(&c->table, &r->e);
-	r->e.id = ++c->next_id;
-	table_add(&c->table, &r->e);
+	new_id(k);
 	k->session = c->session.id;
 	number_take(&c->session, &k->number, true);
-	f = submit_rehead(c, r->frame, r->e.id, k->session, k->number.n);
+	f = submit_rehead(c, r->frame, r->e.id, k->session, k->number.n, 0);
 	request_go(r, TO_SHARD, r->shard, f);
 }
 
@@ -203,6 +213,71 @@ out:
 	return h;
 }
 
+/* ---- another map ---- */
+
+/* The transaction of @k's frame, as if it had just been submitted; nothing of it was executed. */
+static void anew(struct call *k)
+{
+	struct orbit_client *c = k->req.c;
+	struct txn_build *t = mem_zalloc(sizeof(*t));
+	struct wire_txn m;
+	int rc;
+
+	number_finish(&c->session, &k->number);
+	k->asking = false;
+	k->req.unanswered = 0;
+	txn_init(t);
+	k->held = t; /* goes with the call, or when it was sent */
+	rc = wire_get_txn(frame_cur(k->req.frame), &m);
+	if (!rc)
+		rc = rebuild_txn(t, m.body, m.body_len);
+	if (rc) {
+		call_give_up(k, rc);
+		return;
+	}
+	new_id(k);
+	request_park(&k->req);
+	if (call_ready(k))
+		submit_start(k, t);
+}
+
+static void ask_replay(struct call *k)
+{
+	struct request *r = &k->req;
+	struct frame *f =
+		submit_rehead(r->c, r->frame, r->e.id, k->session, k->number.n, WIRE_TXN_REPLAY);
+
+	log_info("mod=client session=%u txn=%llu msg=\"its shards have come apart: was it "
+		 "executed?\"",
+		k->session, (unsigned long long)k->number.n);
+	k->asking = true;
+	frame_unref(r->frame);
+	r->frame = f;
+	r->epoch = r->c->map->epoch;
+}
+
+/* The map changed, or says more than the one that it was sent by: does one log still hold it? */
+static bool on_moved(struct request *r)
+{
+	struct call *k = call_of(r);
+	uint16_t shards[TXN_OBJECTS_MAX];
+	struct wire_txn m;
+	struct txn_view v;
+	unsigned n;
+
+	if (k->asking || wire_get_txn(frame_cur(r->frame), &m) || txn_check(m.body, m.body_len, &v))
+		return false;
+	n = shards_of(r->c->map, v.object, v.nobjects, shards);
+	if (one_log(r->c->map, shards, n))
+		return false;
+	if (r->unanswered && !k->reads) {
+		ask_replay(k);
+		return false;
+	}
+	anew(k);
+	return true;
+}
+
 /* ---- answers ---- */
 
 static void answered(struct call *k, const struct wire_reply *m, struct frame *f)
@@ -237,7 +312,7 @@ static void on_answer(struct request *r, struct peer *p, struct frame *f)
 		peer_reject(p, -EPROTO, "a malformed REPLY");
 		return;
 	}
-	route_note_epoch(c, p, m.epoch);
+	follow_epoch(c, p, m.epoch);
 	switch (m.status) {
 	case WIRE_WRONG_NODE:
 		request_wrong_node(r, p);
@@ -263,6 +338,10 @@ static void on_answer(struct request *r, struct peer *p, struct frame *f)
 		}
 		break;
 	case WIRE_REFUSED:
+		if (k->asking) {
+			anew(k);
+			return;
+		}
 		/* The floor has passed the number of a read: it may have another one. */
 		if (k->reads) {
 			number_finish(&c->session, &k->number);
@@ -296,39 +375,9 @@ static void on_stalled(struct request *r)
 		number_finish(&r->c->session, &k->number);
 }
 
-/* Its shards may have moved to different nodes. As long as a copy may have been executed it can not
- * change into something else: then it goes on asking the primary of its lowest shard, where the
- * reply is stored. */
-static bool on_moved(struct request *r)
-{
-	struct call *k = call_of(r);
-	struct orbit_client *c = r->c;
-	uint16_t shards[TXN_OBJECTS_MAX];
-	struct txn_build t;
-	struct wire_txn m;
-	unsigned n;
-
-	if (r->unanswered && !k->reads)
-		return false;
-	txn_init(&t);
-	if (wire_get_txn(frame_cur(r->frame), &m) || rebuild_txn(&t, m.body, m.body_len))
-		goto stay;
-	n = shards_of(c->map, t.object, t.nobjects, shards);
-	if (one_log(c->map, shards, n) || n > WIRE_PARTICIPANTS_MAX || !call_ready(k))
-		goto stay;
-	number_finish(&c->session, &k->number);
-	commit_start(k, &t, shards, n);
-	txn_fini(&t);
-	return true;
-stay:
-	call_unwait(k);
-	txn_fini(&t);
-	return false;
-}
-
 static const struct request_ops txn_ops = {
 	.reply = WIRE_REPLY,
-	.forwardable = true,
+	.pass = PASS_RAW,
 	.headed = true,
 	.answer = on_answer,
 	.expire = on_expire,

@@ -197,7 +197,7 @@ static void on_answer(struct request *r, struct peer *peer, struct frame *f)
 		peer_reject(peer, -EPROTO, "a malformed REPLY");
 		return;
 	}
-	route_note_epoch(c, peer, m.epoch);
+	follow_epoch(c, peer, m.epoch);
 	if (m.status == WIRE_WRONG_NODE) {
 		request_wrong_node(r, peer);
 		return;

@@ -43,6 +43,18 @@ void exec_add(struct exec *x, struct shard *s)
 	req_touch(&x->r, s);
 }
 
+uint16_t exec_home(const struct node *n, const struct txn_view *v)
+{
+	uint16_t home = UINT16_MAX;
+
+	for (unsigned i = 0; i < v->nobjects; i++) {
+		uint16_t shard = ring_shard_of(n->ring, &v->object[i]);
+
+		home = shard < home ? shard : home;
+	}
+	return home;
+}
+
 struct exec *exec_new(struct node *n, struct conn *c, struct frame *f, const struct wire_txn *m,
 	const struct txn_view *v, const struct req_ops *ops, void (*finish)(struct exec *x))
 {

@@ -8,6 +8,7 @@
  *   peer.c     links to other nodes and calls over them
  *   exec.c     evaluating, effects, answers: what transactions and votes have in common
  *   single.c   transactions on shards served here
+ *   replay.c   was a transaction executed whose shards have come apart?
  *   prepare.c  votes of cross-shard transactions
  *   decide.c   their outcomes
  *   doubt.c    outcomes that nobody told us
@@ -316,6 +317,14 @@ struct exec {
 void exec_arrive(
 	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v);
 
+/* Answers with the stored reply. */
+void txn_replay(struct exec *x);
+/* replay.c: asks only whether the transaction was executed; @home is its lowest shard. */
+void replay_arrive(struct conn *c, struct frame *f, const struct wire_txn *m,
+	const struct txn_view *v, uint16_t home);
+
+/* The lowest of its shards: there lies the reply. */
+uint16_t exec_home(const struct node *n, const struct txn_view *v);
 struct exec *exec_new(struct node *n, struct conn *c, struct frame *f, const struct wire_txn *m,
 	const struct txn_view *v, const struct req_ops *ops, void (*finish)(struct exec *x));
 void exec_release(struct req *r);

@@ -155,17 +155,25 @@ void route_txn(struct conn *c, struct frame *f)
 	uint16_t node;
 
 	if (wire_get_txn(frame_cur(f), &m) || txn_check(m.body, m.body_len, &v) || !v.nobjects ||
-		m.nparticipants || (v.writes && (!m.session || (m.flags & WIRE_TXN_READS)))) {
+		m.nparticipants || (v.writes && (!m.session || (m.flags & WIRE_TXN_READS))) ||
+		(!v.writes && (m.flags & WIRE_TXN_REPLAY))) {
 		answer(c, f, WIRE_BAD_REQUEST);
 		return;
 	}
-	node = n->ring ? primary_of(n, &v) : RING_NONE;
+	if (!n->ring)
+		node = RING_NONE;
+	else if (m.flags & WIRE_TXN_REPLAY)
+		node = n->ring->shards[exec_home(n, &v)].primary;
+	else
+		node = primary_of(n, &v);
 	if (node == RING_NONE || (node != n->self && (m.flags & WIRE_TXN_FORWARDED)))
 		answer(c, f, WIRE_WRONG_NODE);
 	else if (node != n->self)
 		forward(c, f, &m, node);
 	else if (session_ended(n, m.session))
 		answer(c, f, WIRE_NO_SESSION);
+	else if (m.flags & WIRE_TXN_REPLAY)
+		replay_arrive(c, f, &m, &v, exec_home(n, &v));
 	else
 		exec_arrive(c, f, &m, &v);
 }

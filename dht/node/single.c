@@ -31,7 +31,7 @@ static struct shard *txn_blocked(struct exec *x)
 	return NULL;
 }
 
-static void txn_replay(struct exec *x)
+void txn_replay(struct exec *x)
 {
 	struct frame *f;
 	int rc;
@@ -144,15 +144,10 @@ void exec_arrive(
 	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v)
 {
 	struct node *n = c->n;
-	uint16_t home = UINT16_MAX;
+	uint16_t home = exec_home(n, v);
 	struct req *running;
 	struct exec *x;
 
-	for (unsigned i = 0; i < v->nobjects; i++) {
-		uint16_t shard = ring_shard_of(n->ring, &v->object[i]);
-
-		home = shard < home ? shard : home;
-	}
 	running = v->writes ? req_find(n, REQ_TXN, m->session, m->number, home) : NULL;
 	if (running) {
 		n->stats.replayed++;

@@ -167,6 +167,9 @@ int wire_get_session(struct cur c, struct wire_session *m);
 
 #define WIRE_TXN_FORWARDED 0x0001 /* came through another node: do not forward again */
 #define WIRE_TXN_READS 0x0002     /* has no writes: not stored, may be executed again */
+/* TXN, to the primary of its lowest shard: the stored reply, if it was executed; else it never will
+ * be: REFUSED. */
+#define WIRE_TXN_REPLAY 0x0004
 
 /* TXN and PREPARE. The transaction proper (txn/txn.h) is the rest of the body. */
 struct wire_txn {

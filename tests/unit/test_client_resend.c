@@ -334,7 +334,7 @@ static void test_client_backs_off_from_a_peer_that_drops_every_link(void **state
 
 	(void)state;
 	default_client();
-	w.node[1]->mute = true;
+	w.node[1]->mute = w.node[1]->alone = true;
 	put(c, id_on(&w, 1), 1, NULL, &res);
 	before = w.node[1]->connects;
 	for (unsigned i = 0; i < 10000; i++) {

@@ -50,11 +50,14 @@ static struct ring_map *next_map(void)
 static void test_route_one_seed_leads_to_all_nodes(void **state)
 {
 	struct orbit_client *c;
+	unsigned links = 0;
 
 	(void)state;
 	world_init(&w, 4, 1);
 	c = client_of(w.node[2]->addr);
-	assert_int_equal(links_to(w.node[1]), 0); /* nobody needs it yet */
+	for (unsigned i = 0; i < 4; i++)
+		links += links_to(w.node[i]);
+	assert_int_equal(links, 3); /* the others are not needed yet */
 	for (unsigned i = 0; i < 4; i++)
 		put_ok(c, i, i + 1);
 	for (unsigned i = 0; i < 4; i++)
@@ -110,9 +113,12 @@ static void test_route_another_node_at_the_address_is_not_believed(void **state)
 
 	(void)state;
 	world_init(&w, 3, 1);
+	w.node[2]->listening = false;
 	c = client_of(w.node[0]->addr);
+	fake_cut(w.node[1]);
 	w.node[1]->id.b[0] ^= 0xff;
-	w.node[2]->listening = false; /* no way around */
+	w.node[1]->alone = true; /* no way around */
+	w_for(&w, MS);
 	put(c, id_on(&w, 1), 1, &p, &res);
 	w_for(&w, 900 * MS);
 	assert_non_null(strstr(orbit_last_error(c), "another node answers there"));
@@ -120,6 +126,7 @@ static void test_route_another_node_at_the_address_is_not_believed(void **state)
 	assert_int_equal(res.calls, 1);
 	assert_in_range(w.node[1]->connects, 2, 60);
 	w.node[1]->id.b[0] ^= 0xff;
+	w.node[1]->alone = false;
 	w_for(&w, SEC);
 	put_ok(c, 1, 2);
 	client_gone(&w, c);
@@ -177,7 +184,7 @@ static void test_route_shard_without_a_primary_waits_for_a_map(void **state)
 	world_fini(&w);
 }
 
-static void test_route_goes_around_through_a_node_not_used_before(void **state)
+static void test_route_goes_around_through_a_node_that_does_it(void **state)
 {
 	struct orbit_client *c;
 	struct result res = {.w = &w};
@@ -188,9 +195,10 @@ static void test_route_goes_around_through_a_node_not_used_before(void **state)
 	w.map->keeper = 1;
 	c = client_of(w.node[1]->addr);
 	put_ok(c, 1, 1);
-	assert_int_equal(links_to(w.node[2]), 0);
 	snprintf(w.node[0]->addr, sizeof(w.node[0]->addr), "elsewhere"); /* not for us */
-	w.node[1]->deaf = true;                                          /* will not forward */
+	fake_cut(w.node[0]);
+	w.node[1]->deaf = true; /* will not forward */
+	w_for(&w, MS);
 	began = w.now;
 	put(c, id_on(&w, 0), 2, NULL, &res);
 	w_for(&w, 30 * SEC);
@@ -233,7 +241,7 @@ static void believes_nothing(void)
 
 	w.node[0]->hook = forge;
 	TAILQ_FOREACH (p, &c->peers, at)
-		route_ask(p);
+		follow_ask(p);
 	w_for(&w, 10 * MS);
 	assert_ptr_equal(orbit_ring(c), before);
 	w.node[0]->hook = NULL;
@@ -343,7 +351,7 @@ int main(void)
 		cmocka_unit_test(test_route_another_node_at_the_address_is_not_believed),
 		cmocka_unit_test(test_route_node_that_moved_is_found_by_a_newer_map),
 		cmocka_unit_test(test_route_shard_without_a_primary_waits_for_a_map),
-		cmocka_unit_test(test_route_goes_around_through_a_node_not_used_before),
+		cmocka_unit_test(test_route_goes_around_through_a_node_that_does_it),
 		cmocka_unit_test(test_route_forged_maps_are_not_taken),
 		cmocka_unit_test(test_rebuild_gives_the_same_bytes),
 	};

@@ -232,6 +232,81 @@ static void test_node_keeps_abandoned_numbers_of_what_failed(void **state)
 	one_fini(&o);
 }
 
+/* Adds 1 in two shards, whole, or asks whether that was executed. */
+static uint64_t add_both(struct rig_link *k, const struct orbit_id id[2], uint64_t number,
+	uint16_t flags, bool fails)
+{
+	struct rig_head h = {.session = 1, .number = number, .flags = flags};
+	struct txn_build t;
+	uint64_t rid;
+
+	txn_init(&t);
+	for (unsigned i = 0; i < 2; i++) {
+		if (fails)
+			txn_absent(&t, &id[i]);
+		txn_add(&t, &id[i], 0, 1);
+	}
+	rid = rig_send_txn(k, WIRE_TXN, &h, &t);
+	txn_fini(&t);
+	return rid;
+}
+
+static void test_node_says_whether_a_whole_one_was_executed(void **state)
+{
+	struct wire_reply first, again;
+	struct orbit_id id[2];
+	struct one o;
+
+	(void)state;
+	one_init(&o);
+	id[0] = o.id;
+	id[1] = rig_id(&o.r, 0, 1);
+	assert_int_equal(rig_create(&o.k, 1, 2, &id[1], 200), WIRE_OK);
+	first = rig_reply(&o.k, add_both(&o.k, id, 3, 0, false));
+	assert_int_equal(first.status, WIRE_OK);
+	again = rig_reply(&o.k, add_both(&o.k, id, 3, WIRE_TXN_REPLAY, false));
+	assert_int_equal(again.status, WIRE_OK);
+	assert_int_equal(again.neffects, 2);
+	assert_int_equal(wire_effect_at(&again, 1).seq, wire_effect_at(&first, 1).seq);
+	/* what failed has failed */
+	assert_int_equal(rig_status(&o.k, add_both(&o.k, id, 4, 0, true)), WIRE_COMPARE);
+	assert_int_equal(
+		rig_status(&o.k, add_both(&o.k, id, 4, WIRE_TXN_REPLAY, true)), WIRE_COMPARE);
+	/* what was not executed never will be */
+	assert_int_equal(
+		rig_status(&o.k, add_both(&o.k, id, 5, WIRE_TXN_REPLAY, false)), WIRE_REFUSED);
+	assert_int_equal(rig_status(&o.k, add_both(&o.k, id, 5, 0, false)), WIRE_REFUSED);
+	one_crash(&o);
+	assert_int_equal(rig_status(&o.k, add_both(&o.k, id, 5, 0, false)), WIRE_REFUSED);
+	assert_int_equal(
+		rig_status(&o.k, add_both(&o.k, id, 5, WIRE_TXN_REPLAY, false)), WIRE_REFUSED);
+	assert_int_equal(rig_slot(&o.k, &id[0], 0), 101);
+	assert_int_equal(rig_slot(&o.k, &id[1], 0), 201);
+	assert_int_equal(rig_status(&o.k, add_both(&o.k, id, 6, 0, false)), WIRE_OK);
+	one_fini(&o);
+}
+
+/* Its shards lie with two nodes by now: the lowest one's answers, whoever is asked. */
+static void test_node_asks_the_lowest_shard_whether_it_was_executed(void **state)
+{
+	struct orbit_id id[2];
+	struct rig_link k;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 2);
+	id[0] = rig_id(&r, 0, 0);
+	id[1] = rig_id(&r, 1, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		rig_connect(&r, &k, i);
+		assert_int_equal(
+			rig_status(&k, add_both(&k, id, 1, WIRE_TXN_REPLAY, false)), WIRE_REFUSED);
+		assert_int_equal(rig_status(&k, add_both(&k, id, 1, 0, false)), WIRE_WRONG_NODE);
+		rig_hangup(&k);
+	}
+	rig_fini(&r);
+}
+
 /* What waits and is abandoned meanwhile is not executed any more. */
 static void test_node_drops_what_waits_and_is_abandoned(void **state)
 {
@@ -451,6 +526,8 @@ int main(void)
 		cmocka_unit_test(test_node_refuses_below_the_floor),
 		cmocka_unit_test(test_node_refuses_abandoned_numbers),
 		cmocka_unit_test(test_node_keeps_abandoned_numbers_of_what_failed),
+		cmocka_unit_test(test_node_says_whether_a_whole_one_was_executed),
+		cmocka_unit_test(test_node_asks_the_lowest_shard_whether_it_was_executed),
 		cmocka_unit_test(test_node_drops_what_waits_and_is_abandoned),
 		cmocka_unit_test(test_node_floor_reaches_all_shards),
 		cmocka_unit_test(test_node_replies_go_below_the_floor),
