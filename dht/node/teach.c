@@ -506,7 +506,7 @@ static void walk_run(struct req *r)
 	struct frame *a;
 	int rc;
 
-	if (!lesson_find(n, q->m.token, q->m.shard)) {
+	if (q->m.token && !lesson_find(n, q->m.token, q->m.shard)) {
 		answer_status(r, WIRE_STALE, 0);
 		return;
 	}
@@ -558,8 +558,12 @@ static void walk_arrive(struct conn *c, struct frame *f)
 		refuse(c, f, WIRE_BAD_REQUEST);
 		return;
 	}
-	if (!shard_at(c->n, m.shard)) {
+	if (m.token ? !shard_at(c->n, m.shard) : !is_member(c->n, shard_at(c->n, m.shard))) {
 		refuse(c, f, WIRE_WRONG_NODE);
+		return;
+	}
+	if (!m.token && c->role != WIRE_ROLE_ADMIN) {
+		refuse(c, f, WIRE_STALE);
 		return;
 	}
 	q = mem_zalloc(sizeof(*q));

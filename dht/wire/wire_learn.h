@@ -81,7 +81,7 @@ int wire_get_tail_effect(struct cur *c, struct wire_tail_effect *m);
 /* What the shard has behind a cursor: keys greater than @after; with @off above 0 first the extents
  * of the header @after from there on. */
 struct wire_walk {
-	uint64_t token;
+	uint64_t token; /* 0: none, for a person who compares copies (admin) */
 	uint16_t shard;
 	uint32_t max;
 	uint64_t off;
