@@ -127,18 +127,17 @@ static int register_new(struct ring_map *m, const struct ring_node *node)
 	return 0;
 }
 
-/* A node that was started anew, in one of the shards it is a member of. */
+/*
+ * A node that was started anew, in one of the shards it is a member of. One that is not whole stays
+ * as suspect even where others are good: they may be down for good, though the map does not say so
+ * yet (all lost power at once), and then it has what there is. Where a good one does serve,
+ * plan_step() lets it go.
+ */
 static void renew_member(struct plan_edit *e, uint16_t node, bool whole)
 {
-	int i = plan_edit_find(e, node);
-
 	e->renew = true;
-	if (!whole) {
-		if (plan_edit_goods(e, node, false) > 0)
-			plan_edit_drop(e, node);
-		else
-			e->copy[i].suspect = true;
-	}
+	if (!whole)
+		e->copy[plan_edit_find(e, node)].suspect = true;
 	plan_edit_settle(e, node);
 }
 
@@ -262,13 +261,15 @@ static int member_add(struct plan_edit *e, uint16_t node)
 {
 	int i = plan_edit_find(e, node), p = plan_edit_find(e, e->primary);
 
-	e->copy[p].suspect = false;
-	if (i >= 0) {
-		if (!(e->s->suspect >> i & 1))
-			return -ESTALE;
-		e->copy[i].suspect = false;
-	} else if (ring_learner(e->s, node) < 0) {
+	if (i >= 0 && !e->copy[i].suspect)
 		return -ESTALE;
+	if (i < 0 && ring_learner(e->s, node) < 0)
+		return -ESTALE;
+	/* who serves compared all members before, and speaks for itself by asking */
+	for (unsigned k = 0; k < e->n; k++)
+		e->copy[k].suspect &= (int)k != p && node != e->primary;
+	if (i >= 0) {
+		e->copy[i].suspect = false;
 	} else {
 		if (e->n == RING_REPLICAS_MAX)
 			plan_edit_drop(e, least_wanted(e));

@@ -18,8 +18,8 @@
  * up from now on, with the addresses and the zone given; weight, leaving and voter stay as they
  * are. With another incarnation than before: shards that it is a member of get a new term and it
  * is no longer their primary when another member is up and not suspect; if it is not @whole
- * (acknowledged effects may be missing), it leaves those that have another good member, up or not,
- * and stays in the others as suspect. Where none is good, the first that is up becomes primary.
+ * (acknowledged effects may be missing), it stays in them as suspect, until plan_step() sees a good
+ * one serve. Where none is good, the first that is up becomes primary.
  * 0; -EINVAL (addresses, zone, a witness that holds data), -ENOSPC (too many nodes), -ESTALE (an
  * older incarnation), -EADDRINUSE (another node that is up has that address). */
 int plan_register(struct ring_map *m, const struct ring_node *node, bool whole);
@@ -34,12 +34,13 @@ void plan_down(struct ring_map *m, uint16_t node);
  * @primary leads, as a learner too, unless it is their last good member. */
 void plan_drop(struct ring_map *m, uint16_t primary, uint16_t node);
 
-/* The primary says that the learner @node is level: it becomes a member; or that a member which is
- * suspect is level (the primary itself: that it serves), so it is suspect no more, in the same
- * term. What says so serves: the primary is not suspect from then on. A shard that has as many
- * members as there may be loses the one that placement wants least for it. Or (@add false) that
- * the member can not go on (its disk). 0; -ESTALE: the term is another one, it is no learner
- * (member), no other good member is up, or its incarnation changed (@incarnation). */
+/* The primary says that the learner @node is level: it becomes a member. Or (for itself, when it is
+ * suspect) that it serves, having compared all members: none of them is suspect any more, in the
+ * same term; or, of another member that is suspect, that it is level. A shard that has as many
+ * members as there may be loses the one that placement wants least for it. Or (@add false) that the
+ * member can not go on (its disk). 0; -ESTALE: the term is another one, it is no learner (member),
+ * no other good member is up, nobody serves the shard, or its incarnation changed (@incarnation).
+ */
 int plan_member(struct ring_map *m, uint16_t shard, uint64_t term, uint16_t node,
 	uint64_t incarnation, bool add);
 
@@ -79,11 +80,13 @@ struct plan_limits {
 };
 
 /*
- * One step towards placement: makes learners of nodes that ought to hold a shard and don't, lets
- * surplus members go once those that ought to are in sync, ends learners that are down or not
- * wanted, and moves primaries to the first choice of placement that is in sync and up. Shards with
- * the fewest copies come first. Returns how many shards it changed; 0: nothing is left to do (and
- * c->pending is 0), or all waits for learners under way or nodes that are down.
+ * One step towards placement: lets members that are down or suspect go where a good one serves,
+ * makes learners of nodes that ought to hold a shard and don't, lets surplus members go once those
+ * that ought to are in sync, ends learners that are down or not wanted, and moves primaries to the
+ * first choice of placement that is in sync and up. Shards with the fewest copies come first. Which
+ * nodes are up must be known, not remembered: a new leader waits until it heard of each or called
+ * it down. Returns how many shards it changed; 0: nothing is left to do (and c->pending is 0), or
+ * all waits for learners under way or nodes that are down.
  */
 unsigned plan_step(struct ring_map *m, const struct plan_limits *l, struct plan_cache *c);
 

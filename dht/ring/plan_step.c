@@ -2,8 +2,8 @@
  * Steps towards placement. For a shard whose wanted nodes are W (the first copies of placement, of
  * those that are not gone for good or for long):
  *
- * 1. A member that is down goes as long as a good one serves (one that is suspect is the primary's
- *    to compare, and to clear or report); a learner that is down or not in W ends.
+ * 1. A member that is down or suspect goes as long as a good one serves; a learner that is down or
+ *    not in W ends.
  * 2. Who is in W, is up and has no copy becomes a learner, if it has not too many already. Shards
  *    with the fewest good copies come first.
  * 3. Once everyone in W that is up is a good member, surplus ones go, but for one in the place of
@@ -54,12 +54,12 @@ static void end_learners(struct ring_map *m, struct ring_shard *s, const uint16_
 }
 
 /* Rule 1, members. */
-static void drop_down(struct plan_edit *e)
+static void drop_bad(struct plan_edit *e)
 {
 	for (unsigned i = e->n; i-- > 0;) {
 		uint16_t node = e->copy[i].node;
 
-		if (!e->m->nodes[node].up)
+		if (!plan_edit_good(e, node))
 			plan_edit_drop(e, node);
 	}
 }
@@ -117,7 +117,7 @@ static void look_at(struct step *st, unsigned shard)
 	if (plan_places_of(st->c, shard, &want, &n) && n > 0) {
 		end_learners(st->m, s, want, n);
 		if (serves(&e)) {
-			drop_down(&e);
+			drop_bad(&e);
 			finish_shard(st, &e, want, n);
 		}
 	} else {

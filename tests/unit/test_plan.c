@@ -213,8 +213,9 @@ static void recover(struct world *w, unsigned odds)
 			w->copy[number_of(w->m, sh->member[i])][s] = w->last[s];
 		while (w->m->shards[s].suspect) {
 			const struct ring_shard *now = &w->m->shards[s];
+			bool own = (now->suspect & 1) && random() % 2;
 
-			ask_member(w, s, now->member[__builtin_ctz(now->suspect)]);
+			ask_member(w, s, now->member[own ? 0 : 31 - __builtin_clz(now->suspect)]);
 		}
 	}
 }
