@@ -226,7 +226,7 @@ struct forget {
 	struct request req;
 };
 
-static void forget_part(struct part *p)
+static void forget_part(struct part *p, bool strays)
 {
 	struct call *k = p->call;
 	struct wire_decide m = {
@@ -234,6 +234,7 @@ static void forget_part(struct part *p)
 		.number = k->number.n,
 		.epoch = k->req.c->map->epoch,
 		.shard = p->shard,
+		.commit = strays,
 	};
 	struct forget *fg = mem_zalloc(sizeof(*fg));
 	struct frame *f = frame_new(WIRE_FORGET, 0, 64);
@@ -268,10 +269,11 @@ static void decided(struct call *k)
 	for (unsigned i = 0; i < cm->nparts; i++) {
 		strays |= cm->part[i].sendings > 1;
 		if (cm->part[i].decide)
-			forget_part(&cm->part[i]);
+			forget_part(&cm->part[i], cm->part[i].sendings > 1);
 	}
 	/* The floor may pass it. A copy of a PREPARE that is still on its way somewhere must not be
-	 * taken up after the outcome was forgotten. */
+	 * taken up after the outcome was forgotten: the node keeps that until it has heard, from
+	 * the next request that it gets, that the number is abandoned. */
 	if (k->session != c->session.id)
 		k->number.listed = false;
 	else if (strays)

@@ -339,7 +339,7 @@ void forget_arrive(struct conn *c, const struct wire_decide *m)
 	struct outcome *o = outcome_find(c->n, m->session, m->number, m->shard);
 
 	if (o)
-		outcome_forget(c->n, o);
+		outcome_forget(c->n, o, m->commit);
 }
 
 /* ---- RESOLVE ---- */

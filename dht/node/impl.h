@@ -240,6 +240,8 @@ struct sess {
 int sess_load(struct node *n);
 void sess_free_all(struct node *n);
 struct sess *sess_find(struct node *n, uint32_t session, uint16_t shard);
+/* Is the number refused for ever, by what is in the log? */
+bool sess_bars(const struct sess *s, uint64_t number);
 /* Learns what a request says of its session. NULL: too much of it. */
 struct sess *sess_learn(struct node *n, uint16_t shard, const struct wire_txn *m);
 void sess_floor(struct node *n, uint32_t session, uint16_t shard, uint64_t floor);
@@ -400,7 +402,8 @@ struct prepared {
 struct outcome {
 	struct intent_key key;
 	bool committed;
-	bool forgotten; /* is being deleted */
+	bool forgotten; /* by its client */
+	bool strays;    /* copies of the PREPARE may still be on their way */
 	UT_hash_handle hh;
 };
 
@@ -423,7 +426,7 @@ void outcome_encode(const struct prepared *p, bool committed, struct buf *b);
 /* Appends the vote that a committed transaction's outcome keeps: 0, -EAGAIN, -EIO. */
 int outcome_vote(struct node *n, const struct outcome *o, struct buf *out);
 /* Deletes it from the log, some time. */
-void outcome_forget(struct node *n, struct outcome *o);
+void outcome_forget(struct node *n, struct outcome *o, bool strays);
 void forget_fire(struct env_timer *t);
 
 void decide_arrive(struct conn *c, struct frame *f, const struct wire_decide *m);

@@ -220,9 +220,10 @@ static int outcome_load(struct node *n, const struct intent_key *key, const void
 
 /* ---- forgetting ---- */
 
-void outcome_forget(struct node *n, struct outcome *o)
+void outcome_forget(struct node *n, struct outcome *o, bool strays)
 {
 	o->forgotten = true;
+	o->strays = strays;
 	forget_later(n, NODE_FORGET_AFTER);
 }
 
@@ -258,14 +259,14 @@ static bool may_go(struct node *n, const struct outcome *o)
 
 	if (shard->gate || shard->role != ROLE_SERVING)
 		return false;
-	if (o->forgotten)
+	if (o->forgotten && !o->strays)
 		return true;
-	if (o->committed)
+	if (o->committed && !o->forgotten)
 		return false;
 	if (session_ended(n, o->key.session))
 		return true; /* none of its votes is taken any more */
 	s = sess_find(n, o->key.session, (uint16_t)o->key.shard);
-	return s && s->kept > o->key.number;
+	return s && sess_bars(s, o->key.number);
 }
 
 static int by_shard(const void *a, const void *b)

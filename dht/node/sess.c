@@ -197,6 +197,11 @@ bool sess_refuses(const struct sess *s, uint64_t number)
 	return number < s->floor || is_abandoned(s, number);
 }
 
+bool sess_bars(const struct sess *s, uint64_t number)
+{
+	return number < s->kept || (!s->dirty && is_abandoned(s, number));
+}
+
 bool sess_stored(const struct sess *s, uint64_t number)
 {
 	return numbers_has(&s->stored, number);

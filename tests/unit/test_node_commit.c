@@ -139,9 +139,34 @@ static void test_node_commit_two_shards(void **state)
 	assert_int_equal(txn_result_find(m.results, m.results_len, 1, &res), 0);
 	assert_int_equal(count(&w, 0, KEY_PREPARED), 0);
 	assert_int_equal(count(&w, 0, KEY_OUTCOME), 1);
-	rig_send_decide(&w.k[0], WIRE_FORGET, 1, 1, w.shard[0], true);
+	rig_send_decide(&w.k[0], WIRE_FORGET, 1, 1, w.shard[0], false);
 	sim_run(w.r.s, 3 * ENV_SEC);
 	assert_int_equal(count(&w, 0, KEY_OUTCOME), 0);
+	two_fini(&w);
+}
+
+/* Copies of the question may be on their way still: the outcome stays until such are refused. */
+static void test_node_keeps_the_outcome_for_strays(void **state)
+{
+	struct rig_head next = {.session = 1, .number = 2, .nabandoned = 1, .abandoned = {1}};
+	struct two w;
+
+	(void)state;
+	two_init(&w);
+	assert_int_equal(prepare(&w, 0, 1, 7), WIRE_OK);
+	assert_int_equal(decide(&w, 0, 1, true), WIRE_OK);
+	rig_send_decide(&w.k[0], WIRE_FORGET, 1, 1, w.shard[0], true);
+	sim_run(w.r.s, 3 * ENV_SEC);
+	assert_int_equal(count(&w, 0, KEY_OUTCOME), 1);
+	/* one comes: it is told what was, and does not vote anew */
+	assert_int_equal(prepare(&w, 0, 1, 7), WIRE_OK);
+	assert_int_equal(count(&w, 0, KEY_PREPARED), 0);
+	assert_int_equal(
+		rig_status(&w.k[0], rig_send_add(&w.k[0], &next, &w.id[0], 1, 1)), WIRE_OK);
+	sim_run(w.r.s, 3 * ENV_SEC);
+	assert_int_equal(count(&w, 0, KEY_OUTCOME), 0);
+	assert_int_equal(prepare(&w, 0, 1, 7), WIRE_REFUSED);
+	assert_int_equal(value(&w, 0), 7);
 	two_fini(&w);
 }
 
@@ -637,6 +662,7 @@ int main(void)
 		cmocka_unit_test(test_node_adds_and_maxes_commute),
 		cmocka_unit_test(test_node_adds_that_do_not_fit_together_commit),
 		cmocka_unit_test(test_node_forgets_many_outcomes),
+		cmocka_unit_test(test_node_keeps_the_outcome_for_strays),
 		cmocka_unit_test(test_node_locks_survive_a_restart),
 	};
 
