@@ -143,6 +143,10 @@ unit: build-unit ## build and run the unit tests
 sim: build-sim ## run the simulator: SEEDS=n how many, SEED=n replays one
 	@[ -z "$(SIM_BIN)" ] || $(RUN) 600 sim $(SIM_BIN) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
 
+.PHONY: sim-scale
+sim-scale: build-sim ## figures about a cluster of 1,000 nodes and 16,384 shards
+	@$(SIM_BIN) --scale
+
 .PHONY: sim-mutations
 sim-mutations: | deps ## break the protocol in many ways, each of which the simulator has to notice: T="name ..."
 	@tests/sim/mutations.sh $(OUT)/mutations $(T)

@@ -3,6 +3,7 @@
  *
  *   sim [--seeds N] [--first S] [--jobs J] [--verbose]     N seeds from S on (1: and the pinned)
  *   SEED=n sim, or sim --seed n                            that seed alone, with its log
+ *   sim --scale                                            figures about a big cluster
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "dht/base/log.h"
+#include "tests/sim/scale.h"
 #include "tests/sim/workload.h"
 
 /* Seeds that have shown bugs which few others show: a run from seed 1 on begins with them. */
@@ -172,6 +174,7 @@ int main(int argc, char **argv)
 		{"jobs", required_argument, NULL, 'j'},
 		{"seed", required_argument, NULL, 's'},
 		{"verbose", no_argument, NULL, 'v'},
+		{"scale", no_argument, NULL, 'S'},
 		{0},
 	};
 	struct todo todo = {.first = 1, .seeds = 500};
@@ -194,12 +197,14 @@ int main(int argc, char **argv)
 		case 's':
 			one = optarg;
 			break;
+		case 'S':
+			return scale_run(1000, 14, 3) ? 1 : 0;
 		case 'v':
 			log_set_level(LOG_LVL_DEBUG);
 			break;
 		default:
 			fprintf(stderr, "usage: sim [--seeds N] [--first S] [--jobs J] [--seed S] "
-					"[--verbose]\n");
+					"[--verbose] [--scale]\n");
 			return 2;
 		}
 	}
