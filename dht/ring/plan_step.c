@@ -6,8 +6,8 @@
  *    not in W ends.
  * 2. Who is in W, is up and has no copy becomes a learner, if it has not too many already. Shards
  *    with the fewest good copies come first.
- * 3. Once everyone in W that is up is a good member, surplus ones go, but for one in the place of
- *    each that is down: it costs nothing to keep what is there.
+ * 3. Surplus ones go when there are more copies than W is to have: so one stays for each of W that
+ *    is down or not level yet.
  * 4. Once nobody learns any more, the first of W that is a good member and up becomes primary.
  *
  * Nothing is taken from a shard without a primary that is up and good.
@@ -83,23 +83,17 @@ static uint16_t next_surplus(const struct plan_edit *e, const uint16_t *want, un
 /* Rules 3 and 4. */
 static void finish_shard(struct step *st, struct plan_edit *e, const uint16_t *want, unsigned n)
 {
-	unsigned there = 0, missing = 0;
 	uint16_t first = RING_NONE, node;
 
-	for (unsigned i = 0; i < n; i++) {
-		if (plan_edit_good(e, want[i])) {
-			if (!there++)
-				first = want[i];
-		} else if (st->m->nodes[want[i]].up) {
-			missing++;
-		}
+	for (unsigned i = 0; i < n && first == RING_NONE; i++) {
+		if (plan_edit_good(e, want[i]))
+			first = want[i];
 	}
-	if (there && first != e->primary && !e->s->nlearners && st->primaries < st->l->primaries) {
+	if (first != RING_NONE && first != e->primary && !e->s->nlearners &&
+		st->primaries < st->l->primaries) {
 		e->primary = first;
 		st->primaries++;
 	}
-	if (!there || missing)
-		return;
 	while (e->n > n && (node = next_surplus(e, want, n)) != RING_NONE)
 		plan_edit_drop(e, node);
 }

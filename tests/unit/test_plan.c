@@ -329,8 +329,9 @@ static void one_event(struct world *w)
 		break;
 	case 6:
 		was = before(w);
-		plan_member(w->m, (uint16_t)(random() % SHARDS), 1 + (uint64_t)random() % 9, node,
-			w->m->nodes[node].incarnation, false);
+		for (unsigned s = 0; s < SHARDS; s++)
+			plan_member(w->m, (uint16_t)s, w->m->shards[s].term - (random() % 4 == 0),
+				node, w->m->nodes[node].incarnation, false);
 		after(w, was);
 		break;
 	default:

@@ -365,7 +365,63 @@ static void test_plan_as_many_copies_as_members_fit(void **state)
 	ring_unref(m);
 }
 
+static void test_plan_of_surplus_copies_those_of_leaving_nodes_go_first(void **state)
+{
+	struct ring_map *m = map_of(5, 4, 2);
+	struct plan_limits l = {.learners_per_node = 1};
+	struct plan_cache c = {0};
+	uint16_t order[5];
+
+	(void)state;
+	for (unsigned turn = 0; turn < 2; turn++) {
+		struct ring_shard *sh = &m->shards[turn];
+
+		/* the second is down, two others have copies: one of them stays, and does not leave
+		 */
+		for (unsigned i = 0; i < 5; i++) {
+			m->nodes[i].up = true;
+			m->nodes[i].leaving = false;
+		}
+		ring_place(m, (uint16_t)turn, order, 5);
+		m->nodes[order[1]].up = false;
+		m->nodes[order[4]].leaving = true;
+		sh->nmembers = 3;
+		sh->member[1] = order[turn ? 3 : 4];
+		sh->member[2] = order[turn ? 4 : 3];
+		plan_step(m, &l, &c);
+		assert_int_equal(sh->nmembers, 2);
+		assert_int_equal(sh->member[0], order[0]);
+		assert_int_equal(sh->member[1], order[3]);
+	}
+	plan_cache_fini(&c);
+	ring_unref(m);
+}
+
 /* ---- events ---- */
+
+static void test_plan_a_learner_that_dies_is_waited_for_no_more(void **state)
+{
+	struct ring_map *m = map_of(1, 4, 2);
+	struct plan_limits l = {.learners_per_node = 16};
+	struct plan_cache c = {0};
+
+	(void)state;
+	join(m, 1);
+	for (unsigned turn = 0; turn < 2; turn++) {
+		assert_int_equal(plan_step(m, &l, &c), 16);
+		assert_int_equal(m->shards[5].nlearners, 1);
+		if (turn == 0)
+			plan_drop(m, at(m, 0), at(m, 1));
+		else
+			plan_down(m, at(m, 1));
+		for (unsigned s = 0; s < 16; s++) {
+			assert_int_equal(m->shards[s].nlearners, 0);
+			assert_int_equal(m->shards[s].term, 1);
+		}
+	}
+	plan_cache_fini(&c);
+	ring_unref(m);
+}
 
 static void test_plan_the_last_good_copy_stays(void **state)
 {
@@ -485,6 +541,14 @@ static void test_plan_all_suspect(void **state)
 
 		assert_int_equal(sh->suspect, 7);
 		assert_true(m->nodes[sh->primary].up);
+		/* it says that another is level: it serves, then */
+		if (s % 2) {
+			assert_int_equal(
+				plan_member(m, (uint16_t)s, term, sh->member[1], 2, true), 0);
+			assert_int_equal(sh->suspect, 4);
+			assert_int_equal(sh->term, term);
+			continue;
+		}
 		/* having compared all, it serves */
 		assert_int_equal(plan_member(m, (uint16_t)s, term, sh->primary, 2, true), 0);
 		assert_int_equal(sh->suspect, 0);
@@ -705,6 +769,8 @@ int main(void)
 		cmocka_unit_test(test_plan_step_moves_no_more_primaries_than_it_may),
 		cmocka_unit_test(test_plan_shards_with_the_fewest_copies_come_first),
 		cmocka_unit_test(test_plan_as_many_copies_as_members_fit),
+		cmocka_unit_test(test_plan_of_surplus_copies_those_of_leaving_nodes_go_first),
+		cmocka_unit_test(test_plan_a_learner_that_dies_is_waited_for_no_more),
 		cmocka_unit_test(test_plan_the_last_good_copy_stays),
 		cmocka_unit_test(test_plan_restarts),
 		cmocka_unit_test(test_plan_all_suspect),
