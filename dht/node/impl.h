@@ -299,6 +299,7 @@ struct exec {
 	bool evaluated;      /* out and f are in use */
 	bool exclusive;      /* nothing may be applied between its evaluation and its effect */
 	bool gated;
+	bool repaired; /* damage that it met was to be repaired; once is enough */
 	struct own own;
 	struct wire_effect *at; /* room for own.at */
 	struct store_sync sync;
@@ -555,6 +556,7 @@ struct node {
 	struct learning *learn; /* learn.c; NULL: no map yet */
 	struct teacher *teach;  /* teach.c; NULL: nobody learns */
 	struct eraser *erase;   /* erase.c */
+	LIST_HEAD(, repair) repairs;
 
 	TAILQ_HEAD(, listener) listeners;
 	TAILQ_HEAD(, conn) conns;

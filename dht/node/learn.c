@@ -226,7 +226,7 @@ void learn_fail(struct learn *l, int rc, const char *what)
 	l->line = NULL;
 	learn_walk_fini(l);
 	/* not from here: many may fail one after the other */
-	env_timer_set(n->env, &n->learn->timer, env_now(n->env));
+	learn_poke(n);
 }
 
 void learn_refused(struct learn *l, const struct wire_reply *m, const char *what)
@@ -610,7 +610,8 @@ static void schedule(struct node *n)
 	for (l = TAILQ_FIRST(&all->all); l && !n->stopping; l = after) {
 		after = TAILQ_NEXT(l, entry);
 		/* what is pinned by an attempt that failed ends first */
-		if (l->dead || l->state != LEARN_QUEUED || l->pinned)
+		if (l->dead || l->state != LEARN_QUEUED || l->pinned ||
+			erase_clears(n, l->s->number))
 			continue;
 		if (l->not_before > now) {
 			next = l->not_before < next ? l->not_before : next;
@@ -701,6 +702,18 @@ void learn_free(struct node *n)
 	free(all->marks);
 	free(all);
 	n->learn = NULL;
+}
+
+void learn_poke(struct node *n)
+{
+	if (n->learn && !n->stopping)
+		env_timer_set(n->env, &n->learn->timer, env_now(n->env));
+}
+
+void learn_cleared(struct node *n, uint16_t shard)
+{
+	if (n->learn)
+		n->learn->marks[shard] = (struct learn_mark){WIRE_COPY_PREFIX, 0, 0};
 }
 
 bool learn_busy(const struct node *n)

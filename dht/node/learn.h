@@ -158,6 +158,11 @@ void learn_walk(struct learn *l);
 void learn_walk_fini(struct learn *l);
 void learn_walked(struct learn *l);
 
+/* Who waits for its turn may have it now. */
+void learn_poke(struct node *n);
+/* All that is here of a shard is gone. */
+void learn_cleared(struct node *n, uint16_t shard);
+
 /* Appends pairs for STATUS. */
 void learn_status(struct node *n, struct buf *b);
 

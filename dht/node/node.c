@@ -33,7 +33,8 @@ struct node_config node_config_default(void)
 		.alive_every = 250 * ENV_MS,
 		.recovery_wait = 30 * ENV_SEC,
 		.learn_shards = 4,
-		.learn_rate = 100000000};
+		.learn_rate = 100000000,
+		.erase_after = 60 * ENV_SEC};
 }
 
 /* ---- the ring ---- */

@@ -42,6 +42,7 @@ struct node_config {
 	uint64_t recovery_wait; /* default 30 s */
 	unsigned learn_shards;  /* at once; default 4 */
 	uint64_t learn_rate;    /* bytes per second; default 100 MB; 0: as it can */
+	uint64_t erase_after;   /* of a shard that others hold; default 60 s */
 };
 
 struct node_config node_config_default(void);

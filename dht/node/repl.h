@@ -75,10 +75,30 @@ void learn_adopt(struct node *n);
 void learn_pull(struct node *n, struct shard *s, uint16_t node, uint64_t to,
 	void (*done)(void *arg, int rc), void *arg);
 
+/* ---- repair.c ---- */
+
+struct exec;
+
+struct repair_range {
+	uint16_t shard;
+	struct orbit_id id;
+	uint64_t off, len;
+};
+/* Repairs from other copies what of these ranges cannot be read; the shards' gates are the caller's
+ * meanwhile. done(arg, rc), perhaps from inside: 0: all can be read now; -EIO. */
+void repair_start(struct node *n, const struct repair_range *ranges, unsigned nranges,
+	void (*done)(void *arg, int rc), void *arg);
+/* What the transaction was to read is damaged: true when it runs again by itself. */
+bool repair_exec(struct exec *x);
+void repairs_free(struct node *n);
+
 /* ---- erase.c ---- */
 
 /* Deletes, some time, what is held of shards that the map does not give us. */
 void erase_adopt(struct node *n);
+/* That shard is being deleted just now. */
+bool erase_clears(const struct node *n, uint16_t shard);
+bool erase_busy(const struct node *n);
 void erase_free(struct node *n);
 
 #endif

@@ -579,7 +579,11 @@ static void walk_arrive(struct conn *c, struct frame *f)
 
 /* ---- BYTES ---- */
 
+#define REPAIRS_MAX 8 /* ranges that one request has repaired */
+
 struct bytes_req;
+
+static void bytes_run(struct req *r);
 
 struct bytes_read {
 	struct store_read r;
@@ -596,6 +600,7 @@ struct bytes_req {
 	bool waits;    /* for the store, once they are done */
 	int rc;
 	unsigned failed;
+	unsigned repairs;         /* of damage */
 	struct bytes_read *reads; /* one per range */
 };
 
@@ -608,12 +613,64 @@ static void bytes_release(struct req *r)
 	free(q);
 }
 
+static void bytes_again(struct bytes_req *q)
+{
+	q->rc = 0;
+	q->next = 0;
+	q->at = q->out->b.len - q->m.len;
+}
+
+static void bytes_repaired(void *arg, int rc)
+{
+	struct bytes_req *q = arg;
+	struct shard *s = node_shard(q->r.n, q->m.shard);
+
+	q->r.pinned--;
+	s->gate = NULL;
+	shard_wake(s);
+	if (req_over(&q->r))
+		return;
+	if (rc) {
+		answer_status(&q->r, status_of(rc), (uint16_t)q->failed);
+		return;
+	}
+	bytes_again(q);
+	bytes_run(&q->r);
+}
+
+/* A learner would have to wait for somebody to read what is damaged: true when it goes on by
+ * itself. */
+static bool bytes_repair(struct bytes_req *q)
+{
+	struct wire_bytes_range range = wire_bytes_at(&q->m, q->failed);
+	struct repair_range want = {
+		.shard = q->m.shard, .id = range.id, .off = range.off, .len = range.len};
+	struct node *n = q->r.n;
+	struct shard *s = node_shard(n, q->m.shard);
+
+	if (s->role != ROLE_SERVING || n->ring->shards[s->number].nmembers < 2 ||
+		q->repairs == REPAIRS_MAX)
+		return false;
+	if (s->gate) {
+		bytes_again(q);
+		req_wait_shard(&q->r, s);
+		return true;
+	}
+	q->repairs++;
+	s->gate = &q->r;
+	q->r.pinned++;
+	repair_start(n, &want, 1, bytes_repaired, q);
+	return true;
+}
+
 /* All that could be begun has ended. */
 static void bytes_settle(struct bytes_req *q)
 {
 	struct frame *out = q->out;
 
 	if (req_over(&q->r))
+		return;
+	if (q->rc == -EIO && bytes_repair(q))
 		return;
 	if (q->rc) {
 		answer_status(&q->r, status_of(q->rc), (uint16_t)q->failed);
