@@ -86,12 +86,15 @@ static void on_list(struct request *r, struct peer *p, struct frame *f)
 	follow_epoch(r->c, p, m.epoch);
 	if (m.status == WIRE_WRONG_NODE)
 		request_wrong_node(r, p);
+	else if (m.status == WIRE_UNREACHABLE)
+		request_unreachable(r);
 	else
 		finish(r, call_errno(r->c, m.status), m.results, m.results_len, f);
 }
 
 static const struct request_ops list_ops = {
 	.reply = WIRE_REPLY,
+	.pass = PASS_CARRY,
 	.answer = on_list,
 	.expire = expire,
 };
@@ -122,6 +125,7 @@ static void on_stats(struct request *r, struct peer *p, struct frame *f)
 
 static const struct request_ops status_ops = {
 	.reply = WIRE_STATS,
+	.pass = PASS_CARRY,
 	.answer = on_stats,
 	.expire = expire,
 };

@@ -21,7 +21,8 @@
  *   timed out or was interrupted hears so.
  * - What was decided is carried on in the background until every part has answered, also after
  *   done(): the number stays unfinished till then.
- * - A DECIDE goes to every part that may have prepared, on the way that its PREPARE went.
+ * - A DECIDE goes to every part that may have prepared. Where it overtakes the PREPARE, as that
+ * went by another way, the part knows of the abort when the PREPARE comes.
  */
 #include "dht/client/client.h"
 
@@ -548,6 +549,7 @@ static void never(struct request *r)
 
 static const struct request_ops prepare_ops = {
 	.reply = WIRE_REPLY,
+	.pass = PASS_CARRY,
 	.headed = true,
 	.answer = on_vote,
 	.expire = on_vote_expire,
@@ -555,11 +557,13 @@ static const struct request_ops prepare_ops = {
 
 static const struct request_ops decide_ops = {
 	.reply = WIRE_REPLY,
+	.pass = PASS_CARRY,
 	.answer = on_decided,
 	.expire = never,
 };
 
 static const struct request_ops forget_ops = {
+	.pass = PASS_CARRY,
 	.answer = forgotten,
 	.expire = forget_expire,
 };

@@ -99,9 +99,21 @@ static void rehead(struct request *r)
 	r->epoch = r->c->map->epoch;
 }
 
+/* To be handed to its home by another node. */
+static struct frame *carried(const struct request *r)
+{
+	size_t len = frame_body_len(r->frame);
+	struct frame *f = frame_new(WIRE_CARRY, r->frame->id, ORBIT_ID_LEN + 2 + len);
+
+	wire_put_carry_head(&f->b, &r->home->node, r->frame->type);
+	buf_bytes(&f->b, frame_body(r->frame), len);
+	return f;
+}
+
 static void transmit(struct request *r, struct peer *p)
 {
 	struct orbit_client *c = r->c;
+	bool carry;
 
 	if (r->ops->headed && r->epoch < c->map->epoch) {
 		if (r->ops->moved && r->ops->moved(r))
@@ -109,7 +121,8 @@ static void transmit(struct request *r, struct peer *p)
 		if (r->epoch < c->map->epoch)
 			rehead(r);
 	}
-	if (peer_send(p, frame_ref(r->frame))) {
+	carry = p != r->home && r->ops->pass == PASS_CARRY;
+	if (peer_send(p, carry ? carried(r) : frame_ref(r->frame))) {
 		r->e.reason = "peer unreachable";
 		return;
 	}
@@ -190,9 +203,12 @@ void request_stalled(struct request *r)
 		}
 	} else {
 		peer_want(p);
+		if (r->ops->pass != PASS_RAW && !peer_around(p, false))
+			return; /* what may have been sent has to be undone */
 		p = r->ops->pass != PASS_NOT ? route_around(r->c, p, r->via) : NULL;
 		if (!p)
 			return;
+		peer_around_try(r->home);
 	}
 	if (unsent(r, p))
 		r->e.reason = "link is slow";
@@ -337,6 +353,16 @@ void request_link_lost(struct peer *p)
 	}
 }
 
+/* Does who should have passed it on say that it can't, with another type than is expected? */
+static bool not_passed_on(const struct request *r, const struct frame *f)
+{
+	struct wire_reply m;
+
+	return f->type == WIRE_REPLY && r->ops->reply != WIRE_REPLY &&
+	       wire_get_reply(frame_cur(f), &m) == 0 &&
+	       (m.status == WIRE_UNREACHABLE || m.status == WIRE_WRONG_NODE);
+}
+
 void request_answer(struct orbit_client *c, struct peer *p, struct frame *f)
 {
 	struct entry *e = table_find(&c->table, f->id);
@@ -348,6 +374,10 @@ void request_answer(struct orbit_client *c, struct peer *p, struct frame *f)
 	r = container_of(e, struct request, e);
 	if (!r->e.sendings || (p != r->home && p != r->via))
 		return;
+	if (p == r->via && not_passed_on(r, f)) {
+		request_unreachable(r);
+		return;
+	}
 	if (!(f->flags & FRAME_REPLY) || f->type != r->ops->reply) {
 		peer_reject(p, -EPROTO, "an answer of another type than was asked for");
 		return;

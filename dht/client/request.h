@@ -27,8 +27,9 @@ struct peer;
 struct request;
 
 enum request_pass {
-	PASS_NOT, /* by nobody */
-	PASS_RAW, /* whoever gets it knows where it belongs */
+	PASS_NOT,   /* by nobody */
+	PASS_RAW,   /* whoever gets it knows where it belongs */
+	PASS_CARRY, /* it is told */
 };
 
 struct request_ops {

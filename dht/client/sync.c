@@ -202,6 +202,10 @@ static void on_answer(struct request *r, struct peer *peer, struct frame *f)
 		request_wrong_node(r, peer);
 		return;
 	}
+	if (m.status == WIRE_UNREACHABLE) {
+		request_unreachable(r);
+		return;
+	}
 	if (m.status == WIRE_LOST) {
 		c->losses++;
 		log_error("mod=client peer=%s msg=\"acknowledged writes were lost before they were "
@@ -255,6 +259,7 @@ static bool on_moved(struct request *r)
 
 static const struct request_ops sync_ops = {
 	.reply = WIRE_REPLY,
+	.pass = PASS_CARRY,
 	.answer = on_answer,
 	.expire = on_expire,
 	.moved = on_moved,

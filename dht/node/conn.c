@@ -145,6 +145,8 @@ static void greet(struct conn *c, struct frame *f)
 
 static void dispatch(struct conn *c, struct frame *f)
 {
+	struct frame *inner;
+
 	switch (f->type) {
 	case WIRE_TXN:
 		route_txn(c, f);
@@ -174,6 +176,12 @@ static void dispatch(struct conn *c, struct frame *f)
 		break;
 	case WIRE_STATUS:
 		admin_status(c, f);
+		break;
+	case WIRE_CARRY:
+		inner = route_carry(c, f);
+		if (inner)
+			dispatch(c, inner); /* never another CARRY */
+		frame_unref(inner);
 		break;
 	case WIRE_RING_SET:
 		admin_ring_set(c, f);

@@ -515,6 +515,8 @@ const char *hello_refuse(const struct node *n, const struct wire_hello *h, uint1
 void route_txn(struct conn *c, struct frame *f);
 void route_prepare(struct conn *c, struct frame *f);
 void route_decide(struct conn *c, struct frame *f);
+/* Passes on what is for another node; what is for this one is returned. */
+struct frame *route_carry(struct conn *c, struct frame *f);
 /* That node has a map of that epoch: fetches it if it is newer than ours. */
 void route_epoch(struct node *n, uint16_t node, uint64_t epoch);
 

@@ -1,7 +1,7 @@
 /*
  * Who executes a request. A transaction whose shards all lie with one other node is forwarded to
- * it, one hop; everything else that is not ours is answered WRONG_NODE. What is malformed goes no
- * further than here.
+ * it, one hop; so is what a client, which does not reach that node, gives us to CARRY. Everything
+ * else that is not ours is answered WRONG_NODE. What is malformed goes no further than here.
  */
 #include "dht/node/impl.h"
 
@@ -69,6 +69,7 @@ struct forward {
 	struct req r;
 	struct call call;
 	uint16_t node;
+	uint16_t answer; /* type */
 };
 
 static void forward_release(struct req *r)
@@ -88,7 +89,7 @@ static void forwarded(struct call *call, int rc, struct frame *answer_frame)
 	struct forward *w = container_of(call, struct forward, call);
 	struct node *n = w->r.n;
 	uint16_t node = w->node;
-	struct wire_reply m;
+	struct wire_reply m = {0};
 	struct frame *f;
 
 	w->r.pinned--;
@@ -101,33 +102,69 @@ static void forwarded(struct call *call, int rc, struct frame *answer_frame)
 		req_status(&w->r, WIRE_WRONG_NODE);
 		return;
 	}
-	if (rc || answer_frame->type != WIRE_REPLY || wire_get_reply(frame_cur(answer_frame), &m)) {
+	if (rc || answer_frame->type != w->answer ||
+		(w->answer == WIRE_REPLY && wire_get_reply(frame_cur(answer_frame), &m))) {
 		req_status(&w->r, WIRE_UNREACHABLE);
 		return;
 	}
 	/* a frame that came over a link is not ours to change */
-	f = frame_new(WIRE_REPLY, 0, frame_body_len(answer_frame));
+	f = frame_new(w->answer, 0, frame_body_len(answer_frame));
 	buf_bytes(&f->b, frame_body(answer_frame), frame_body_len(answer_frame));
 	req_answer(&w->r, f);
-	if (n->ring)
+	if (n->ring && m.epoch)
 		route_epoch(n, node, m.epoch);
 }
 
-static void forward(struct conn *c, struct frame *f, const struct wire_txn *m, uint16_t node)
+/* Hands @copy to that node; what it answers is the answer to @f. */
+static void forward(struct conn *c, struct frame *f, struct frame *copy, uint16_t node)
 {
 	struct forward *w = mem_zalloc(sizeof(*w));
+
+	req_init(&w->r, c->n, c, f, &forward_ops);
+	w->node = node;
+	w->answer = copy->type == WIRE_STATUS ? WIRE_STATS : WIRE_REPLY;
+	w->r.pinned++;
+	w->call.done = forwarded;
+	c->n->stats.forwarded++;
+	peer_call(c->n, node, copy, &w->call);
+}
+
+static void forward_txn(struct conn *c, struct frame *f, const struct wire_txn *m, uint16_t node)
+{
 	struct frame *copy = frame_new(WIRE_TXN, 0, frame_body_len(f));
 	struct wire_txn head = *m;
 
 	head.flags |= WIRE_TXN_FORWARDED;
 	wire_put_txn_head(&copy->b, &head);
 	buf_bytes(&copy->b, m->body, m->body_len);
-	req_init(&w->r, c->n, c, f, &forward_ops);
-	w->node = node;
-	w->r.pinned++;
-	w->call.done = forwarded;
-	c->n->stats.forwarded++;
-	peer_call(c->n, node, copy, &w->call);
+	forward(c, f, copy, node);
+}
+
+struct frame *route_carry(struct conn *c, struct frame *f)
+{
+	struct node *n = c->n;
+	struct wire_carry m;
+	struct frame *inner;
+	uint16_t node;
+
+	if (wire_get_carry(frame_cur(f), &m)) {
+		answer(c, f, WIRE_BAD_REQUEST);
+		return NULL;
+	}
+	node = n->ring ? ring_find(n->ring, &m.node) : RING_NONE;
+	if (node == RING_NONE) {
+		answer(c, f, WIRE_WRONG_NODE);
+		return NULL;
+	}
+	inner = frame_new(m.type, f->id, m.body_len);
+	buf_bytes(&inner->b, m.body, m.body_len);
+	if (node == n->self)
+		return inner;
+	if (m.type == WIRE_FORGET)
+		peer_tell(n, node, inner);
+	else
+		forward(c, f, inner, node);
+	return NULL;
 }
 
 /* The node that is primary of all shards of the transaction, or RING_NONE. */
@@ -169,7 +206,7 @@ void route_txn(struct conn *c, struct frame *f)
 	if (node == RING_NONE || (node != n->self && (m.flags & WIRE_TXN_FORWARDED)))
 		answer(c, f, WIRE_WRONG_NODE);
 	else if (node != n->self)
-		forward(c, f, &m, node);
+		forward_txn(c, f, &m, node);
 	else if (session_ended(n, m.session))
 		answer(c, f, WIRE_NO_SESSION);
 	else if (m.flags & WIRE_TXN_REPLAY)

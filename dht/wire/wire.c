@@ -387,6 +387,38 @@ int wire_get_list(struct cur c, struct wire_list *m)
 	return finish(&c);
 }
 
+bool wire_carried(uint16_t type)
+{
+	switch (type) {
+	case WIRE_PREPARE:
+	case WIRE_DECIDE:
+	case WIRE_FORGET:
+	case WIRE_SYNC:
+	case WIRE_LIST:
+	case WIRE_STATUS:
+		return true;
+	}
+	return false;
+}
+
+void wire_put_carry_head(struct buf *b, const struct orbit_id *node, uint16_t type)
+{
+	buf_bytes(b, node->b, sizeof(node->b));
+	buf_u16(b, type);
+}
+
+int wire_get_carry(struct cur c, struct wire_carry *m)
+{
+	memset(m, 0, sizeof(*m));
+	get_array(&c, m->node.b, sizeof(m->node.b));
+	m->type = cur_u16(&c);
+	m->body_len = c.left;
+	m->body = cur_bytes(&c, c.left);
+	if (!wire_carried(m->type))
+		cur_fail(&c);
+	return finish(&c);
+}
+
 void wire_put_stat(struct buf *b, const char *name, const char *fmt, ...)
 {
 	va_list ap, again;

@@ -46,6 +46,7 @@ enum wire_type {
 	WIRE_STATUS = 18, /* -> STATS */
 	WIRE_STATS = 19,
 	WIRE_RING_SET = 20, /* orbitctl hands a node the ring map -> REPLY */
+	WIRE_CARRY = 21,    /* a request for another node -> what that answers */
 	/* the keeper, wire_keep.h */
 	WIRE_ASK = 30,   /* to the keeper's leader, passed on by any node -> REPLY */
 	WIRE_RAFT = 31,  /* between voters; no answer */
@@ -249,6 +250,20 @@ struct wire_list {
 };
 void wire_put_list(struct buf *b, const struct wire_list *m);
 int wire_get_list(struct cur c, struct wire_list *m);
+
+/* CARRY: what the sender can not bring to @node itself; one hop. Of the types for which
+ * wire_carried() holds. The answer is the other node's, of its type; or a REPLY that says
+ * UNREACHABLE, or WRONG_NODE: that node is not known here. */
+struct wire_carry {
+	struct orbit_id node;
+	uint16_t type;
+	const void *body;
+	size_t body_len;
+};
+/* Everything before the body. */
+void wire_put_carry_head(struct buf *b, const struct orbit_id *node, uint16_t type);
+int wire_get_carry(struct cur c, struct wire_carry *m);
+bool wire_carried(uint16_t type);
 
 /* STATS: pairs of blob name, blob text up to the end of the body. Names are dotted: "node.id",
  * "store.live". Each call appends one pair. */

@@ -68,6 +68,7 @@ static void fuzz_rest(uint8_t type, struct cur c, struct buf *b)
 	struct wire_hello h;
 	struct wire_error e;
 	struct wire_list l;
+	struct wire_carry w;
 	struct wire_sync y;
 	struct wire_map m;
 
@@ -118,6 +119,13 @@ static void fuzz_rest(uint8_t type, struct cur c, struct buf *b)
 			walk(l.after, l.after_len);
 			wire_put_list(b, &l);
 			same(b, c, 0);
+		}
+		break;
+	case WIRE_CARRY:
+		if (wire_get_carry(c, &w) == 0) {
+			wire_put_carry_head(b, &w.node, w.type);
+			walk(w.body, w.body_len);
+			same(b, c, w.body_len);
 		}
 		break;
 	case WIRE_STATS:

@@ -701,6 +701,102 @@ static void test_follow_session_that_is_fenced_is_lost(void **state)
 	end();
 }
 
+/* ---- one node is all that it reaches ---- */
+
+/* The other nodes are where the client can not go: only @gate is. */
+static void behind(unsigned gate)
+{
+	for (unsigned i = 0; i < w.nnodes; i++) {
+		if (i != gate)
+			snprintf(w.node[i]->addr, sizeof(w.node[i]->addr), "inside%u", i);
+	}
+	w.relays = true;
+}
+
+static void test_follow_works_through_the_only_node_it_reaches(void **state)
+{
+	struct result one = {.w = &w}, both = {.w = &w}, sync = {.w = &w}, list = {.w = &w},
+		      status = {.w = &w};
+	struct orbit_config cfg = orbit_config_default();
+	struct result ready = {.w = &w};
+	uint64_t began;
+
+	(void)state;
+	world_init(&w, 3, 1);
+	w.map->keeper = 2;
+	for (unsigned i = 0; i < 3; i++)
+		w.node[i]->blackhole = i != 1;
+	behind(1);
+	cfg.seeds[cfg.nseeds++] = w.node[1]->addr;
+	assert_int_equal(orbit_new(&c, &w.env, &cfg), 0);
+	orbit_wait_ready(c, 5 * SEC, on_ready, &ready);
+	w_for(&w, 6 * SEC);
+	assert_int_equal(ready.calls, 1);
+	assert_int_equal(ready.rc, 0);
+	began = w.now;
+	put(c, id_on(&w, 0), 1, NULL, &one);
+	put2(c, id_on(&w, 0), id_on(&w, 2), 2, NULL, &both);
+	w_for(&w, 10 * SEC);
+	assert_int_equal(one.rc, 0);
+	assert_int_equal(one.calls, 1);
+	assert_true(one.at - began < 6 * SEC);
+	assert_int_equal(both.calls, 1);
+	assert_int_equal(both.rc, 0);
+	assert_int_equal(w.node[0]->applied[2], 1);
+	assert_int_equal(w.node[2]->applied[2], 1);
+	assert_int_equal(w.node[0]->got[WIRE_FORGET], 1);
+	assert_int_equal(w.node[2]->got[WIRE_FORGET], 1);
+	/* from now on without a pause */
+	began = w.now;
+	put(c, id_on(&w, 0), 3, NULL, &one);
+	put2(c, id_on(&w, 0), id_on(&w, 2), 4, NULL, &both);
+	w_for(&w, 2 * MS);
+	assert_int_equal(one.calls, 2);
+	assert_int_equal(both.calls, 2);
+	assert_int_equal(both.rc, 0);
+	orbit_sync(c, NULL, on_result, &sync);
+	orbit_list(c, 'H', shard_of_node(&w, 2, 0), NULL, 0, 10, false, on_result, &list);
+	orbit_status(c, 0, on_result, &status);
+	w_for(&w, 2 * MS);
+	assert_int_equal(sync.calls, 1);
+	assert_int_equal(sync.rc, 0);
+	assert_int_equal(w.node[0]->got[WIRE_SYNC], 1);
+	assert_int_equal(w.node[2]->got[WIRE_SYNC], 1);
+	assert_int_equal(list.rc, 0);
+	assert_int_equal(list.nparts, 1);
+	assert_int_equal(status.rc, 0);
+	assert_int_equal(status.nparts, 1);
+	assert_int_equal(w.node[0]->got[WIRE_STATUS], 1);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(w.node[i]->connects, i == 1);
+	end();
+}
+
+static void test_follow_carries_nothing_in_vain_for_long(void **state)
+{
+	struct result res[50] = {0};
+	unsigned before;
+
+	(void)state;
+	begin(3);
+	w.node[1]->alone = true;
+	fake_kill(w.node[1]);
+	w_for(&w, MS);
+	for (unsigned i = 0; i < 50; i++)
+		put(c, id_on(&w, 1), i + 1, NULL, &res[i]);
+	w_for(&w, 4900 * MS);
+	assert_int_equal(w.node[0]->got[WIRE_TXN] + w.node[2]->got[WIRE_TXN], 0);
+	w_for(&w, SEC);
+	before = w.node[0]->got[WIRE_TXN] + w.node[2]->got[WIRE_TXN];
+	assert_in_range(before, 50, 70); /* all, by the checker, once */
+	w.node[1]->listening = true;
+	w_for(&w, 100 * MS);
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(res[i].rc, 0);
+	w.node[1]->alone = false;
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -723,6 +819,8 @@ int main(void)
 		cmocka_unit_test(test_follow_asks_another_node_for_the_keeper),
 		cmocka_unit_test(test_follow_renews_through_others_while_the_keeper_is_away),
 		cmocka_unit_test(test_follow_session_that_is_fenced_is_lost),
+		cmocka_unit_test(test_follow_works_through_the_only_node_it_reaches),
+		cmocka_unit_test(test_follow_carries_nothing_in_vain_for_long),
 	};
 
 	log_set_level(getenv("VERBOSE") ? LOG_LVL_DEBUG : LOG_LVL_ERROR);

@@ -394,37 +394,10 @@ static inline void fake_map(struct fake *n, struct tlink *t, struct frame *f)
 	buf_fini(&b);
 }
 
-static void fake_message(struct tlink *t, struct frame *f)
+static inline void fake_serve(struct fake *n, struct tlink *t, struct frame *f)
 {
-	struct fake *n = t->node;
 	struct frame *r;
 
-	assert_true(f->type < ARRAY_LEN(n->got));
-	if (!n->got[f->type]++)
-		n->first[f->type] = n->w->now;
-	n->last[f->type] = n->w->now;
-	n->id_of_last = f->id;
-	if (!t->greeted)
-		assert_int_equal(f->type, WIRE_HELLO);
-	t->greeted = true;
-	if (n->mute || (n->hook && n->hook(n, t, f)))
-		return;
-	switch (f->type) {
-	case WIRE_HELLO:
-		fake_hello(n, t);
-		return;
-	case WIRE_PING:
-		fake_send(t, fake_reply(f, WIRE_PONG));
-		return;
-	case WIRE_PONG:
-		return;
-	case WIRE_MAP_GET:
-		fake_map(n, t, f);
-		return;
-	case WIRE_ERROR:
-		fake_cut(n);
-		return;
-	}
 	if (n->deaf)
 		return;
 	switch (f->type) {
@@ -459,6 +432,67 @@ static void fake_message(struct tlink *t, struct frame *f)
 	default:
 		fail_msg("a client sent type %u", f->type);
 	}
+}
+
+/* As if the node itself had been asked. */
+static inline void fake_carry(struct fake *n, struct tlink *t, struct frame *f)
+{
+	struct fake *to = NULL;
+	struct wire_carry m;
+	struct frame *inner;
+
+	assert_int_equal(wire_get_carry(frame_cur(f), &m), 0);
+	for (unsigned i = 0; i < n->w->nnodes; i++)
+		if (!memcmp(n->w->node[i]->id.b, m.node.b, sizeof(m.node.b)))
+			to = n->w->node[i];
+	if (n->deaf)
+		return;
+	if (!to || to == n || to->alone || !to->listening) {
+		fake_status(n, t, f, to ? WIRE_UNREACHABLE : WIRE_WRONG_NODE, -1);
+		return;
+	}
+	inner = frame_new(m.type, f->id, m.body_len);
+	buf_bytes(&inner->b, m.body, m.body_len);
+	to->got[m.type]++;
+	if (!to->mute && !(to->hook && to->hook(to, t, inner)))
+		fake_serve(to, t, inner);
+	frame_unref(inner);
+}
+
+static void fake_message(struct tlink *t, struct frame *f)
+{
+	struct fake *n = t->node;
+
+	assert_true(f->type < ARRAY_LEN(n->got));
+	if (!n->got[f->type]++)
+		n->first[f->type] = n->w->now;
+	n->last[f->type] = n->w->now;
+	n->id_of_last = f->id;
+	if (!t->greeted)
+		assert_int_equal(f->type, WIRE_HELLO);
+	t->greeted = true;
+	if (n->mute || (n->hook && n->hook(n, t, f)))
+		return;
+	switch (f->type) {
+	case WIRE_HELLO:
+		fake_hello(n, t);
+		return;
+	case WIRE_PING:
+		fake_send(t, fake_reply(f, WIRE_PONG));
+		return;
+	case WIRE_PONG:
+		return;
+	case WIRE_MAP_GET:
+		fake_map(n, t, f);
+		return;
+	case WIRE_ERROR:
+		fake_cut(n);
+		return;
+	}
+	if (f->type == WIRE_CARRY)
+		fake_carry(n, t, f);
+	else
+		fake_serve(n, t, f);
 }
 
 #endif

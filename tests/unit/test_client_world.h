@@ -112,9 +112,9 @@ struct fake {
 	uint8_t fsid[16];
 	uint16_t version;
 	uint64_t seq;
-	unsigned got[32];  /* by type */
-	uint64_t last[32]; /* when */
-	uint64_t first[32];
+	unsigned got[64];  /* by type */
+	uint64_t last[64]; /* when */
+	uint64_t first[64];
 	unsigned applied[TAGS], asked[TAGS];
 	TAILQ_HEAD(, known) known;
 	struct seen seen[8];

@@ -312,6 +312,29 @@ static void test_wire_list(void **state)
 	ASSERT_REFUSES("list", wire_get_list, &got, 17, 255); /* after that is not there */
 }
 
+static void test_wire_carry(void **state)
+{
+	struct orbit_id node;
+	struct wire_carry got;
+	struct buf b = {0}, v = vector("carry");
+
+	(void)state;
+	memset(node.b, 0xaa, sizeof(node.b));
+	wire_put_carry_head(&b, &node, WIRE_DECIDE);
+	buf_bytes(&b, "\1\2\3\4", 4);
+	assert_vector("carry", &b);
+	assert_int_equal(wire_get_carry(cur_of_buf(&v), &got), 0);
+	assert_int_equal(got.type, WIRE_DECIDE);
+	assert_int_equal(orbit_id_cmp(&got.node, &node), 0);
+	assert_int_equal(got.body_len, 4);
+	assert_memory_equal(got.body, "\1\2\3\4", 4);
+	assert_int_equal(wire_get_carry(cur_of(v.data, 33), &got), -EBADMSG);
+	buf_fini(&v);
+	ASSERT_REFUSES("carry", wire_get_carry, &got, 32, WIRE_CARRY);
+	ASSERT_REFUSES("carry", wire_get_carry, &got, 32, WIRE_RING_SET);
+	ASSERT_REFUSES("carry", wire_get_carry, &got, 33, 1);
+}
+
 static void collect(void *arg, const char *name, size_t nlen, const char *text, size_t tlen)
 {
 	struct buf *b = arg;
@@ -374,6 +397,7 @@ int main(void)
 		cmocka_unit_test(test_wire_decide),
 		cmocka_unit_test(test_wire_reply_and_sync),
 		cmocka_unit_test(test_wire_list),
+		cmocka_unit_test(test_wire_carry),
 		cmocka_unit_test(test_wire_stats),
 		cmocka_unit_test(test_wire_status_codes_have_names_and_errnos),
 	};
