@@ -183,11 +183,12 @@ static bool unpin(struct learn *l)
 	return false;
 }
 
-static void leave_turn(struct learn *l)
+/* Another may have its turn. */
+static void end_turn(struct learn *l)
 {
-	if (l->state != LEARN_QUEUED)
+	if (l->turn)
 		l->n->learn->active--;
-	l->state = LEARN_QUEUED;
+	l->turn = false;
 }
 
 /* It is not learned any more. */
@@ -195,7 +196,7 @@ static void learn_end(struct learn *l)
 {
 	struct learning *all = l->n->learn;
 
-	leave_turn(l);
+	end_turn(l);
 	all->of[l->s->number] = NULL;
 	l->dead = true;
 	env_timer_clear(l->n->env, &l->timer);
@@ -218,7 +219,8 @@ void learn_fail(struct learn *l, int rc, const char *what)
 		log_warn("mod=learn shard=%u rc=-%s msg=\"%s; tries again\"", l->s->number,
 			log_errno(rc), what);
 	l->not_before = env_now(n->env) + wait / 2 + env_random_u64(n->env) % wait;
-	leave_turn(l);
+	end_turn(l);
+	l->state = LEARN_QUEUED;
 	env_timer_clear(n->env, &l->timer);
 	pull_cancel(l->pull);
 	l->pull = NULL;
@@ -391,6 +393,8 @@ static void said(struct learn *l, const struct wire_reply *m, struct frame *f)
 		learn_refused(l, m, "the primary does not want the copy");
 	} else {
 		l->state = LEARN_LEVEL;
+		end_turn(l);
+		learn_poke(l->n);
 		later(l, env_now(l->n->env) + SAY_AGAIN, do_say);
 	}
 }
@@ -585,6 +589,7 @@ static void do_ask(struct learn *l)
 	struct frame *f = frame_new(WIRE_LEARN, 0, 96 + 16 * (size_t)h.nterms);
 
 	l->state = LEARN_ASKING;
+	l->turn = true;
 	l->n->learn->active++;
 	wire_put_learn_head(&f->b, &m);
 	history_encode(&h, &f->b);

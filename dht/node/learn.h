@@ -97,6 +97,7 @@ struct learn {
 	uint64_t term;          /* of the shard, in the map */
 	struct orbit_id source; /* its primary */
 	enum learn_state state;
+	bool turn;       /* counts as active */
 	bool dead;       /* goes as soon as nothing is pinned */
 	unsigned pinned; /* callbacks that will come */
 	unsigned tries;
