@@ -39,14 +39,14 @@ int walk_key_cmp(const void *a, size_t alen, const void *b, size_t blen);
 
 /* ---- learn_pull.c ---- */
 
-struct pull;
+struct puller;
 
 /* As learn_pull(), within a lesson: as fast as the node may learn. @to UINT64_MAX: up to what the
  * source has when it is asked last. */
-struct pull *pull_new(struct node *n, struct shard *s, const struct orbit_id *from, uint64_t token,
+struct puller *pull_new(struct node *n, struct shard *s, const struct orbit_id *from, uint64_t token,
 	uint64_t to, void (*done)(void *arg, int rc), void *arg);
 /* done() will not come. NULL is harmless. */
-void pull_cancel(struct pull *p);
+void pull_cancel(struct puller *p);
 void pull_free_all(struct node *n);
 
 /* ---- learn.c ---- */
@@ -106,7 +106,7 @@ struct learn {
 	bool walks;               /* what LEARN said */
 	struct history history;   /* the source's then; terms are ours */
 	uint64_t last, synced_at; /* JOIN */
-	struct pull *pull;
+	struct puller *pull;
 	struct frame *line; /* to be sent as soon as the rate allows */
 	struct call call;
 	struct env_timer timer;
@@ -130,7 +130,7 @@ struct learning {
 	unsigned nshards;
 	unsigned active;
 	struct env_timer timer; /* the next that may try again */
-	TAILQ_HEAD(, pull) pulls;
+	TAILQ_HEAD(, puller) pulls;
 	uint64_t pace; /* until when what was fetched has used up the rate */
 	uint64_t window, window_bytes, rate;
 };

@@ -13,10 +13,10 @@
 
 struct pull_section {
 	struct repl_section s;
-	struct pull *p;
+	struct puller *p;
 };
 
-struct pull {
+struct puller {
 	struct node *n;
 	struct shard *s;
 	struct orbit_id from;
@@ -28,14 +28,17 @@ struct pull {
 	bool calling;
 	struct env_timer timer;
 	struct env_task task;
-	struct pull_section *sections; /* of the answer that is being applied */
-	unsigned left;
+	struct frame *frame;           /* the answer that is being applied: */
+	struct pull_section *sections; /* its effects, */
+	uint32_t nsections, next;      /* handed out up to here */
+	unsigned left;                 /* and not in the log yet */
+	bool submitting;
 	uint64_t there; /* the source's last seq */
 	int rc;
-	TAILQ_ENTRY(pull) entry;
+	TAILQ_ENTRY(puller) entry;
 };
 
-static void pull_free(struct pull *p)
+static void pull_free(struct puller *p)
 {
 	struct node *n = p->n;
 
@@ -43,12 +46,13 @@ static void pull_free(struct pull *p)
 	env_timer_clear(n->env, &p->timer);
 	env_unpost(n->env, &p->task);
 	free(p->sections);
+	frame_unref(p->frame);
 	free(p);
 	if (n->stopping)
 		node_check_stopped(n);
 }
 
-static void pull_end(struct pull *p, int rc)
+static void pull_end(struct puller *p, int rc)
 {
 	void (*done)(void *arg, int rc) = p->done;
 	void *arg = p->arg;
@@ -58,44 +62,68 @@ static void pull_end(struct pull *p, int rc)
 		done(arg, rc);
 }
 
-static void pull_go(struct pull *p);
+static void pull_go(struct puller *p);
 
 static void pull_fire(struct env_timer *t)
 {
-	pull_go(container_of(t, struct pull, timer));
+	pull_go(container_of(t, struct puller, timer));
 }
 
 static void pull_begin(struct env_task *t)
 {
-	pull_go(container_of(t, struct pull, task));
+	pull_go(container_of(t, struct puller, task));
 }
+
+static void apply_some(struct puller *p);
 
 static void section_done(struct repl_section *rs, int rc)
 {
-	struct pull *p = container_of(rs, struct pull_section, s)->p;
+	struct puller *p = container_of(rs, struct pull_section, s)->p;
 
 	if (rc && !p->rc)
 		p->rc = rc;
-	if (--p->left)
+	p->left--;
+	if (!p->submitting)
+		apply_some(p);
+}
+
+/* Hands out sections, none behind one that is not applied: should that be refused, nobody would
+ * fill the gap. Goes on when all are in the log. */
+static void apply_some(struct puller *p)
+{
+	bool taken = true;
+
+	p->submitting = true;
+	while (taken && p->next < p->nsections && !p->rc) {
+		struct pull_section *ps = &p->sections[p->next++];
+
+		p->left++;
+		repl_apply(p->n, &ps->s);
+		taken = store_history(p->n->st, p->s->number).seq >= ps->s.seq;
+	}
+	p->submitting = false;
+	if (p->left || (p->next < p->nsections && !p->rc))
 		return;
 	free(p->sections);
 	p->sections = NULL;
+	frame_unref(p->frame);
+	p->frame = NULL;
 	if (p->rc)
 		pull_end(p, p->rc);
 	else
 		pull_go(p);
 }
 
-static void apply_all(struct pull *p, const struct wire_tail_reply *m, struct frame *f)
+static void apply_all(struct puller *p, const struct wire_tail_reply *m, struct frame *f)
 {
 	struct cur c = m->effects;
-	struct pull_section *all = mem_zalloc(m->n * sizeof(*all));
 	struct wire_tail_effect e;
 
-	p->sections = all;
-	p->left = m->n;
+	p->sections = mem_zalloc(m->n * sizeof(*p->sections));
+	p->nsections = m->n;
+	p->next = 0;
 	for (uint32_t i = 0; i < m->n; i++) {
-		struct pull_section *ps = &all[i];
+		struct pull_section *ps = &p->sections[i];
 
 		wire_get_tail_effect(&c, &e);
 		ps->p = p;
@@ -108,9 +136,9 @@ static void apply_all(struct pull *p, const struct wire_tail_reply *m, struct fr
 		ps->s.data = e.data;
 		ps->s.data_len = e.data_len;
 		ps->s.frame = f;
-		/* the last may end it all */
-		repl_apply(p->n, &ps->s);
 	}
+	p->frame = frame_ref(f);
+	apply_some(p);
 }
 
 static int status_rc(uint16_t status)
@@ -121,7 +149,7 @@ static int status_rc(uint16_t status)
 
 static void pull_answered(struct call *call, int rc, struct frame *f)
 {
-	struct pull *p = container_of(call, struct pull, call);
+	struct puller *p = container_of(call, struct puller, call);
 	struct node *n = p->n;
 	struct wire_tail_reply m;
 	struct wire_reply reply;
@@ -156,7 +184,7 @@ static void pull_answered(struct call *call, int rc, struct frame *f)
 }
 
 /* Asks for what follows what we have. */
-static void pull_go(struct pull *p)
+static void pull_go(struct puller *p)
 {
 	struct node *n = p->n;
 	struct history h = store_history(n->st, p->s->number);
@@ -198,10 +226,10 @@ static void pull_go(struct pull *p)
 	peer_call(n, node, f, &p->call);
 }
 
-struct pull *pull_new(struct node *n, struct shard *s, const struct orbit_id *from, uint64_t token,
-	uint64_t to, void (*done)(void *arg, int rc), void *arg)
+struct puller *pull_new(struct node *n, struct shard *s, const struct orbit_id *from,
+	uint64_t token, uint64_t to, void (*done)(void *arg, int rc), void *arg)
 {
-	struct pull *p = mem_zalloc(sizeof(*p));
+	struct puller *p = mem_zalloc(sizeof(*p));
 
 	p->n = n;
 	p->s = s;
@@ -224,11 +252,13 @@ void learn_pull(struct node *n, struct shard *s, uint16_t node, uint64_t to,
 	pull_new(n, s, &n->ring->nodes[node].id, 0, to, done, arg);
 }
 
-void pull_cancel(struct pull *p)
+void pull_cancel(struct puller *p)
 {
 	if (!p)
 		return;
 	p->done = NULL;
+	if (!p->rc)
+		p->rc = -ECANCELED;
 	/* what it waits for otherwise comes, and ends it */
 	if (!p->calling && !p->left)
 		pull_free(p);
@@ -236,7 +266,7 @@ void pull_cancel(struct pull *p)
 
 void pull_free_all(struct node *n)
 {
-	struct pull *p;
+	struct puller *p;
 
 	while ((p = TAILQ_FIRST(&n->learn->pulls)))
 		pull_free(p);
