@@ -43,8 +43,8 @@ struct puller;
 
 /* As learn_pull(), within a lesson: as fast as the node may learn. @to UINT64_MAX: up to what the
  * source has when it is asked last. */
-struct puller *pull_new(struct node *n, struct shard *s, const struct orbit_id *from, uint64_t token,
-	uint64_t to, void (*done)(void *arg, int rc), void *arg);
+struct puller *pull_new(struct node *n, struct shard *s, const struct orbit_id *from,
+	uint64_t token, uint64_t to, void (*done)(void *arg, int rc), void *arg);
 /* done() will not come. NULL is harmless. */
 void pull_cancel(struct puller *p);
 void pull_free_all(struct node *n);
