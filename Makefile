@@ -144,7 +144,7 @@ sim: build-sim ## run the simulator: SEEDS=n how many, SEED=n replays one
 	@[ -z "$(SIM_BIN)" ] || $(RUN) 600 sim $(SIM_BIN) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: sim-scale
-sim-scale: build-sim ## figures about a cluster of 1,000 nodes and 16,384 shards
+sim-scale: build-sim ## figures about big clusters: 1,000 nodes, 16,384 shards (docs/SCALE.md)
 	@$(SIM_BIN) --scale
 
 .PHONY: sim-mutations

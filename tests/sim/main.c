@@ -198,7 +198,7 @@ int main(int argc, char **argv)
 			one = optarg;
 			break;
 		case 'S':
-			return scale_run(1000, 14, 3) ? 1 : 0;
+			return scale_run() ? 1 : 0;
 		case 'v':
 			log_set_level(LOG_LVL_DEBUG);
 			break;

@@ -1,26 +1,72 @@
 /*
  * scale: what a big cluster's map looks like and what changes of it cost, by the very code that
- * plans them: placement, size of the map, loss of a node, one node more.
+ * plans them. Printed as the table that docs/SCALE.md keeps.
  */
 #include "tests/sim/scale.h"
 
-#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "dht/base/mem.h"
-#include "dht/ring/plan.h"
 
-#define LEARNERS 4 /* as node_config.learn_shards */
+#define ROWS 64
+#define COLUMNS 3
+#define REPEAT 5 /* times what is short, and says the least */
 
-static double seconds(void)
+const struct scale_config scale_defaults = {
+	.lease = 400 * ENV_MS,
+	.fail_timeout = 1500 * ENV_MS,
+	.alive_every = 250 * ENV_MS,
+	.heartbeat = 75 * ENV_MS,
+	.step_every = 500 * ENV_MS,
+	.voters = 5,
+	.learn_shards = 4,
+	.move_primaries = 16,
+	.draws = 20000,
+	.learn_rate = 100e6,
+	.link_rate = 1.25e9,
+	.shard_bytes = 1 << 30,
+};
+
+struct scale_table {
+	unsigned row, column, rows;
+	char label[ROWS][64];
+	char cell[ROWS][COLUMNS][48];
+};
+
+void scale_row(struct scale_table *t, const char *label, const char *fmt, ...)
 {
-	struct timespec t;
+	va_list ap;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	if (t->row == ROWS)
+		abort();
+	snprintf(t->label[t->row], sizeof(t->label[0]), "%s", label);
+	va_start(ap, fmt);
+	vsnprintf(t->cell[t->row][t->column], sizeof(t->cell[0][0]), fmt, ap);
+	va_end(ap);
+	t->row++;
+	if (t->row > t->rows)
+		t->rows = t->row;
+}
+
+void scale_head(struct scale_table *t, const char *label)
+{
+	char bold[64];
+
+	snprintf(bold, sizeof(bold), "**%s**", label);
+	scale_row(t, bold, "%s", "");
+}
+
+static void print_table(const struct scale_table *t)
+{
+	for (unsigned r = 0; r < t->rows; r++) {
+		printf("| %s |", t->label[r]);
+		for (unsigned c = 0; c < COLUMNS; c++)
+			printf(" %s |", t->cell[r][c]);
+		printf("\n%s", r == 0 ? "| --- | --- | --- | --- |\n" : "");
+	}
 }
 
 static void describe(struct ring_node *n, unsigned i)
@@ -37,167 +83,261 @@ static void describe(struct ring_node *n, unsigned i)
 	snprintf(n->addr[0], ENV_ADDR_MAX, "10.%u.%u.%u:7000", i >> 16, i >> 8 & 255, i & 255);
 }
 
-static void print_balance(const struct ring_map *m)
+/* ---- how even ---- */
+
+static void show_balance(struct scale_table *t, const struct ring_map *m)
 {
 	unsigned *copies = mem_zalloc(m->nnodes * sizeof(*copies));
 	unsigned *leads = mem_zalloc(m->nnodes * sizeof(*leads));
-	unsigned most = 0, least = UINT32_MAX, most_led = 0;
-	uint64_t sum = 0;
-	double mean, led;
+	unsigned most = 0, least = UINT32_MAX, most_led = 0, least_led = UINT32_MAX;
+	double mean = (double)ring_nshards(m) * m->replicas / m->nnodes;
+	double led = (double)ring_nshards(m) / m->nnodes;
 
 	for (unsigned i = 0; i < ring_nshards(m); i++) {
 		for (unsigned k = 0; k < m->shards[i].nmembers; k++)
 			copies[m->shards[i].member[k]]++;
 		leads[m->shards[i].primary]++;
-		sum += m->shards[i].nmembers;
 	}
 	for (unsigned i = 0; i < m->nnodes; i++) {
 		most = copies[i] > most ? copies[i] : most;
 		least = copies[i] < least ? copies[i] : least;
 		most_led = leads[i] > most_led ? leads[i] : most_led;
+		least_led = leads[i] < least_led ? leads[i] : least_led;
 	}
-	mean = (double)sum / m->nnodes;
-	led = (double)ring_nshards(m) / m->nnodes;
-	printf("  copies per node: mean %.1f, min %u, max %u (%.2f of the mean); led: mean %.1f, "
-	       "max %u (%.2f)\n",
-		mean, least, most, most / mean, led, most_led, most_led / led);
+	scale_head(t, "placement");
+	scale_row(t, "copies on a node: mean, least, most", "%.1f, %u, %u", mean, least, most);
+	scale_row(t, "most / mean", "%.2f", most / mean);
+	scale_row(t, "shards led by a node: mean, least, most", "%.1f, %u, %u", led, least_led,
+		most_led);
+	scale_row(t, "most / mean", "%.2f", most_led / led);
 	free(copies);
 	free(leads);
 }
 
-static size_t diff_size(const struct ring_map *from, const struct ring_map *to)
+/* ---- what the map costs ---- */
+
+static double best(double a, double b)
 {
+	return a == 0 || b < a ? b : a;
+}
+
+static void show_map(struct scale_table *t, const struct ring_map *m)
+{
+	double enc = 0, dec = 0, draft = 0;
+	struct ring_map *got;
 	struct buf b = {0};
-	size_t len;
 
-	ring_diff(from, to, &b);
-	len = b.len;
+	for (unsigned i = 0; i < REPEAT; i++) {
+		double at = scale_cpu();
+
+		buf_reset(&b);
+		ring_encode(m, &b);
+		enc = best(enc, scale_cpu() - at);
+		at = scale_cpu();
+		if (ring_decode(b.data, b.len, &got))
+			abort();
+		dec = best(dec, scale_cpu() - at);
+		ring_unref(got);
+		at = scale_cpu();
+		got = ring_draft(m);
+		draft = best(draft, scale_cpu() - at);
+		ring_unref(got);
+	}
+	scale_head(t, "the map");
+	scale_row(t, "whole (bytes)", "%zu", b.len);
+	scale_row(t, "to encode, decode, copy (CPU ms)", "%.2f, %.2f, %.2f", enc * 1e3, dec * 1e3,
+		draft * 1e3);
 	buf_fini(&b);
-	return len;
 }
 
-/* Carries out all steps towards placement, each learner being level by the next one; prints what
- * that takes. Returns the copies made. */
-static unsigned settle(struct ring_map **map, const bool *gone)
+/* A change from @from to @to: its size, and the time to find and to apply it. */
+static void show_diff(struct scale_table *t, const char *what, const struct ring_map *from,
+	const struct ring_map *to, double plan)
 {
-	const struct plan_limits l = {.learners_per_node = LEARNERS, .primaries = 64, .gone = gone};
-	struct plan_cache c = {0};
-	unsigned *learnt = mem_zalloc((*map)->nnodes * sizeof(*learnt));
-	unsigned steps = 0, copies = 0, busy = 0, most = 0, per_step = 0;
-	size_t bytes = 0;
+	double diff = 0, patch = 0;
+	struct ring_map *got;
+	struct buf b = {0};
+	char label[64];
 
-	for (;;) {
-		struct ring_map *m = ring_draft(*map);
-		unsigned now = 0, changed;
+	for (unsigned i = 0; i < REPEAT; i++) {
+		double at = scale_cpu();
 
-		for (unsigned i = 0; i < ring_nshards(m); i++) {
-			struct ring_shard *s = &m->shards[i];
-
-			while (s->nlearners) {
-				uint16_t who = s->learner[0];
-
-				if (plan_member(m, (uint16_t)i, s->term, who,
-					    m->nodes[who].incarnation, true))
-					abort();
-				learnt[who]++;
-				now++;
-			}
-		}
-		changed = plan_step(m, &l, &c);
-		copies += now;
-		per_step = now > per_step ? now : per_step;
-		if (!changed && !now) {
-			ring_unref(m);
-			break;
-		}
-		steps++;
-		bytes += diff_size(*map, m);
-		ring_unref(*map);
-		*map = m;
+		buf_reset(&b);
+		ring_diff(from, to, &b);
+		diff = best(diff, scale_cpu() - at);
+		at = scale_cpu();
+		if (ring_patch(from, b.data, b.len, &got))
+			abort();
+		patch = best(patch, scale_cpu() - at);
+		ring_unref(got);
 	}
-	for (unsigned i = 0; i < (*map)->nnodes; i++) {
-		busy += learnt[i] > 0;
-		most = learnt[i] > most ? learnt[i] : most;
-	}
-	printf("  %u copies made by %u nodes, %u by one at most, %u at once, %u steps, %zu bytes "
-	       "of "
-	       "map changes\n",
-		copies, busy, most, per_step, steps, bytes);
-	plan_cache_fini(&c);
-	free(learnt);
-	return copies;
+	snprintf(label, sizeof(label), "%s (bytes)", what);
+	scale_row(t, label, "%zu", b.len);
+	scale_row(t, "to plan, diff, patch (CPU ms)", "%.2f, %.2f, %.2f", plan * 1e3, diff * 1e3,
+		patch * 1e3);
+	buf_fini(&b);
 }
 
-static unsigned copies_of(const struct ring_map *m, uint16_t node)
+static void show_changes(struct scale_table *t, const struct ring_map *m)
+{
+	struct ring_map *d = ring_draft(m);
+	uint16_t dead = (uint16_t)(m->nnodes / 2);
+	struct ring_node n;
+	double at;
+
+	scale_head(t, "changes of the map");
+	at = scale_cpu();
+	plan_down(d, dead);
+	show_diff(t, "a node is down", m, d, scale_cpu() - at);
+	ring_unref(d);
+
+	d = ring_draft(m);
+	describe(&n, 1u << 20);
+	at = scale_cpu();
+	if (plan_register(d, &n, true))
+		abort();
+	show_diff(t, "a new node comes", m, d, scale_cpu() - at);
+	ring_unref(d);
+
+	d = ring_draft(m);
+	n = d->nodes[dead];
+	n.incarnation++;
+	at = scale_cpu();
+	if (plan_register(d, &n, true))
+		abort();
+	show_diff(t, "a node was started anew", m, d, scale_cpu() - at);
+	ring_unref(d);
+
+	d = ring_draft(m);
+	d->keeper = dead;
+	show_diff(t, "the keeper has another leader", m, d, 0);
+	ring_unref(d);
+}
+
+/* ---- steps towards placement ---- */
+
+static void show_steps(struct scale_table *t, const struct ring_map *m, struct plan_cache *c)
+{
+	struct plan_limits l = {.learners_per_node = scale_defaults.learn_shards,
+		.primaries = scale_defaults.move_primaries};
+	struct ring_map *d = ring_draft(m);
+	double at = scale_cpu(), first, again = 0;
+
+	if (plan_step(d, &l, c))
+		abort(); /* it is as placement wants it */
+	first = scale_cpu() - at;
+	for (unsigned i = 0; i < REPEAT; i++) {
+		at = scale_cpu();
+		plan_step(d, &l, c);
+		again = best(again, scale_cpu() - at);
+	}
+	scale_head(t, "plan_step()");
+	scale_row(t, "all of placement, from nothing (CPU ms)", "%.0f", first * 1e3);
+	scale_row(t, "nothing to do (CPU ms)", "%.2f", again * 1e3);
+	ring_unref(d);
+}
+
+static void show_move(struct scale_table *t, const struct scale_move *v, unsigned required)
+{
+	scale_row(t, "copies required, made", "%u, %u", required, v->copies);
+	scale_row(t, "bytes copied (GiB)", "%.0f", v->bytes / (1 << 30));
+	scale_row(t, "nodes that copied; most by one, from one", "%u; %u, %u", v->learners,
+		v->most_by_one, v->most_from_one);
+	scale_row(t, "time until all are level (s)", "%.1f", v->seconds);
+	scale_row(t, "changes of the map; bytes of them", "%u; %zu", v->changes, v->map_bytes);
+	scale_row(t, "longest plan_step() (CPU ms)", "%.1f", v->cpu * 1e3);
+}
+
+static unsigned held_by(const struct ring_map *m, uint16_t node)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < ring_nshards(m); i++)
-		n += ring_member(&m->shards[i], node) >= 0;
+	for (unsigned s = 0; s < ring_nshards(m); s++)
+		n += ring_member(&m->shards[s], node) >= 0;
 	return n;
 }
 
-static void lose_one(struct ring_map **map)
+static void lose_one(struct scale_table *t, struct ring_map **map, struct plan_cache *c)
 {
 	struct ring_map *m = ring_draft(*map);
 	bool *gone = mem_zalloc(m->nnodes * sizeof(*gone));
 	uint16_t dead = (uint16_t)(m->nnodes / 2);
-	unsigned had = copies_of(m, dead), made;
-	double t = seconds();
+	unsigned held = held_by(m, dead);
+	struct scale_move v;
 
 	plan_down(m, dead);
-	printf("one node dies with %u copies: %zu bytes of map change, planned in %.1f ms\n", had,
-		diff_size(*map, m), (seconds() - t) * 1e3);
 	ring_unref(*map);
 	*map = m;
 	gone[dead] = true;
-	made = settle(map, gone);
-	printf("  optimum %u copies; %.1f %% more\n", had, 100.0 * ((double)made / had - 1));
+	scale_move(map, c, gone, &v);
+	scale_head(t, "a node is lost for good: others make its copies");
+	show_move(t, &v, held);
 	free(gone);
 }
 
-static void one_more(struct ring_map **map)
+static void one_more(struct scale_table *t, struct ring_map **map, struct plan_cache *c)
 {
 	struct ring_map *m = ring_draft(*map);
+	struct plan_progress p;
+	struct scale_move v;
 	struct ring_node n;
-	uint64_t all = (uint64_t)ring_nshards(m) * m->replicas;
-	unsigned made;
 
+	/* the lost one is back as a new one, empty */
 	describe(&n, 1u << 20);
+	plan_remove(m, (uint16_t)(m->nnodes / 2), false);
 	if (plan_register(m, &n, true))
 		abort();
 	ring_unref(*map);
 	*map = m;
-	printf("one node more:\n");
-	made = settle(map, NULL);
-	printf("  moved %.4f of all copies; 1/(N+1) is %.4f\n", (double)made / (double)all,
-		1.0 / m->nnodes);
+	plan_progress(m, NULL, c, &p);
+	scale_move(map, c, NULL, &v);
+	scale_head(t, "an empty node comes: it takes its share");
+	show_move(t, &v, p.copies_left);
+	scale_row(t, "share of all copies moved; 1 / nodes", "%.5f; %.5f",
+		(double)v.copies / ((double)ring_nshards(m) * m->replicas), 1.0 / m->nnodes);
 }
 
-int scale_run(unsigned nodes, unsigned shard_bits, unsigned replicas)
+static int column(struct scale_table *t, unsigned nodes, unsigned bits, unsigned replicas)
 {
 	struct ring_node *n = mem_zalloc(nodes * sizeof(*n));
 	const uint8_t fsid[16] = {1};
-	struct buf b = {0};
+	struct plan_cache c = {0};
 	struct ring_map *m;
-	double t = seconds();
 	int rc;
 
 	for (unsigned i = 0; i < nodes; i++)
 		describe(&n[i], i);
-	rc = ring_make(&m, fsid, shard_bits, replicas, n, nodes);
+	rc = ring_make(&m, fsid, bits, replicas, n, nodes);
 	free(n);
 	if (rc)
 		return rc;
-	printf("%u nodes, %u shards, %u copies: placed in %.2f s\n", nodes, 1u << shard_bits,
-		replicas, seconds() - t);
-	print_balance(m);
-	ring_encode(m, &b);
-	printf("  the map has %zu bytes\n", b.len);
-	buf_fini(&b);
-	lose_one(&m);
-	print_balance(m);
-	one_more(&m);
+	t->row = 0;
+	scale_row(t, "nodes, shards, copies", "%u, %u, %u", nodes, 1u << bits, replicas);
+	show_balance(t, m);
+	show_map(t, m);
+	show_changes(t, m);
+	show_steps(t, m, &c);
+	scale_idle(t, m);
+	lose_one(t, &m, &c);
+	one_more(t, &m, &c);
 	ring_unref(m);
+	plan_cache_fini(&c);
+	t->column++;
 	return 0;
+}
+
+int scale_run(void)
+{
+	struct scale_table *t = mem_zalloc(sizeof(*t));
+	int rc;
+
+	rc = column(t, 50, 10, 3);
+	if (!rc)
+		rc = column(t, 1000, 14, 3);
+	if (!rc)
+		rc = column(t, 1000, 16, 3);
+	if (!rc)
+		print_table(t);
+	free(t);
+	return rc;
 }
