@@ -5,7 +5,7 @@
 #include "dht/base/log.h"
 #include "dht/store/store_int.h"
 
-static bool own_key(const void *key)
+bool apply_own_key(const void *key)
 {
 	uint8_t c = *(const uint8_t *)key;
 
@@ -19,12 +19,12 @@ static int apply_op(struct store *st, struct extent_ctx *x, const struct record 
 	case EFFECT_SECTION:
 		return history_section(st, op->shard, op->term, op->seq);
 	case EFFECT_PUT:
-		if (own_key(op->key))
+		if (apply_own_key(op->key))
 			return -EBADMSG;
 		batch_put(x->b, op->key, op->klen, op->val, op->vlen);
 		return 0;
 	case EFFECT_DEL:
-		if (own_key(op->key))
+		if (apply_own_key(op->key))
 			return -EBADMSG;
 		batch_del(x->b, op->key, op->klen);
 		return 0;
@@ -39,6 +39,8 @@ static int apply_op(struct store *st, struct extent_ctx *x, const struct record 
 		return extent_drop(x, shard, &op->id);
 	case EFFECT_HISTORY:
 		return history_replace(st, shard, op->val, op->vlen);
+	case EFFECT_CLEAR:
+		break; /* see apply_effect() */
 	}
 	return -EBADMSG;
 }
@@ -49,11 +51,15 @@ static int apply_effect(
 	struct effect_iter it = effect_iter_of(meta, r->meta_len);
 	bool section = false, counted = false;
 	struct effect_op op;
+	unsigned nops = 0;
 	uint16_t shard = 0;
 	int rc;
 
 	while ((rc = effect_next(&it, &op)) > 0) {
+		nops++;
 		if (op.kind == EFFECT_SECTION) {
+			if (clear_busy(st, op.shard))
+				return -EBUSY;
 			section = true;
 			counted = op.seq;
 			shard = op.shard;
@@ -61,6 +67,11 @@ static int apply_effect(
 			return -EBADMSG; /* of which shard? */
 		} else if (counted && op.kind == EFFECT_HISTORY) {
 			return -EBADMSG; /* it says itself where it stands */
+		} else if (op.kind == EFFECT_CLEAR) {
+			if (counted || nops != 2)
+				return -EBADMSG;
+			rc = clear_met(st, &it, shard);
+			break;
 		}
 		rc = apply_op(st, x, r, &op, shard);
 		if (rc)
@@ -68,6 +79,24 @@ static int apply_effect(
 	}
 	if (rc == 0 && it.data_at != r->data_len)
 		rc = -EBADMSG;
+	return rc;
+}
+
+int apply_ops(struct store *st, uint16_t shard, const void *meta, size_t len)
+{
+	struct extent_ctx x = {.ix = st->ix, .b = &st->batch};
+	struct effect_iter it = effect_iter_of(meta, len);
+	const struct record r = {.kind = RECORD_EFFECT};
+	struct effect_op op;
+	int rc;
+
+	while ((rc = effect_next(&it, &op)) > 0) {
+		if (op.kind == EFFECT_SECTION)
+			continue;
+		rc = apply_op(st, &x, &r, &op, shard);
+		if (rc)
+			break;
+	}
 	return rc;
 }
 
@@ -103,7 +132,12 @@ int apply_batch(struct store *st, const struct record *r, const void *meta, bool
 
 	batch_reset(&st->batch);
 	history_begin(st, r->pos);
+	st->clear_rest = NULL;
 	rc = r->kind == RECORD_MOVE ? apply_moves(&x, r, meta) : apply_effect(st, &x, r, meta);
+	if (rc == -EBUSY) {
+		wait_stall(st);
+		return -EAGAIN;
+	}
 	if (rc == -EAGAIN)
 		rc = wait_miss(st, x.missed.b, x.missed.len, x.missed_to.b, x.missed_to.len);
 	if (rc == -EIO)
@@ -175,7 +209,7 @@ int apply_record(
 	st->since_flush += len;
 	st->since_room += len;
 	st->round_bytes += len;
-	journal_append(st, a, kind);
+	journal_append(st, clear_begin(st, a), kind);
 	/* the batch counts live bytes of the record that now stands in its segment */
 	apply_counted(st);
 	flush_maybe(st);

@@ -17,6 +17,7 @@
  *   PUNCH    32 bytes of ID, u64 from, u64 to
  *   DROP     32 bytes of ID
  *   HISTORY  u32 length and history
+ *   CLEAR
  */
 
 /* Offsets above this would overflow when a length is added. */
@@ -137,6 +138,11 @@ void effect_history(struct effect *e, const struct history *h)
 	buf_fini(&b);
 }
 
+void effect_clear_shard(struct effect *e)
+{
+	buf_u8(&e->meta, EFFECT_CLEAR);
+}
+
 bool effect_empty(const struct effect *e)
 {
 	struct effect_iter it = effect_iter_of(e->meta.data, e->meta.len);
@@ -223,6 +229,8 @@ int effect_next(struct effect_iter *it, struct effect_op *op)
 		break;
 	case EFFECT_HISTORY:
 		op->val = cur_blob(c, HISTORY_MAX, &op->vlen);
+		break;
+	case EFFECT_CLEAR:
 		break;
 	default:
 		cur_fail(c);

@@ -34,6 +34,7 @@ enum effect_kind {
 	EFFECT_PUNCH = 5, /* id, from, to: that range becomes a hole; to = UINT64_MAX: to the end */
 	EFFECT_DROP = 6,  /* id: the object's header, map entries and stream all go */
 	EFFECT_HISTORY = 7, /* the shard's history anew (store/history.h) */
+	EFFECT_CLEAR = 8,   /* all that the shard has goes (store/history.h) */
 };
 
 struct effect {

@@ -44,7 +44,9 @@ int history_decode(struct cur *c, struct history *h);
 void effect_history(struct effect *e, const struct history *h);
 
 /* Adds to an effect: all that the shard has goes: keys of all classes, streams, history. Cheap to
- * log; carried out piece by piece before the effect is done. */
+ * log; carried out piece by piece before the effect is done, which may be after later ones; other
+ * effects of the shard get -EAGAIN meanwhile. It comes first in the effect's only section, (shard,
+ * 0, 0); only puts, deletes and effect_history() may follow. */
 void effect_clear_shard(struct effect *e);
 
 /* ---- reading effects back ---- */
@@ -76,8 +78,9 @@ void store_tail_read(
 /* ---- copies ---- */
 
 /* One extent as the index has it: bytes [off, off+len) of a stream, CRC32C per chunk. For comparing
- * copies without reading them. Calls fn for each extent of @id in [from, to), cut to that range,
- * until it says false; 0, -EAGAIN, -EIO. */
+ * copies without reading them: that of a chunk of which only a part is left says also which part.
+ * Calls fn for each extent of @id in [from, to), cut to that range, until it says false; 0,
+ * -EAGAIN, -EIO. */
 typedef bool store_extent_cb(
 	void *arg, uint64_t off, uint32_t len, const uint8_t *crcs, size_t ncrcs);
 int store_extents(struct store *st, uint16_t shard, const struct orbit_id *id, uint64_t from,
@@ -85,7 +88,10 @@ int store_extents(struct store *st, uint16_t shard, const struct orbit_id *id, u
 
 /* Puts bytes where damaged ones lie, changing nothing else (the stream's bytes are the same): for
  * who got them from another copy. Applied like an effect of its own, outside of the history. The
- * data must match the checksums that the index has: -EBADMSG. Otherwise as store_apply(). */
+ * data must match the checksums that the index has (-EBADMSG), so it begins and ends with whole
+ * chunks, or where an extent does (-EINVAL). Of a chunk of which only a part is left nobody can
+ * tell. At most EFFECT_DATA_MAX (-EMSGSIZE). Otherwise as store_apply(); @data stays until done().
+ */
 int store_repair(struct store *st, struct store_apply *a, uint16_t shard, const struct orbit_id *id,
 	uint64_t off, const void *data, size_t len);
 

@@ -73,14 +73,7 @@ void store_iter_free(struct store_iter *it)
 	free(it);
 }
 
-/* A walk over the extents of a stream that reach into [off, ...). */
-struct extent_walk {
-	struct store *st;
-	struct index_iter *it;
-	struct key from, to; /* from: the last that was got */
-};
-
-static void extents_begin(struct extent_walk *w, struct store *st, uint16_t shard,
+void extents_begin(struct extent_walk *w, struct store *st, uint16_t shard,
 	const struct orbit_id *id, uint64_t off)
 {
 	w->st = st;
@@ -88,7 +81,7 @@ static void extents_begin(struct extent_walk *w, struct store *st, uint16_t shar
 	w->it = st->ix->ops->iter_new(st->ix, w->from.b, w->from.len, w->to.b, w->to.len, true);
 }
 
-static int extents_next(struct extent_walk *w, struct extent *e)
+int extents_next(struct extent_walk *w, struct extent *e)
 {
 	const void *k, *v;
 	size_t kl, vl;
@@ -109,7 +102,7 @@ static int extents_next(struct extent_walk *w, struct extent *e)
 	return rc;
 }
 
-static void extents_end(struct extent_walk *w)
+void extents_end(struct extent_walk *w)
 {
 	w->st->ix->ops->iter_free(w->it);
 }

@@ -298,7 +298,7 @@ static int void_index(struct store *st, char *why, size_t why_len)
 }
 
 /* Flushes the index in the midst of replay; the log has been synced. */
-static int flush_now(struct store *st, uint64_t pos)
+int recover_flush(struct store *st, uint64_t pos)
 {
 	/* what is flushed is not looked at again */
 	int rc = st->damaged ? meta_note(st, false) : 0;
@@ -333,7 +333,10 @@ static int replay_one(struct store *st, const struct record *r, const uint8_t *m
 		return rc;
 	apply_counted(st);
 	st->since_flush += record_end(r) - r->pos;
-	return st->mem >= st->cfg.index_buffer / 2 ? flush_now(st, record_end(r)) : 0;
+	rc = clear_replay(st, record_end(r));
+	if (rc)
+		return rc;
+	return st->mem >= st->cfg.index_buffer / 2 ? recover_flush(st, record_end(r)) : 0;
 }
 
 /* 1 when the data of a record is there, 0 when it is torn. The window moves: meta is new. */
@@ -508,6 +511,8 @@ static int level(struct store *st, const struct meta *m, char *why, size_t why_l
 	st->flushed = st->tail_floor = from;
 	rc = sync_tail(st, from);
 	if (!rc)
+		rc = clear_resume(st, from);
+	if (!rc)
 		rc = find_mark(st, from, &mark, &last);
 	if (!rc)
 		rc = replay(st, from, mark, last, &end);
@@ -525,7 +530,7 @@ static int level(struct store *st, const struct meta *m, char *why, size_t why_l
 		rc = cut(st, end);
 	/* or else the next start would find the same damage, and void what comes from now on */
 	if (!rc && st->void_to > from)
-		rc = flush_now(st, end);
+		rc = recover_flush(st, end);
 	if (rc)
 		return rc;
 	if (m->clean && end < m->end)

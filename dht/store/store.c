@@ -219,6 +219,8 @@ void store_free(struct store *st)
 		return;
 	gate_close(st->gate);
 	compact_fini(st);
+	repair_fini(st);
+	clear_fini(st);
 	tail_fini(st);
 	history_forget(st);
 	flush_fini(st);

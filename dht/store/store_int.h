@@ -164,6 +164,14 @@ struct store {
 	enum drop_state drop;
 	LIST_HEAD(, tail_pin) tail_pins;
 
+	LIST_HEAD(, repair) repairs; /* in the log's queue */
+
+	/* shards that are being cleared */
+	LIST_HEAD(, clear) clears;
+	const uint8_t *clear_rest; /* of the batch that is being made: NULL when it has none */
+	size_t clear_rest_len;
+	uint16_t clear_shard;
+
 	/* flush */
 	enum flush_state flush;
 	bool held, flush_again;
@@ -242,6 +250,10 @@ void seg_drop(struct store *st, struct seg *s);
 /* The record of kind @kind at @r->pos as changes of the index, into st->batch, the new log
  * position with them. 0, -EAGAIN (the miss is noted), -EBADMSG, -EIO. */
 int apply_batch(struct store *st, const struct record *r, const void *meta, bool cached);
+/* What remains of an effect that cleared its shard, into the batch. */
+int apply_ops(struct store *st, uint16_t shard, const void *meta, size_t len);
+/* Keys that effects may not change. */
+bool apply_own_key(const void *key);
 /* Counts the batch's live bytes; the index has taken it. */
 void apply_counted(struct store *st);
 /* As store_apply(), for a record of any kind. */
@@ -265,6 +277,7 @@ void flush_fini(struct store *st);
 #define FLUSH_KEY_POS "S\0\0pos"
 #define FLUSH_KEY_SEGS "S\0\0segments"
 #define FLUSH_KEY_VOID "S\0\0void"
+#define FLUSH_KEY_CLEAR "S\0\0clear" /* and the shard */
 #define FLUSH_KEY_LEN(k) (sizeof(k) - 1)
 
 /* ---- history.c ---- */
@@ -314,6 +327,39 @@ void wait_unpin(struct store *st);
 void wait_init(struct store *st);
 void wait_fini(struct store *st);
 
+/* ---- read.c ---- */
+
+/* A walk over the extents of a stream that reach into [off, ...). */
+struct extent_walk {
+	struct store *st;
+	struct index_iter *it;
+	struct key from, to; /* from: the last that was got */
+};
+
+void extents_begin(struct extent_walk *w, struct store *st, uint16_t shard,
+	const struct orbit_id *id, uint64_t off);
+/* 1 and the next, 0, -EAGAIN (the miss is noted), -EIO. */
+int extents_next(struct extent_walk *w, struct extent *e);
+void extents_end(struct extent_walk *w);
+
+/* ---- repair.c ---- */
+
+void repair_fini(struct store *st);
+
+/* ---- clear.c ---- */
+
+/* In apply_batch(): the operation was met in @it, the effect's second; the rest of it is kept for
+ * when the shard is cleared. 0, -EBADMSG. */
+int clear_met(struct store *st, struct effect_iter *it, uint16_t shard);
+/* The batch was taken. Replaces @a by one that is logged in its place, unless there was none. */
+struct store_apply *clear_begin(struct store *st, struct store_apply *a);
+/* The same when replayed: at once. @pos: up to where the index reflects the log. */
+int clear_replay(struct store *st, uint64_t pos);
+/* Carries out what a crash interrupted. */
+int clear_resume(struct store *st, uint64_t pos);
+bool clear_busy(const struct store *st, uint16_t shard);
+void clear_fini(struct store *st);
+
 /* ---- space.c ---- */
 
 /* Whether @len bytes may be appended: 0 or -ENOSPC. */
@@ -350,6 +396,9 @@ void meta_start(
 	struct store *st, bool clean, void (*done)(struct store *st, void *arg, int rc), void *arg);
 
 /* ---- recover.c ---- */
+
+/* Flushes the index, which reflects the log up to @pos, while the store is opened. */
+int recover_flush(struct store *st, uint64_t pos);
 
 /* Makes the index agree with the log; sets info.whole. Blocking. */
 int recover(struct store *st, const struct meta *m, char *why, size_t why_len);
