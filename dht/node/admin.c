@@ -24,7 +24,7 @@ static void answer(struct conn *c, struct frame *f, uint16_t status)
 struct sync_req {
 	struct req r;
 	struct wire_sync m;
-	struct store_sync sync;
+	struct durable durable;
 };
 
 static void sync_release(struct req *r)
@@ -50,9 +50,9 @@ static uint16_t sync_check(struct node *n, const struct wire_sync *m)
 	return status;
 }
 
-static void sync_done(struct store_sync *s, int rc)
+static void sync_done(struct durable *d, int rc)
 {
-	struct sync_req *q = container_of(s, struct sync_req, sync);
+	struct sync_req *q = container_of(d, struct sync_req, durable);
 
 	q->r.pinned--;
 	if (!req_over(&q->r))
@@ -81,9 +81,9 @@ static void sync_run(struct req *r)
 		req_wait_shard(r, r->seen[i].shard);
 		return;
 	}
-	q->sync.done = sync_done;
+	q->durable.done = sync_done;
 	r->pinned++;
-	store_sync(n->st, &q->sync);
+	durable_start(n, &q->durable, r->seen, r->nseen);
 }
 
 static const struct req_ops sync_ops = {.run = sync_run, .release = sync_release};

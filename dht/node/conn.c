@@ -71,6 +71,7 @@ void conn_close(struct conn *c)
 
 	while ((r = TAILQ_FIRST(&c->reqs)))
 		req_detach(r);
+	repl_conn_close(c);
 	env_timer_clear(c->n->env, &c->closing);
 	TAILQ_REMOVE(&c->n->conns, c, entry);
 	c->n->stats.links--;
@@ -136,11 +137,13 @@ static void greet(struct conn *c, struct frame *f)
 	env_timer_clear(n->env, &c->closing);
 	c->hello = true;
 	c->role = h.role;
+	c->node = h.node;
+	c->incarnation = h.incarnation;
 	answer = frame_new(WIRE_HELLO, 0, 96);
 	put_hello(n, &answer->b);
 	conn_send(c, answer, f->id);
-	if (h.role == WIRE_ROLE_NODE && n->ring)
-		route_epoch(n, ring_find(n->ring, &h.node), h.epoch);
+	if (h.role == WIRE_ROLE_NODE)
+		lease_heard(n, &h.node, h.incarnation, h.epoch);
 }
 
 static void dispatch(struct conn *c, struct frame *f)
@@ -183,6 +186,22 @@ static void dispatch(struct conn *c, struct frame *f)
 			dispatch(c, inner); /* never another CARRY */
 		frame_unref(inner);
 		break;
+	case WIRE_BEAT:
+	case WIRE_APPEND:
+	case WIRE_RECOVER:
+	case WIRE_MAKE_DURABLE:
+		repl_arrive(c, f);
+		break;
+	case WIRE_LEARN:
+	case WIRE_TAIL:
+	case WIRE_WALK:
+	case WIRE_BYTES:
+	case WIRE_JOIN:
+		if (c->n->ring)
+			teach_arrive(c, f);
+		else
+			conn_send(c, reply_new(c->n, WIRE_WRONG_NODE, 0, 0), f->id);
+		break;
 	case WIRE_RING_SET:
 		admin_ring_set(c, f);
 		break;
@@ -211,9 +230,14 @@ static void conn_message(struct link *l, struct frame *f, void *arg)
 static void conn_down(struct link *l, int rc, void *arg)
 {
 	struct conn *c = arg;
+	struct node *n = c->n;
+	struct orbit_id node = c->node;
+	bool of_node = c->role == WIRE_ROLE_NODE;
 
 	log_debug("mod=node peer=%s rc=-%s msg=\"link down\"", l->peer, log_errno(rc));
 	conn_close(c);
+	if (of_node)
+		lease_probe(n, &node);
 }
 
 static const struct link_events conn_events = {.message = conn_message, .down = conn_down};
@@ -226,6 +250,7 @@ void conn_accept(struct link *l, void *arg)
 	c->n = n;
 	c->link = l;
 	TAILQ_INIT(&c->reqs);
+	repl_conn_init(c);
 	TAILQ_INSERT_TAIL(&n->conns, c, entry);
 	n->stats.links++;
 	l->events = &conn_events;

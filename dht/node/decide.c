@@ -27,15 +27,24 @@
 /* ---- the shared sync ---- */
 
 struct group {
-	struct store_sync sync;
+	struct durable durable;
 	struct node *n;
+	struct seen *of; /* the shards of all */
 	struct req_list reqs;
 	TAILQ_ENTRY(group) entry;
 };
 
-static void group_synced(struct store_sync *s, int rc)
+static void group_free(struct group *g)
 {
-	struct group *g = container_of(s, struct group, sync);
+	TAILQ_REMOVE(&g->n->groups, g, entry);
+	free(g->of);
+	free(g);
+}
+
+static void group_synced(struct durable *d, int rc)
+{
+	struct group *g = container_of(d, struct group, durable);
+	struct node *n = g->n;
 	struct req *r;
 
 	if (rc)
@@ -53,23 +62,23 @@ static void group_synced(struct store_sync *s, int rc)
 		}
 		req_answer(r, f);
 	}
-	TAILQ_REMOVE(&g->n->groups, g, entry);
-	free(g);
+	group_free(g);
+	if (n->stopping)
+		node_check_stopped(n);
 }
 
 void groups_free(struct node *n)
 {
 	struct group *g;
 
-	while ((g = TAILQ_FIRST(&n->groups))) {
-		TAILQ_REMOVE(&n->groups, g, entry);
-		free(g);
-	}
+	while ((g = TAILQ_FIRST(&n->groups)))
+		group_free(g);
 }
 
 void decided_fire(struct env_timer *t)
 {
 	struct node *n = container_of(t, struct node, decided_timer);
+	unsigned nof = 0;
 	struct group *g;
 	struct req *r;
 
@@ -78,15 +87,21 @@ void decided_fire(struct env_timer *t)
 	g = mem_zalloc(sizeof(*g));
 	g->n = n;
 	TAILQ_INIT(&g->reqs);
+	TAILQ_FOREACH (r, &n->decided, entry)
+		nof += r->nseen;
+	g->of = mem_grow(NULL, nof + 1, sizeof(*g->of));
+	nof = 0;
 	while ((r = TAILQ_FIRST(&n->decided))) {
 		TAILQ_REMOVE(&n->decided, r, entry);
 		r->queue = NULL;
 		r->pinned++;
 		TAILQ_INSERT_TAIL(&g->reqs, r, entry);
+		for (unsigned i = 0; i < r->nseen; i++)
+			g->of[nof++] = r->seen[i];
 	}
 	TAILQ_INSERT_TAIL(&n->groups, g, entry);
-	g->sync.done = group_synced;
-	store_sync(n->st, &g->sync);
+	g->durable.done = group_synced;
+	durable_start(n, &g->durable, g->of, nof);
 }
 
 /* Sends x->f after the next sync. */
@@ -350,7 +365,7 @@ struct resolve {
 	resolve_told_cb *told;
 	void *arg;
 	uint16_t status;
-	struct store_sync sync;
+	struct durable durable;
 };
 
 static void resolve_answered(struct req *r, const struct frame *f)
@@ -364,9 +379,9 @@ static void resolve_answered(struct req *r, const struct frame *f)
 		told(s->arg, wire_get_reply(frame_cur(f), &m) ? WIRE_UNREACHABLE : m.status);
 }
 
-static void resolve_synced(struct store_sync *sync, int rc)
+static void resolve_synced(struct durable *d, int rc)
 {
-	struct resolve *s = container_of(sync, struct resolve, sync);
+	struct resolve *s = container_of(d, struct resolve, durable);
 	struct node *n = s->r.n;
 	struct prepared *p;
 
@@ -416,9 +431,9 @@ static void resolve_run(struct req *r)
 		s->status = o->committed ? WIRE_COMMITTED : WIRE_UNKNOWN;
 	}
 	req_look(r);
-	s->sync.done = resolve_synced;
+	s->durable.done = resolve_synced;
 	r->pinned++;
-	store_sync(n->st, &s->sync);
+	durable_start(n, &s->durable, r->seen, r->nseen);
 }
 
 static void resolve_release(struct req *r)

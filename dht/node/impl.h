@@ -6,6 +6,11 @@
  *   req.c      requests under way: waiting, ordering of answers
  *   route.c    who executes a transaction; forwarding
  *   peer.c     links to other nodes and calls over them
+ *   repl.c     effects on their way to all copies, and roles (repl.h)
+ *   backup.c   effects that come from a primary
+ *   durable.c  syncs on all copies of a shard
+ *   lease.c    who may answer, and who does not answer
+ *   takeover.c becoming primary
  *   exec.c     evaluating, effects, answers: what transactions and votes have in common
  *   single.c   transactions on shards served here
  *   replay.c   was a transaction executed whose shards have come apart?
@@ -152,6 +157,8 @@ struct shard {
 	uint16_t number;
 	enum shard_role role; /* of this node, by the map; set by repl.c alone */
 	bool loading;         /* its tables are being loaded */
+	bool dropping;        /* the same, of a copy that was led by another node */
+	bool wake;            /* writes that wait may go on */
 	bool losing;          /* while a map is adopted: served before, and not any more */
 	uint64_t term, since; /* in the map; and the epoch from which on it is that */
 	uint64_t looked;      /* the last look of a request (req.c) */
@@ -159,7 +166,20 @@ struct shard {
 	/* While it is served: our effects up to this seq are in our log; and in those of all whose
 	 * word counts. What lies above is under way. */
 	uint64_t logged, committed;
-	unsigned flying; /* effects that the store has taken and not reported */
+	unsigned flying;   /* effects that the store has taken and not reported */
+	struct repl *repl; /* the other copies, as their primary sees them; NULL: none */
+	struct take *take; /* TAKING_OVER */
+	bool stalled;      /* in n->stalled: answers wait for a lease */
+	TAILQ_ENTRY(shard) stalled_entry;
+
+	/* Another node led it before, and may believe that it still does until then, unless it
+	 * says itself that it has a map of that epoch. NULL: nobody's word would do. */
+	struct peer *former;
+	uint64_t former_until, former_epoch;
+
+	/* Effects that came from another copy (backup.c). */
+	struct repl_section_list early, doubles; /* a gap before them; there, but not logged */
+	bool held;                               /* the first of the early waits for the store */
 
 	struct lock_table locks;
 	const struct req *gate;  /* it evaluated, and nobody may apply before it does */
@@ -203,6 +223,48 @@ struct own {
 /* 0: taken, done() follows; or refused as by store_apply(), also with -EMSGSIZE. */
 int own_apply(struct node *n, struct own *o, enum store_urgency urgency);
 
+/* A sync on all copies of some shards: done(d, rc) once all that was applied to them before is on
+ * disk with everybody whose word counts: 0 or the own store's error. Whoever fails leaves the
+ * copies first. If the node stops serving the shard, done() comes as well: nothing is known then.
+ * Embedded by the caller; @of stays until done(). */
+struct durable {
+	void (*done)(struct durable *d, int rc);
+	struct node *n;
+	const struct seen *of;
+	unsigned nof;
+	unsigned left;
+	int rc;
+	struct store_sync sync;
+	TAILQ_HEAD(, durable_wait) waits; /* for other nodes */
+	TAILQ_ENTRY(durable) entry;
+};
+void durable_start(struct node *n, struct durable *d, const struct seen *of, unsigned nof);
+
+/* Must writes of the shard wait now? Whoever does is woken when that ends. */
+bool repl_blocks(struct node *n, const struct shard *s);
+/* Nothing of it waits for the store. */
+bool repl_idle(const struct node *n);
+/* The node stops, or is freed. */
+void repl_init(struct node *n);
+void repl_stop(struct node *n);
+void repl_free(struct node *n);
+void repl_conn_init(struct conn *c);
+void repl_conn_close(struct conn *c);
+/* What other nodes send about copies. */
+void repl_arrive(struct conn *c, struct frame *f);
+/* A link of that node's to us ended: does it still live? */
+void lease_probe(struct node *n, const struct orbit_id *id);
+/* That incarnation of the node has a map of that epoch. */
+void lease_heard(struct node *n, const struct orbit_id *id, uint64_t incarnation, uint64_t epoch);
+/* May answers of the shard leave, as far as leases go? Else they are woken when one comes. */
+bool lease_ready(struct node *n, struct shard *s);
+/* Does the map mean this start of ours? */
+bool node_registered(const struct node *n);
+
+/* Loads one record of the shards whose tables are being loaded: 0, -EUCLEAN. */
+int sess_load_one(struct node *n, const uint8_t *key, size_t klen, const void *val, size_t vlen);
+int intent_load_one(struct node *n, const uint8_t *key, size_t klen, const void *val, size_t vlen);
+
 /* ---- sessions on a shard (sess.c) ---- */
 
 struct sess_key {
@@ -237,7 +299,6 @@ struct sess {
 	UT_hash_handle hh;
 };
 
-int sess_load(struct node *n);
 void sess_free_all(struct node *n);
 struct sess *sess_find(struct node *n, uint32_t session, uint16_t shard);
 /* Is the number refused for ever, by what is in the log? */
@@ -302,7 +363,7 @@ struct exec {
 	bool repaired; /* damage that it met was to be repaired; once is enough */
 	struct own own;
 	struct wire_effect *at; /* room for own.at */
-	struct store_sync sync;
+	struct durable durable;
 	int rc;
 	struct exec_read *reads; /* one per fill */
 	size_t filling;          /* bytes of results counted while they are read */
@@ -408,7 +469,6 @@ struct outcome {
 	UT_hash_handle hh;
 };
 
-int intents_load(struct node *n);
 /* Forgets all of shards that are marked as losing. */
 void intents_lose(struct node *n);
 void intents_free(struct node *n);
@@ -469,11 +529,22 @@ struct conn {
 	bool hello;
 	bool doomed; /* an ERROR went out; nothing more is read */
 	uint8_t role;
+	struct orbit_id node; /* who it is, if a node */
+	uint64_t incarnation;
 	uint64_t doomed_at;
 	size_t held; /* bytes of requests under way */
 	struct req_list reqs;
 	struct env_timer closing; /* waits for HELLO; doomed: for the ERROR to be out */
 	TAILQ_ENTRY(conn) entry;
+
+	/* backup.c: effects came over it */
+	uint64_t arrived, handled; /* how many; the rest waits for a newer map: */
+	TAILQ_HEAD(, ahead) ahead;
+	TAILQ_HEAD(, incoming) incoming;   /* are being applied */
+	TAILQ_HEAD(, durable_in) durables; /* are to be on disk, once those before are applied */
+	struct buf acks;                   /* to be sent at the end of the loop's turn */
+	unsigned nacks;
+	struct env_task ack_task;
 };
 
 void conn_accept(struct link *l, void *arg);
@@ -580,6 +651,28 @@ struct node {
 	uint64_t sweep_ask_at; /* when the keeper is asked again */
 	bool fetching;         /* a newer map */
 	uint64_t doubt_due;    /* when doubt_timer fires */
+
+	/* replication (repl_int.h) */
+	uint64_t started;            /* when */
+	unsigned repl_busy;          /* callbacks of the store's that will come */
+	struct env_timer tick_timer; /* repl_tick() */
+	uint64_t tick_due;
+	uint64_t marks; /* by which a walk tells what it met before */
+	TAILQ_HEAD(, shard) stalled;
+	TAILQ_HEAD(, fill) fills;
+	TAILQ_HEAD(, incoming) orphans;        /* being applied; their links are gone */
+	TAILQ_HEAD(, durable) durables;        /* syncs under way */
+	TAILQ_HEAD(, durable_in) durable_left; /* asked over links that are gone */
+	TAILQ_HEAD(, take) taking;             /* shards */
+	TAILQ_HEAD(, pull) pulls;
+	TAILQ_HEAD(, recover) recovers;
+	TAILQ_HEAD(, level_sync) level_syncs;
+	struct load *load;           /* of tables, under way */
+	int load_rc;                 /* how that failed at the start */
+	struct env_task wake_task;   /* of shards that are to be woken */
+	struct env_timer take_timer; /* the first lease that is waited for is over, */
+	uint64_t take_at;            /* then */
+	bool loading_all;            /* at the start: nothing else has to be done meanwhile */
 
 	bool stopping;
 	void (*stopped)(void *arg);

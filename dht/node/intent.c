@@ -344,44 +344,20 @@ void forget_fire(struct env_timer *t)
 	}
 }
 
-/* ---- at the start, and at the end ---- */
+/* ---- loading, and the end ---- */
 
-static int load_class(struct node *n, uint8_t class,
-	int (*one)(struct node *n, const struct intent_key *key, const void *val, size_t len))
+int intent_load_one(struct node *n, const uint8_t *key, size_t klen, const void *val, size_t vlen)
 {
-	const uint8_t to = class + 1;
-	struct store_iter *it = store_iter_new(n->st, &class, 1, &to, 1);
-	const void *key, *val;
-	size_t klen, vlen;
-	int rc;
+	const uint8_t *at = key + KEY_HEAD;
+	struct intent_key k;
 
-	while ((rc = store_iter_next(it, &key, &klen, &val, &vlen)) == 1) {
-		const uint8_t *at = (const uint8_t *)key + KEY_HEAD;
-		struct intent_key k;
-
-		rc = shard_of_key(n, key, klen);
-		if (rc == 0)
-			continue;
-		if (rc < 0)
-			break;
-		rc = -EUCLEAN;
-		if (klen != KEY_HEAD + 12)
-			break;
-		k = key_of((uint32_t)get_be16(at) << 16 | get_be16(at + 2), get_be64(at + 4),
-			get_be16(at - 2));
-		rc = one(n, &k, val, vlen);
-		if (rc)
-			break;
-	}
-	store_iter_free(it);
-	return rc;
-}
-
-int intents_load(struct node *n)
-{
-	int rc = load_class(n, KEY_PREPARED, prepared_load);
-
-	return rc ? rc : load_class(n, KEY_OUTCOME, outcome_load);
+	if (klen != KEY_HEAD + 12)
+		return -EUCLEAN;
+	k = key_of((uint32_t)get_be16(at) << 16 | get_be16(at + 2), get_be64(at + 4),
+		get_be16(at - 2));
+	if (key[0] == KEY_PREPARED)
+		return prepared_load(n, &k, val, vlen);
+	return outcome_load(n, &k, val, vlen);
 }
 
 void intents_lose(struct node *n)

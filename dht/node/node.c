@@ -55,10 +55,20 @@ static int take_ring(struct node *n)
 		shards_init(n);
 		store_blocking(n->st, true);
 		rc = ended_load(n);
+		if (!rc)
+			rc = learn_load(n);
 		store_blocking(n->st, false);
 	}
-	if (!rc)
+	if (!rc) {
+		/* at the start nothing else has to be done meanwhile */
+		n->loading_all = !old;
+		if (n->loading_all)
+			store_blocking(n->st, true);
 		rc = repl_adopt(n, old);
+		if (n->loading_all)
+			store_blocking(n->st, false);
+		n->loading_all = false;
+	}
 	if (rc)
 		log_error("mod=node rc=-%s msg=\"cannot load the shards' records\"", log_errno(rc));
 	ring_unref((struct ring_map *)old);
@@ -131,6 +141,7 @@ int node_new(struct node **out, struct env *e, struct store *st, const struct no
 	n->doubt_timer.fire = doubt_fire;
 	n->forget_timer.fire = forget_fire;
 	init_lists(n);
+	repl_init(n);
 	rc = keeper_new(&n->keeper, e, st, &cfg->keeper);
 	if (!rc)
 		rc = take_ring(n);
@@ -178,8 +189,9 @@ static void stop_fire(struct env_timer *t)
 	struct node *n = container_of(t, struct node, stop_timer);
 	void (*stopped)(void *arg) = n->stopped;
 
-	if (!TAILQ_EMPTY(&n->reqs) || !TAILQ_EMPTY(&n->lost) || !TAILQ_EMPTY(&n->floors) ||
-		!TAILQ_EMPTY(&n->forgets) || !TAILQ_EMPTY(&n->groups) || !TAILQ_EMPTY(&n->sweeps)) {
+	if (!repl_idle(n) || !TAILQ_EMPTY(&n->reqs) || !TAILQ_EMPTY(&n->lost) ||
+		!TAILQ_EMPTY(&n->floors) || !TAILQ_EMPTY(&n->forgets) || !TAILQ_EMPTY(&n->groups) ||
+		!TAILQ_EMPTY(&n->sweeps)) {
 		return; /* whoever ends last asks again */
 	}
 	if (keeper_busy(n->keeper)) {
@@ -209,6 +221,7 @@ void node_stop(struct node *n, void (*done)(void *arg), void *arg)
 	unlisten(n);
 	while ((c = TAILQ_FIRST(&n->conns)))
 		conn_close(c);
+	repl_stop(n);
 	peers_free(n);
 	req_end_all(n);
 	node_check_stopped(n);
@@ -226,6 +239,7 @@ void node_free(struct node *n)
 	unlisten(n);
 	while ((c = TAILQ_FIRST(&n->conns)))
 		conn_close(c);
+	repl_stop(n);
 	peers_free(n);
 	/* tells those that wait for it */
 	keeper_free(n->keeper);
@@ -234,6 +248,7 @@ void node_free(struct node *n)
 		req_end(r);
 	}
 	floors_free(n);
+	repl_free(n);
 	groups_free(n);
 	sweeps_free(n);
 	intents_free(n);

@@ -3,7 +3,7 @@
  *
  *   state        link   calls                       goes to
  *   IDLE         no     none                        CONNECTING with the first call
- *   CONNECTING   yes    in line                     GREETING, BACKOFF
+ *   CONNECTING   yes    in line                     GREETING, BACKOFF (also by the timer)
  *   GREETING     yes    in line; HELLO is out       UP when theirs is right, BACKOFF
  *   UP           yes    sent                        BACKOFF
  *   BACKOFF      no     fail at once                IDLE by the timer
@@ -12,7 +12,7 @@
  * an earlier incarnation of the node is not given to its successor: it may be older than what the
  * node was told, and forgot, before (sess.c).
  */
-#include "dht/node/impl.h"
+#include "dht/node/peer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,29 +21,12 @@
 #include "dht/base/mem.h"
 
 #define BACKOFF_MIN (20 * ENV_MS)
-#define BACKOFF_MAX ENV_SEC
+#define BACKOFF_MAX (250 * ENV_MS)
 #define GREET_TIMEOUT (5 * ENV_SEC)
 
-enum peer_state { PEER_IDLE, PEER_CONNECTING, PEER_GREETING, PEER_UP, PEER_BACKOFF };
-TAILQ_HEAD(call_list, call);
+#define CONNECT_TIMEOUT (2 * ENV_SEC)
 
-struct peer {
-	struct node *n;
-	struct orbit_id id;
-	enum peer_state state;
-	struct link *link;
-	unsigned tries, next_addr;
-	uint64_t incarnation; /* that we talked to last; 0: never */
-	uint64_t next_id;
-	struct call_list line;   /* to be sent */
-	struct call_list sent;   /* oldest first */
-	struct call *by_id;      /* those that are sent */
-	struct env_timer timer;  /* back-off, or waiting for HELLO */
-	struct env_timer oldest; /* the first of the sent is overdue */
-	TAILQ_ENTRY(peer) entry;
-};
-
-static struct peer *peer_of(struct node *n, uint16_t node)
+struct peer *peer_of(struct node *n, uint16_t node)
 {
 	const struct orbit_id *id = &n->ring->nodes[node].id;
 	struct peer *p;
@@ -57,6 +40,10 @@ static struct peer *peer_of(struct node *n, uint16_t node)
 	p->id = *id;
 	TAILQ_INIT(&p->line);
 	TAILQ_INIT(&p->sent);
+	TAILQ_INIT(&p->copies);
+	TAILQ_INIT(&p->unacked);
+	TAILQ_INIT(&p->syncing);
+	TAILQ_INIT(&p->to_sync);
 	TAILQ_INSERT_TAIL(&n->peers, p, entry);
 	return p;
 }
@@ -109,6 +96,14 @@ static void peer_fail(struct peer *p, int rc)
 	env_timer_set(e, &p->timer, env_now(e) + wait / 2 + env_random_u64(e) % wait);
 	fail_calls(p, &p->sent, -EHOSTUNREACH);
 	fail_calls(p, &p->line, -EHOSTUNREACH);
+	if (!p->n->stopping)
+		repl_peer_down(p, rc);
+}
+
+void peer_break(struct peer *p, int rc)
+{
+	if (p->link)
+		peer_fail(p, rc);
 }
 
 /* ---- calls ---- */
@@ -202,8 +197,9 @@ static void peer_greeted(struct peer *p, struct frame *f)
 		fail_calls(p, &p->line, -ESTALE);
 	p->incarnation = h.incarnation;
 	send_line(p);
-	if (n->ring)
-		route_epoch(n, ring_find(n->ring, &p->id), h.epoch);
+	if (p->state == PEER_UP)
+		repl_peer_up(p);
+	lease_heard(n, &h.node, h.incarnation, h.epoch);
 }
 
 static void peer_message(struct link *l, struct frame *f, void *arg)
@@ -223,8 +219,12 @@ static void peer_message(struct link *l, struct frame *f, void *arg)
 		peer_greeted(p, f);
 		return;
 	}
-	if (p->state != PEER_UP || !(f->flags & FRAME_REPLY))
+	if (p->state != PEER_UP)
 		return;
+	if (!(f->flags & FRAME_REPLY)) {
+		repl_peer_message(p, f);
+		return;
+	}
 	HASH_FIND(hh, p->by_id, &f->id, sizeof(f->id), c);
 	if (!c)
 		return; /* answered too late */
@@ -241,14 +241,20 @@ static void peer_down(struct link *l, int rc, void *arg)
 
 static const struct link_events peer_events = {peer_up, peer_message, peer_down};
 
+static void wake(struct peer *p);
+
 static void timer_fire(struct env_timer *t)
 {
 	struct peer *p = container_of(t, struct peer, timer);
 
-	if (p->state == PEER_BACKOFF)
+	if (p->state == PEER_BACKOFF) {
 		p->state = PEER_IDLE;
-	else if (p->state == PEER_GREETING)
+		/* what waits for an acknowledgement does not ask again by itself */
+		if (!TAILQ_EMPTY(&p->unacked))
+			wake(p);
+	} else if (p->state == PEER_GREETING || p->state == PEER_CONNECTING) {
 		peer_fail(p, -ETIMEDOUT);
+	}
 }
 
 static int dial(struct peer *p)
@@ -267,18 +273,39 @@ static int dial(struct peer *p)
 		p->link = NULL;
 	else
 		p->state = PEER_CONNECTING;
+	if (!rc)
+		env_timer_set(p->n->env, &p->timer, env_now(p->n->env) + CONNECT_TIMEOUT);
 	return rc;
+}
+
+/* Makes a link if there is none and none is on its way. */
+static void wake(struct peer *p)
+{
+	p->timer.fire = timer_fire;
+	p->oldest.fire = oldest_fire;
+	if (p->state == PEER_IDLE && dial(p))
+		peer_fail(p, -EHOSTUNREACH);
+}
+
+void peer_stream(struct peer *p, struct frame *f)
+{
+	if (p->n->stopping || p->state != PEER_UP) {
+		frame_unref(f);
+		if (!p->n->stopping)
+			wake(p);
+		return;
+	}
+	/* if this fails, down() follows */
+	link_send(p->link, f);
 }
 
 /* What stands in line goes out, or a link is made for it. */
 static void go_on(struct peer *p)
 {
-	p->timer.fire = timer_fire;
-	p->oldest.fire = oldest_fire;
 	if (p->state == PEER_UP)
 		send_line(p);
-	else if (p->state == PEER_IDLE && dial(p))
-		peer_fail(p, -EHOSTUNREACH);
+	else
+		wake(p);
 }
 
 void peer_call(struct node *n, uint16_t node, struct frame *f, struct call *c)
@@ -330,6 +357,7 @@ void peers_free(struct node *n)
 		TAILQ_REMOVE(&n->peers, p, entry);
 		env_timer_clear(n->env, &p->timer);
 		env_timer_clear(n->env, &p->oldest);
+		repl_peer_free(p);
 		free(p);
 	}
 }

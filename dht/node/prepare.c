@@ -19,9 +19,9 @@
 #include "dht/base/mem.h"
 
 /* Sends the vote when its record is on disk. */
-static void vote_synced(struct store_sync *s, int rc)
+static void vote_synced(struct durable *d, int rc)
 {
-	struct exec *x = container_of(s, struct exec, sync);
+	struct exec *x = container_of(d, struct exec, durable);
 	struct node *n = x->r.n;
 	struct prepared *p;
 	struct outcome *o;
@@ -50,9 +50,9 @@ static void vote_synced(struct store_sync *s, int rc)
 /* @x->f is the vote. */
 static void vote_sync(struct exec *x)
 {
-	x->sync.done = vote_synced;
+	x->durable.done = vote_synced;
 	x->r.pinned++;
-	store_sync(x->r.n->st, &x->sync);
+	durable_start(x->r.n, &x->durable, x->r.seen, x->r.nseen);
 }
 
 static void prepare_applied(struct own *o, int rc)
@@ -171,7 +171,7 @@ static void prepare_run(struct req *r)
 		exec_refuse(x, WIRE_REFUSED, 0);
 		return;
 	}
-	if (s->gate) {
+	if (s->gate || repl_blocks(r->n, s)) {
 		req_wait_shard(r, s);
 		return;
 	}

@@ -39,8 +39,11 @@ struct repl_section {
 	struct effect effect;
 	struct store_apply apply;
 	struct store_wait wait;
+	struct iovec bulk;
+	bool waiting, ended; /* for the store; and its role ended meanwhile */
 	TAILQ_ENTRY(repl_section) entry;
 };
+TAILQ_HEAD(repl_section_list, repl_section);
 void repl_apply(struct node *n, struct repl_section *s);
 
 /* On a primary: what is applied from now on is sent to that learner as well. *last is the last seq

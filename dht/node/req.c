@@ -249,6 +249,12 @@ static void try_answer(struct req *r)
 			return;
 		}
 	}
+	for (unsigned i = 0; i < r->nseen; i++) {
+		if (!lease_ready(r->n, r->seen[i].shard)) {
+			wait_answer(r, r->seen[i].shard, r->seen[i].seq);
+			return;
+		}
+	}
 	send_off(r);
 }
 
@@ -272,6 +278,8 @@ void req_flush(struct shard *s, int rc)
 	struct req *r;
 
 	while ((r = TAILQ_FIRST(&s->answers)) && (rc || r->waits <= s->committed)) {
+		if (!rc && !lease_ready(r->n, s))
+			return;
 		leave_queue(r);
 		if (rc) {
 			/* what it made or saw did not reach the log */

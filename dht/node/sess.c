@@ -362,7 +362,7 @@ int sess_reply_get(struct node *n, const struct sess *s, uint64_t number, struct
 	return 0;
 }
 
-/* ---- at the start ---- */
+/* ---- loading: floors first, as they know which numbers were abandoned ---- */
 
 /* The session and, unless NULL, the number that end a key. */
 static int key_parts(
@@ -413,30 +413,9 @@ static int load_floor(struct node *n, const uint8_t *key, size_t klen, struct cu
 	return 0;
 }
 
-static int load_class(struct node *n, uint8_t class,
-	int (*one)(struct node *n, const uint8_t *key, size_t klen, struct cur val))
+int sess_load_one(struct node *n, const uint8_t *key, size_t klen, const void *val, size_t vlen)
 {
-	const uint8_t to = class + 1;
-	struct store_iter *it = store_iter_new(n->st, &class, 1, &to, 1);
-	const void *key, *val;
-	size_t klen, vlen;
-	int rc;
-
-	while ((rc = store_iter_next(it, &key, &klen, &val, &vlen)) == 1) {
-		rc = shard_of_key(n, key, klen);
-		if (rc > 0)
-			rc = one(n, key, klen, cur_of(val, vlen));
-		if (rc)
-			break;
-	}
-	store_iter_free(it);
-	return rc;
-}
-
-int sess_load(struct node *n)
-{
-	/* floors first: they know which numbers were abandoned */
-	int rc = load_class(n, KEY_FLOOR, load_floor);
-
-	return rc ? rc : load_class(n, KEY_REPLY, load_reply);
+	if (key[0] == KEY_FLOOR)
+		return load_floor(n, key, klen, cur_of(val, vlen));
+	return load_reply(n, key, klen, cur_of(val, vlen));
 }

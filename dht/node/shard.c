@@ -21,6 +21,8 @@ void shards_init(struct node *n)
 		n->shards[i].number = (uint16_t)i;
 		TAILQ_INIT(&n->shards[i].waiting);
 		TAILQ_INIT(&n->shards[i].answers);
+		TAILQ_INIT(&n->shards[i].early);
+		TAILQ_INIT(&n->shards[i].doubles);
 	}
 }
 

@@ -21,7 +21,7 @@ static struct shard *txn_blocked(struct exec *x)
 	for (unsigned i = 0; i < x->nparts; i++) {
 		struct shard *s = x->parts[i].shard;
 
-		if (x->exclusive && s->gate)
+		if (x->exclusive && (s->gate || repl_blocks(x->r.n, s)))
 			return s;
 		if (lock_conflict(&s->locks, &x->v, NULL)) {
 			x->r.n->stats.conflicts++;
