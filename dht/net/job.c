@@ -1,5 +1,5 @@
 /*
- * Jobs: blocking work on uv's pool (4 threads, or as UV_THREADPOOL_SIZE says). A lane is a queue
+ * Jobs: blocking work on uv's pool (8 threads, or as UV_THREADPOOL_SIZE says). A lane is a queue
  * of which only the first job is with the pool; the next is given when the first one's done() has
  * returned. A lane exists while it has a job.
  */
@@ -25,6 +25,11 @@ struct job_run {
 	struct env_job *j;
 	struct job_lane *lane; /* NULL: none */
 };
+
+/* A store alone may have a sync, a writeback, an append, a flush, a compaction and a note in hand
+ * at once, each of which may take as long as the disk likes: what is read must not wait behind
+ * them. */
+#define POOL "8"
 
 static void job_submit(struct job_run *run);
 
@@ -74,6 +79,11 @@ static void job_submit(struct job_run *run)
 	rc = uv_queue_work(&run->lp->uv, &run->req, on_work, on_worked);
 	assert(rc == 0);
 	(void)rc;
+}
+
+void job_pool(void)
+{
+	setenv("UV_THREADPOOL_SIZE", POOL, false);
 }
 
 void job_start(struct env *e, struct env_job *j)

@@ -383,6 +383,7 @@ int loop_new(struct loop **out)
 	struct loop *lp = mem_zalloc(sizeof(*lp));
 	int rc = uv_loop_init(&lp->uv);
 
+	job_pool();
 	if (rc) {
 		free(lp);
 		return rc;

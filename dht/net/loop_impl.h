@@ -103,6 +103,8 @@ void timer_wake(struct loop *lp); /* sets the uv_timer for the earliest of the r
 void timer_free_all(struct loop *lp);
 
 /* job.c */
+/* How many workers there are, before the first job makes them. */
+void job_pool(void);
 void job_start(struct env *e, struct env_job *j);
 
 /* local.c: names are without "local:" */

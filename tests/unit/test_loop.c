@@ -372,6 +372,7 @@ struct my_job {
 	struct env_job j;
 	int name;
 	sem_t *wait, *post;
+	bool pass; /* on to the next that waits */
 };
 
 static atomic_int inside;
@@ -387,6 +388,8 @@ static void on_work(struct env_job *j)
 		sem_post(m->post);
 	if (m->wait)
 		sem_wait(m->wait);
+	if (m->pass)
+		sem_post(m->wait);
 	if (j->lane)
 		atomic_fetch_sub(&inside, 1);
 }
@@ -447,6 +450,26 @@ static void test_jobs_of_different_lanes_run_side_by_side(void **state)
 	give(&m[2], 2, &lane_b);
 	loop_run(lp);
 	assert_int_equal(nseen, 3);
+	sem_destroy(&sem);
+}
+
+/* Slow ones of all kinds leave room for a quick one. */
+static void test_jobs_eight_at_once(void **state)
+{
+	struct my_job m[8] = {0};
+	sem_t sem;
+
+	(void)state;
+	jobs_left = 0;
+	sem_init(&sem, 0, 0);
+	m[7].post = &sem;
+	for (int i = 0; i < 8; i++) {
+		m[i].wait = i < 7 ? &sem : NULL;
+		m[i].pass = i < 7;
+		give(&m[i], i, NULL);
+	}
+	loop_run(lp);
+	assert_int_equal(nseen, 8);
 	sem_destroy(&sem);
 }
 
@@ -643,6 +666,7 @@ int main(void)
 		TEST(test_loop_stop_leaves_the_rest_for_the_next_run),
 		TEST(test_jobs_of_a_lane_run_one_by_one_in_order),
 		TEST(test_jobs_of_different_lanes_run_side_by_side),
+		TEST(test_jobs_eight_at_once),
 		TEST(test_loop_free_waits_for_jobs),
 		TEST(test_loop_call_arrives_in_order_exactly_once),
 		TEST(test_loop_call_behind_a_stop_is_kept),
