@@ -191,21 +191,42 @@ int plan_register(struct ring_map *m, const struct ring_node *node, bool whole)
 
 /* ---- failing ---- */
 
-void plan_down(struct ring_map *m, uint16_t node)
+void plan_down_all(struct ring_map *m, const bool *down)
 {
-	m->nodes[node].up = false;
+	for (unsigned i = 0; i < m->nnodes; i++)
+		m->nodes[i].up &= !down[i];
 	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		struct ring_shard *sh = &m->shards[s];
 		struct plan_edit e;
+		bool concerned = false;
 
-		plan_learner_drop(&m->shards[s], node);
-		if (ring_member(&m->shards[s], node) < 0)
+		for (unsigned i = sh->nlearners; i-- > 0;) {
+			if (down[sh->learner[i]])
+				plan_learner_drop(sh, sh->learner[i]);
+		}
+		for (unsigned i = 0; i < sh->nmembers; i++)
+			concerned |= down[sh->member[i]];
+		if (!concerned)
 			continue;
 		plan_edit_begin(&e, m, (uint16_t)s);
-		if (plan_edit_goods(&e, node, true) > 0)
-			plan_edit_drop(&e, node);
+		if (plan_edit_goods(&e, RING_NONE, true) > 0) {
+			for (unsigned i = 0; i < sh->nmembers; i++) {
+				if (down[sh->member[i]])
+					plan_edit_drop(&e, sh->member[i]);
+			}
+		}
 		plan_edit_settle(&e, RING_NONE);
 		plan_edit_end(&e);
 	}
+}
+
+void plan_down(struct ring_map *m, uint16_t node)
+{
+	bool *down = mem_zalloc(m->nnodes * sizeof(*down));
+
+	down[node] = true;
+	plan_down_all(m, down);
+	free(down);
 }
 
 void plan_drop(struct ring_map *m, uint16_t primary, uint16_t node)
@@ -320,7 +341,8 @@ int plan_leave(struct ring_map *m, uint16_t node, bool leave)
 	return 0;
 }
 
-/* Who begins a shard anew when all that had it are gone: the first of placement that is up. */
+/* Who begins a shard anew when all that had it are gone: the first of placement that is up. That is
+ * likely one that was a member once, and may still have what it had then. */
 static uint16_t beginner(const struct ring_map *m, uint16_t shard, uint16_t gone)
 {
 	uint16_t *want = mem_zalloc(m->nnodes * sizeof(*want)), node = RING_NONE;

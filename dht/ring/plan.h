@@ -29,6 +29,10 @@ int plan_register(struct ring_map *m, const struct ring_node *node, bool whole);
  * A shard without another good member that is up stays as it is, unless no member is good: then
  * another that is up becomes primary. */
 void plan_down(struct ring_map *m, uint16_t node);
+/* The same for several nodes (@down by index) that were found dead together. One after the other
+ * would let the first leave what only the last then has; so all of them stay there, and whichever
+ * comes back serves. */
+void plan_down_all(struct ring_map *m, const bool *down);
 
 /* @primary gets no answer from @node, while the keeper hears both: @node leaves the shards that
  * @primary leads, as a learner too, unless it is their last good member. */

@@ -138,8 +138,8 @@ void plan_edit_settle(struct plan_edit *e, uint16_t avoid)
 		e->primary = first_of(e, able, n);
 	else if (last >= 0 && eligible(e, (unsigned)last, any_good))
 		e->primary = avoid;
-	else if (present < 0)
-		e->primary = RING_NONE;
+	else if (present < 0 || e->m->nodes[e->primary].up)
+		e->primary = RING_NONE; /* it is up, but others have what it lacks */
 }
 
 void plan_learner_drop(struct ring_shard *s, uint16_t node)

@@ -37,7 +37,7 @@ unsigned plan_edit_goods(const struct plan_edit *e, uint16_t node, bool up);
 
 /* Sees to the primary: a good member that is up, the present one if it can be (and is not @avoid
  * while there is another), else the first in the order of placement. Where no member is good, any
- * that is up. Where there is nobody, the present one if it still is a member. */
+ * that is up. Where there is nobody, the present one if it still is a member, and down. */
 void plan_edit_settle(struct plan_edit *e, uint16_t avoid);
 
 void plan_learner_drop(struct ring_shard *s, uint16_t node);

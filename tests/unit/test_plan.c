@@ -310,9 +310,15 @@ static void one_event(struct world *w)
 
 	switch (random() % 10) {
 	case 0:
-	case 1:
 		was = before(w);
 		plan_down(w->m, node);
+		after(w, was);
+		break;
+	case 1:
+		for (unsigned i = 0; i < w->m->nnodes; i++)
+			gone[i] = random() % 3 == 0;
+		was = before(w);
+		plan_down_all(w->m, gone);
 		after(w, was);
 		break;
 	case 2:

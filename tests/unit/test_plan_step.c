@@ -454,6 +454,31 @@ static void test_plan_the_last_good_copy_stays(void **state)
 	ring_unref(m);
 }
 
+static void test_plan_of_those_that_die_together_any_may_return(void **state)
+{
+	struct ring_map *m = map_of(4, 4, 2);
+	bool down[4] = {false};
+	uint16_t a = at(m, 0), b = at(m, 1);
+	struct ring_node n = node_of(0);
+
+	(void)state;
+	down[a] = down[b] = true;
+	plan_down_all(m, down);
+	for (unsigned s = 0; s < 16; s++) {
+		const struct ring_shard *sh = &m->shards[s];
+		bool both = ring_member(sh, a) >= 0 && ring_member(sh, b) >= 0;
+		bool one = ring_member(sh, a) >= 0 || ring_member(sh, b) >= 0;
+
+		assert_int_equal(one, both);
+		assert_int_equal(m->nodes[sh->primary].up, !both);
+	}
+	n.incarnation = 2;
+	assert_int_equal(plan_register(m, &n, true), 0);
+	for (unsigned s = 0; s < 16; s++)
+		assert_true(m->nodes[m->shards[s].primary].up);
+	ring_unref(m);
+}
+
 static void test_plan_restarts(void **state)
 {
 	struct ring_map *m = map_of(2, 4, 2);
@@ -772,6 +797,7 @@ int main(void)
 		cmocka_unit_test(test_plan_of_surplus_copies_those_of_leaving_nodes_go_first),
 		cmocka_unit_test(test_plan_a_learner_that_dies_is_waited_for_no_more),
 		cmocka_unit_test(test_plan_the_last_good_copy_stays),
+		cmocka_unit_test(test_plan_of_those_that_die_together_any_may_return),
 		cmocka_unit_test(test_plan_restarts),
 		cmocka_unit_test(test_plan_all_suspect),
 		cmocka_unit_test(test_plan_all_suspect_but_one_that_never_returns),
