@@ -299,6 +299,20 @@ struct rig_head {
 	uint16_t participants[8];
 };
 
+/* Of the newest map that a node has. */
+static inline uint64_t rig_epoch(const struct rig *r)
+{
+	uint64_t epoch = 0;
+
+	for (unsigned i = 0; i < r->nnodes; i++) {
+		const struct ring_map *m = r->n[i].node ? node_ring(r->n[i].node) : NULL;
+
+		if (m && m->epoch > epoch)
+			epoch = m->epoch;
+	}
+	return epoch;
+}
+
 /* Sends TXN or PREPARE; the transaction stays. Returns the id. */
 static inline uint64_t rig_send_txn(
 	struct rig_link *k, uint16_t type, const struct rig_head *h, const struct txn_build *t)
@@ -310,7 +324,7 @@ static inline uint64_t rig_send_txn(
 		.session = h->session,
 		.number = h->number,
 		.floor = h->floor,
-		.epoch = 1,
+		.epoch = rig_epoch(k->r),
 		.age = h->age,
 		.nabandoned = (uint16_t)h->nabandoned,
 		.abandoned = abandoned,

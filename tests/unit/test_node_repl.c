@@ -1,0 +1,641 @@
+/*
+ * Three copies of everything on three nodes whose maps the tests give them: what is acknowledged,
+ * what survives, who may answer.
+ */
+#include "dht/node/impl.h"
+#include "dht/wire/wire_repl.h"
+#include "tests/unit/node_rig.h"
+
+#define NODES 3
+
+struct trio {
+	struct rig r;
+	struct rig_link k[NODES];
+	struct orbit_id id; /* an object that node 0 leads */
+	uint64_t number;
+};
+
+static void boot(struct trio *t, unsigned i)
+{
+	struct rig_node *n = &t->r.n[i];
+	struct store_config cfg = store_config_default();
+	char why[256];
+
+	cfg.segment_size = 1 << 20;
+	cfg.index_buffer = 1 << 20;
+	cfg.cache_size = 1 << 20;
+	cfg.reserve = 64 << 10;
+	assert_int_equal(store_open_on(&n->store, sim_env(n->host), n->disk, n->index, &cfg, why,
+				 sizeof(why)),
+		0);
+	assert_int_equal(node_new(&n->node, sim_env(n->host), n->store, &t->r.cfg), 0);
+	assert_int_equal(node_listen(n->node, n->addr, NULL), 0);
+}
+
+static void given(void *arg, int rc)
+{
+	(void)arg;
+	/* another node may have told it */
+	assert_true(rc == 0 || rc == -EEXIST);
+}
+
+/* The node has the map at once, if it runs. */
+static void give(struct trio *t, unsigned i)
+{
+	if (t->r.n[i].node)
+		node_set_ring(t->r.n[i].node, t->r.map, given, NULL);
+}
+
+static void give_all(struct trio *t)
+{
+	for (unsigned i = 0; i < NODES; i++)
+		give(t, i);
+	sim_run(t->r.s, 10 * ENV_MS);
+}
+
+/* A new map: all shards have these members, the first leads. */
+static void members(struct trio *t, unsigned n, const uint16_t *member)
+{
+	struct ring_map *m = ring_draft(t->r.map);
+
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		struct ring_shard *rs = &m->shards[s];
+
+		rs->term++;
+		rs->primary = member[0];
+		rs->nmembers = (uint8_t)n;
+		memcpy(rs->member, member, n * sizeof(*member));
+	}
+	for (unsigned i = 0; i < NODES; i++) {
+		if (t->r.n[i].store)
+			m->nodes[i].incarnation = store_info(t->r.n[i].store)->starts;
+	}
+	ring_unref(t->r.map);
+	t->r.map = m;
+}
+
+#define MEMBERS(t, ...)                                                                            \
+	do {                                                                                       \
+		const uint16_t m_[] = {__VA_ARGS__};                                               \
+		members(t, ARRAY_LEN(m_), m_);                                                     \
+	} while (0)
+
+static void trio_init(struct trio *t)
+{
+	struct ring_node nodes[NODES] = {0};
+
+	memset(t, 0, sizeof(*t));
+	t->r.s = sim_new(7);
+	t->r.cfg = node_config_default();
+	t->r.nnodes = NODES;
+	for (unsigned i = 0; i < NODES; i++) {
+		struct rig_node *n = &t->r.n[i];
+		char name[16];
+
+		snprintf(name, sizeof(name), "n%u", i);
+		snprintf(n->addr, sizeof(n->addr), "n%u:1", i);
+		n->host = sim_host_new(t->r.s, name);
+		n->disk = disk_mem_new();
+		n->index = index_mem_new();
+		nodes[i].id = rig_node_id(i);
+		nodes[i].number = i + 1;
+		nodes[i].incarnation = 1;
+		nodes[i].up = true;
+		nodes[i].weight = 100;
+		nodes[i].naddrs = 1;
+		snprintf(nodes[i].addr[0], sizeof(nodes[i].addr[0]), "%s", n->addr);
+		assert_int_equal(store_make_on(n->disk, rig_fsid, &nodes[i].id), 0);
+		boot(t, i);
+	}
+	assert_int_equal(ring_make(&t->r.map, rig_fsid, RIG_BITS, NODES, nodes, NODES), 0);
+	MEMBERS(t, 0, 1, 2);
+	give_all(t);
+	t->r.client = sim_host_new(t->r.s, "client");
+	for (unsigned i = 0; i < NODES; i++)
+		rig_connect(&t->r, &t->k[i], i);
+	t->id = rig_id(&t->r, 0, 0);
+	t->number = 1;
+	assert_int_equal(rig_create(&t->k[0], 1, t->number++, &t->id, 0), WIRE_OK);
+}
+
+static void trio_fini(struct trio *t)
+{
+	for (unsigned i = 0; i < NODES; i++)
+		rig_hangup(&t->k[i]);
+	rig_fini(&t->r);
+}
+
+static void crash(struct trio *t, unsigned i, enum disk_crash how)
+{
+	rig_hangup(&t->k[i]);
+	rig_crash(&t->r, i, how);
+}
+
+static void restart(struct trio *t, unsigned i)
+{
+	sim_host_start(t->r.n[i].host);
+	boot(t, i);
+	rig_connect(&t->r, &t->k[i], i);
+}
+
+static uint64_t send_add(struct trio *t, unsigned to, uint64_t number)
+{
+	struct rig_head h = {.session = 1, .number = number};
+
+	return rig_send_add(&t->k[to], &h, &t->id, 0, 1);
+}
+
+static uint16_t add(struct trio *t, unsigned to)
+{
+	return rig_status(&t->k[to], send_add(t, to, t->number++));
+}
+
+static bool answered(struct trio *t, unsigned to, uint64_t rid)
+{
+	return rig_got(&t->k[to], WIRE_REPLY, rid) != NULL;
+}
+
+static uint64_t send_sync(struct trio *t, unsigned to, const struct wire_effect *e)
+{
+	struct frame *f = frame_new(WIRE_SYNC, t->k[to].next++, 64);
+	uint64_t id = f->id;
+
+	wire_put_sync(&f->b, 1, e, 1);
+	link_send(t->k[to].l, f);
+	return id;
+}
+
+static struct history past(struct trio *t, unsigned i)
+{
+	return store_history(t->r.n[i].store, rig_shard(&t->r, &t->id));
+}
+
+static void assert_level(struct trio *t, unsigned a, unsigned b)
+{
+	struct history x = past(t, a), y = past(t, b);
+
+	assert_int_equal(x.seq, y.seq);
+	assert_int_equal(x.term, y.term);
+	assert_int_equal(x.nterms, y.nterms);
+	assert_memory_equal(x.terms, y.terms, x.nterms * sizeof(*x.terms));
+}
+
+/* ---- acknowledging ---- */
+
+static void test_repl_acknowledged_means_all_members_have_it(void **state)
+{
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	assert_level(&t, 0, 1);
+	assert_level(&t, 0, 2);
+	sim_slow(t.r.s, t.r.n[0].host, t.r.n[2].host, 300 * ENV_MS);
+	for (unsigned i = 0; i < 8; i++) {
+		rid = send_add(&t, 0, t.number++);
+		while (!answered(&t, 0, rid))
+			sim_run(t.r.s, ENV_MS / 10);
+		assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+		assert_level(&t, 0, 1);
+		assert_level(&t, 0, 2);
+	}
+	trio_fini(&t);
+}
+
+static void test_repl_a_lost_backup_is_waited_for_until_the_map_drops_it(void **state)
+{
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	crash(&t, 2, DISK_PROCESS);
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 5 * ENV_SEC);
+	assert_false(answered(&t, 0, rid));
+	assert_int_equal(past(&t, 0).seq, past(&t, 1).seq);
+	MEMBERS(&t, 0, 1);
+	give_all(&t);
+	/* it goes on in the next term: nothing has to be asked again */
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 2);
+	assert_level(&t, 0, 1);
+	trio_fini(&t);
+}
+
+static void test_repl_broken_links_lose_nothing(void **state)
+{
+	struct trio t;
+	uint64_t rid[40];
+
+	(void)state;
+	trio_init(&t);
+	for (unsigned i = 0; i < 40; i++) {
+		rid[i] = send_add(&t, 0, t.number++);
+		sim_run(t.r.s, ENV_MS / 3);
+		if (i % 5 == 2)
+			sim_break(t.r.s, t.r.n[0].host, t.r.n[1 + i / 5 % 2].host);
+	}
+	for (unsigned i = 0; i < 40; i++)
+		assert_int_equal(rig_status(&t.k[0], rid[i]), WIRE_OK);
+	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 40);
+	assert_level(&t, 0, 1);
+	assert_level(&t, 0, 2);
+	trio_fini(&t);
+}
+
+static void test_repl_several_shards_do_not_share_a_record(void **state)
+{
+	struct rig_head h = {.session = 1, .number = 2};
+	struct orbit_id other;
+	struct txn_build b;
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	other = rig_id(&t.r, 0, 1);
+	txn_init(&b);
+	txn_add(&b, &t.id, 0, 1);
+	txn_create(&b, &other, 0, NULL);
+	rid = rig_send_txn(&t.k[0], WIRE_TXN, &h, &b);
+	txn_fini(&b);
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_WRONG_NODE);
+	/* but what is read together is read at once */
+	h.number = 3;
+	txn_init(&b);
+	txn_get(&b, &t.id);
+	txn_get(&b, &other);
+	rid = rig_send_txn(&t.k[0], WIRE_TXN, &h, &b);
+	txn_fini(&b);
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+	trio_fini(&t);
+}
+
+static void test_repl_min_in_sync_makes_writes_wait(void **state)
+{
+	struct ring_map *m;
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	MEMBERS(&t, 0, 1);
+	t.r.map->min_in_sync = 3;
+	give_all(&t);
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, ENV_SEC);
+	assert_false(answered(&t, 0, rid));
+	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 0);
+	m = ring_draft(t.r.map);
+	m->min_in_sync = 2;
+	ring_unref(t.r.map);
+	t.r.map = m;
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+	trio_fini(&t);
+}
+
+/* ---- taking over ---- */
+
+static void test_repl_failover_keeps_what_was_acknowledged_and_its_replies(void **state)
+{
+	struct trio t;
+	uint64_t last;
+
+	(void)state;
+	trio_init(&t);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	last = t.number - 1;
+	crash(&t, 0, DISK_PROCESS);
+	MEMBERS(&t, 1, 2);
+	give_all(&t);
+	/* resent: it is not done twice */
+	assert_int_equal(rig_status(&t.k[1], send_add(&t, 1, last)), WIRE_OK);
+	assert_int_equal(rig_slot(&t.k[1], &t.id, 0), 10);
+	assert_int_equal(add(&t, 1), WIRE_OK);
+	assert_int_equal(rig_slot(&t.k[1], &t.id, 0), 11);
+	assert_level(&t, 1, 2);
+	trio_fini(&t);
+}
+
+static void test_repl_requests_sent_under_an_older_map_are_not_taken(void **state)
+{
+	struct rig_head h = {.session = 1, .number = 2};
+	struct txn_build b;
+	struct trio t;
+	struct frame *f;
+	struct wire_txn m = {.session = 1, .number = 2};
+	uint64_t id;
+
+	(void)state;
+	(void)h;
+	trio_init(&t);
+	m.epoch = t.r.map->epoch;
+	MEMBERS(&t, 1, 0, 2);
+	give_all(&t);
+	f = frame_new(WIRE_TXN, id = t.k[1].next++, 256);
+	wire_put_txn_head(&f->b, &m);
+	txn_init(&b);
+	txn_add(&b, &t.id, 0, 1);
+	assert_int_equal(txn_encode(&b, &f->b, NULL, NULL), 0);
+	txn_fini(&b);
+	link_send(t.k[1].l, f);
+	assert_int_equal(rig_status(&t.k[1], id), WIRE_WRONG_NODE);
+	assert_int_equal(rig_status(&t.k[1], send_add(&t, 1, 2)), WIRE_OK);
+	trio_fini(&t);
+}
+
+static void test_repl_members_with_different_tails_are_levelled(void **state)
+{
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	for (uint16_t next = 1; next <= 2; next++) {
+		trio_init(&t);
+		assert_int_equal(add(&t, 0), WIRE_OK);
+		sim_cut(t.r.s, t.r.n[0].host, t.r.n[2].host, true);
+		for (unsigned i = 0; i < 5; i++)
+			rid = send_add(&t, 0, t.number++);
+		sim_run(t.r.s, 50 * ENV_MS);
+		assert_false(answered(&t, 0, rid));
+		assert_int_equal(past(&t, 1).seq, past(&t, 0).seq);
+		assert_int_equal(past(&t, 2).seq, past(&t, 0).seq - 5);
+		crash(&t, 0, DISK_PROCESS);
+		/* once the one that lacks some leads, once the other */
+		MEMBERS(&t, next, (uint16_t)(3 - next));
+		give_all(&t);
+		assert_int_equal(rig_slot(&t.k[next], &t.id, 0), 6);
+		assert_level(&t, 1, 2);
+		assert_int_equal(rig_status(&t.k[next], send_add(&t, next, t.number - 1)), WIRE_OK);
+		assert_int_equal(rig_slot(&t.k[next], &t.id, 0), 6);
+		trio_fini(&t);
+	}
+}
+
+static void test_repl_a_primary_that_moves_loses_nothing(void **state)
+{
+	uint64_t acked = 0;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	for (unsigned round = 0; round < 12; round++) {
+		uint16_t from = round % 3, to = (round + 1) % 3, third = (round + 2) % 3;
+		uint64_t rid[6], first = t.number;
+
+		for (unsigned i = 0; i < 6; i++) {
+			rid[i] = send_add(&t, from, t.number++);
+			sim_run(t.r.s, sim_below(t.r.s, ENV_MS));
+		}
+		MEMBERS(&t, to, third, from);
+		/* they learn of it one after the other */
+		for (unsigned i = 0; i < 3; i++) {
+			give(&t, (round / 3 + i) % 3);
+			sim_run(t.r.s, sim_below(t.r.s, 3 * ENV_MS));
+		}
+		for (unsigned i = 0; i < 6; i++) {
+			uint16_t status = rig_status(&t.k[from], rid[i]);
+
+			if (status != WIRE_OK)
+				assert_int_equal(status, WIRE_WRONG_NODE);
+			/* until it has the map, too */
+			do
+				status = rig_status(&t.k[to], send_add(&t, to, first + i));
+			while (status == WIRE_WRONG_NODE);
+			assert_int_equal(status, WIRE_OK);
+			acked++;
+		}
+		assert_int_equal(rig_slot(&t.k[to], &t.id, 0), acked);
+	}
+	assert_level(&t, 0, 1);
+	assert_level(&t, 0, 2);
+	trio_fini(&t);
+}
+
+static void test_repl_a_restarted_backup_is_compared_before_it_counts(void **state)
+{
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	/* nothing was synced */
+	crash(&t, 1, DISK_LOSE);
+	restart(&t, 1);
+	assert_true(past(&t, 1).seq < past(&t, 0).seq);
+	/* as long as the map does not know that start of it, its word counts for nothing */
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, ENV_SEC);
+	assert_false(answered(&t, 0, rid));
+	MEMBERS(&t, 0, 1, 2);
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+	assert_level(&t, 0, 1);
+	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 21);
+	trio_fini(&t);
+}
+
+static void test_repl_all_killed_and_started_again_go_on(void **state)
+{
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	for (unsigned i = 0; i < NODES; i++)
+		crash(&t, i, DISK_PROCESS);
+	for (unsigned i = 0; i < NODES; i++)
+		restart(&t, i);
+	MEMBERS(&t, 2, 1, 0);
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[2], send_add(&t, 2, t.number - 1)), WIRE_OK);
+	assert_int_equal(rig_slot(&t.k[2], &t.id, 0), 20);
+	assert_int_equal(add(&t, 2), WIRE_OK);
+	assert_level(&t, 2, 0);
+	assert_level(&t, 2, 1);
+	trio_fini(&t);
+}
+
+/* ---- leases ---- */
+
+static void test_repl_nobody_answers_while_another_may(void **state)
+{
+	uint64_t rid[4000], first = 0, last = 0;
+	unsigned sent = 0, seen = 0;
+	struct trio t;
+	uint64_t one;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[1].host, true);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[2].host, true);
+	MEMBERS(&t, 1, 2);
+	give(&t, 1);
+	give(&t, 2);
+	sim_run(t.r.s, 5 * ENV_MS);
+	one = rig_send_get(&t.k[1], &t.id);
+	/* the old primary is asked all the time, and does not know */
+	for (unsigned i = 0; i < 1000; i++) {
+		rid[sent++] = rig_send_get(&t.k[0], &t.id);
+		sim_run(t.r.s, 2 * ENV_MS);
+		if (!first && answered(&t, 1, one))
+			first = sim_now(t.r.s);
+		while (seen < sent && answered(&t, 0, rid[seen])) {
+			seen++;
+			last = sim_now(t.r.s);
+		}
+	}
+	assert_true(first && last);
+	assert_true(seen > 10 && seen < sent);
+	assert_true(last <= first);
+	/* what it never answered it must not answer later */
+	give(&t, 0);
+	sim_run(t.r.s, 10 * ENV_MS);
+	while (seen < sent)
+		assert_int_equal(rig_status(&t.k[0], rid[seen++]), WIRE_WRONG_NODE);
+	trio_fini(&t);
+}
+
+static void test_repl_a_killed_primary_costs_about_a_lease(void **state)
+{
+	struct trio t;
+	uint64_t began;
+
+	(void)state;
+	trio_init(&t);
+	sim_run(t.r.s, 2 * ENV_SEC);
+	crash(&t, 0, DISK_PROCESS);
+	began = sim_now(t.r.s);
+	MEMBERS(&t, 1, 2);
+	give_all(&t);
+	assert_int_equal(add(&t, 1), WIRE_OK);
+	assert_true(sim_now(t.r.s) - began < 450 * ENV_MS);
+	/* one that says itself that it knows costs nothing */
+	MEMBERS(&t, 2, 1);
+	began = sim_now(t.r.s);
+	give_all(&t);
+	assert_int_equal(add(&t, 2), WIRE_OK);
+	assert_true(sim_now(t.r.s) - began < 200 * ENV_MS);
+	trio_fini(&t);
+}
+
+/* ---- durability ---- */
+
+static void test_repl_sync_means_on_disk_at_all_members(void **state)
+{
+	struct wire_effect e;
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	e = (struct wire_effect){
+		.shard = rig_shard(&t.r, &t.id), .term = past(&t, 0).term, .seq = past(&t, 0).seq};
+	assert_int_equal(rig_status(&t.k[0], send_sync(&t, 0, &e)), WIRE_OK);
+	for (unsigned i = 0; i < NODES; i++)
+		crash(&t, i, DISK_LOSE);
+	for (unsigned i = 0; i < NODES; i++)
+		restart(&t, i);
+	MEMBERS(&t, 1, 2, 0);
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[1], send_sync(&t, 1, &e)), WIRE_OK);
+	assert_int_equal(rig_slot(&t.k[1], &t.id, 0), 5);
+	/* a member that cannot be asked is waited for */
+	sim_cut(t.r.s, t.r.n[1].host, t.r.n[2].host, true);
+	rid = send_sync(&t, 1, &e);
+	sim_run(t.r.s, 3 * ENV_SEC);
+	assert_false(answered(&t, 1, rid));
+	MEMBERS(&t, 1, 0);
+	give(&t, 0);
+	give(&t, 1);
+	assert_int_equal(rig_status(&t.k[1], rid), WIRE_OK);
+	trio_fini(&t);
+}
+
+static void test_repl_what_all_lost_is_told_as_lost(void **state)
+{
+	struct wire_effect e;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	e = (struct wire_effect){
+		.shard = rig_shard(&t.r, &t.id), .term = past(&t, 0).term, .seq = past(&t, 0).seq};
+	for (unsigned i = 0; i < NODES; i++)
+		crash(&t, i, DISK_LOSE);
+	for (unsigned i = 0; i < NODES; i++)
+		restart(&t, i);
+	MEMBERS(&t, 1, 2, 0);
+	give_all(&t);
+	for (unsigned i = 0; i < 10; i++)
+		rig_create(&t.k[1], 1, 100 + i, &t.id, i);
+	assert_int_equal(rig_status(&t.k[1], send_sync(&t, 1, &e)), WIRE_LOST);
+	trio_fini(&t);
+}
+
+static void test_repl_a_full_backup_refuses_for_all(void **state)
+{
+	struct rig_head h = {.session = 1};
+	uint8_t bytes[32 << 10] = {1};
+	uint16_t status = WIRE_OK;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	disk_mem_faults(t.r.n[2].disk)->capacity = 2 << 20;
+	sim_run(t.r.s, ENV_SEC);
+	for (unsigned i = 0; i < 200 && status == WIRE_OK; i++) {
+		struct txn_build b;
+		uint64_t rid;
+
+		h.number = t.number++;
+		txn_init(&b);
+		txn_write(&b, &t.id, i * sizeof(bytes), bytes, sizeof(bytes));
+		rid = rig_send_txn(&t.k[0], WIRE_TXN, &h, &b);
+		txn_fini(&b);
+		sim_run(t.r.s, 120 * ENV_MS);
+		status = rig_status(&t.k[0], rid);
+	}
+	assert_int_equal(status, WIRE_NO_SPACE);
+	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 0);
+	assert_level(&t, 0, 2);
+	trio_fini(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_repl_acknowledged_means_all_members_have_it),
+		cmocka_unit_test(test_repl_a_lost_backup_is_waited_for_until_the_map_drops_it),
+		cmocka_unit_test(test_repl_broken_links_lose_nothing),
+		cmocka_unit_test(test_repl_several_shards_do_not_share_a_record),
+		cmocka_unit_test(test_repl_min_in_sync_makes_writes_wait),
+		cmocka_unit_test(test_repl_failover_keeps_what_was_acknowledged_and_its_replies),
+		cmocka_unit_test(test_repl_requests_sent_under_an_older_map_are_not_taken),
+		cmocka_unit_test(test_repl_members_with_different_tails_are_levelled),
+		cmocka_unit_test(test_repl_a_primary_that_moves_loses_nothing),
+		cmocka_unit_test(test_repl_a_restarted_backup_is_compared_before_it_counts),
+		cmocka_unit_test(test_repl_all_killed_and_started_again_go_on),
+		cmocka_unit_test(test_repl_nobody_answers_while_another_may),
+		cmocka_unit_test(test_repl_a_killed_primary_costs_about_a_lease),
+		cmocka_unit_test(test_repl_sync_means_on_disk_at_all_members),
+		cmocka_unit_test(test_repl_what_all_lost_is_told_as_lost),
+		cmocka_unit_test(test_repl_a_full_backup_refuses_for_all),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
