@@ -281,6 +281,7 @@ int orbit_new(struct orbit_client **out, struct env *e, const struct orbit_confi
 	TAILQ_INIT(&c->spare);
 	TAILQ_INIT(&c->peers);
 	TAILQ_INIT(&c->homeless);
+	TAILQ_INIT(&c->watches);
 	session_init(c);
 	for (unsigned i = 0; i < cfg->nseeds; i++) {
 		if (!cfg->seeds[i] || strlen(cfg->seeds[i]) >= ENV_ADDR_MAX) {
@@ -362,6 +363,7 @@ void orbit_close(struct orbit_client *c, uint64_t timeout, void (*done)(void *ar
 	}
 	if (c->ready && !c->ready_due)
 		ready_with(c, -ESHUTDOWN);
+	watch_close(c);
 	TAILQ_FOREACH_SAFE (k, &c->calls, at, next)
 		if (!k->called && !k->ending)
 			call_give_up(k, -ESHUTDOWN);

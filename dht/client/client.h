@@ -12,6 +12,7 @@
  *   submit        transactions within one log
  *   commit        transactions across logs
  *   sync, ask     fsync; questions to a node or the keeper
+ *   watch         being told of changes
  *   inspect       for people
  *   client        life cycle, ticker, delivery
  */
@@ -105,6 +106,9 @@ struct orbit_client {
 	uint32_t *mark_of; /* by shard: 1 + index of its newest term's mark; 0: none */
 	unsigned nmark_of;
 
+	TAILQ_HEAD(, orbit_watch) watches;
+	unsigned watching; /* callbacks of watches that are running */
+
 	void (*ready)(void *arg, int rc);
 	void *ready_arg;
 	int ready_rc;
@@ -197,6 +201,16 @@ void sync_free(struct call *k);
 /* What a part of it has answered, and done() must hear: 0 or a negative errno. */
 int sync_error(const struct call *k);
 const struct request *sync_request(const struct call *k, unsigned i);
+
+/* ---- watch.c ---- */
+
+/* There is another map. */
+void watch_mapped(struct orbit_client *c);
+/* The link of @peer is gone. */
+void watch_link_lost(struct peer *peer);
+void watch_notice(struct peer *peer, struct frame *f);
+void watch_free(struct orbit_watch *w);
+void watch_close(struct orbit_client *c);
 
 /* ---- route.c ---- */
 

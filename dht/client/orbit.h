@@ -130,6 +130,40 @@ orbit_handle orbit_list(struct orbit_client *c, uint8_t class, uint16_t shard, c
 /* Asks the node with index @node of the map for its status; part 0 is a STATS body. */
 orbit_handle orbit_status(struct orbit_client *c, unsigned node, orbit_done_cb *done, void *arg);
 
+/* ---- being told of changes ---- */
+
+enum orbit_watch_what {
+	ORBIT_WATCH_BEGUN = 1,  /* from now on changes are told */
+	ORBIT_WATCH_MISSED = 2, /* the same, again: some before that may not have been told */
+	ORBIT_WATCH_CREATED = 3,
+	ORBIT_WATCH_CHANGED = 4, /* slots, map or stream */
+	ORBIT_WATCH_DELETED = 5,
+};
+
+struct orbit_change {
+	enum orbit_watch_what what;
+	struct orbit_id id; /* CREATED, CHANGED, DELETED: the object, */
+	uint16_t shard;
+	uint64_t seq; /* and the effect: its version, if it is there */
+};
+typedef void orbit_watch_cb(void *arg, const struct orbit_change *ch);
+
+struct orbit_watch;
+
+/*
+ * Calls cb for each change of an object whose ID begins with @bits bits of @id (256: of that
+ * object; 0: of any), from the loop, once the change is committed, whoever made it. In order for
+ * each shard; several changes in one transaction are told as one. A notice is a hint, and nothing
+ * waits for it: across a failure some may be missing, and then ORBIT_WATCH_MISSED says so. Watches
+ * need a link to the primary itself.
+ *
+ * 0; -EINVAL (bits), -ESHUTDOWN. A watch ends by orbit_unwatch(), also from its own callback, or
+ * with the client: orbit_close() frees it.
+ */
+int orbit_watch(struct orbit_client *c, const struct orbit_id *id, unsigned bits,
+	orbit_watch_cb *cb, void *arg, struct orbit_watch **out);
+void orbit_unwatch(struct orbit_watch *w); /* NULL is harmless; no callback follows */
+
 /* ---- looking at it ---- */
 
 struct ring_map;

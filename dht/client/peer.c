@@ -157,6 +157,7 @@ static void gone(struct peer *p, int rc, const char *why)
 		"mod=client peer=%s rc=-%s msg=\"%s\"", peer_name(p), log_errno(rc), p->error);
 	if (had)
 		request_link_lost(p);
+	watch_link_lost(p);
 	p->turn = was_up ? 0 : (p->turn + 1) % p->naddrs;
 	if (p->turn)
 		start(p); /* its next address */
@@ -331,6 +332,9 @@ static void on_message(struct link *l, struct frame *f, void *arg)
 	case WIRE_EPOCH:
 		on_epoch(p, f);
 		return;
+	case WIRE_NOTICE:
+		watch_notice(p, f);
+		return;
 	case WIRE_REPLY:
 	case WIRE_SESSION:
 	case WIRE_STATS:
@@ -383,7 +387,7 @@ static void look(struct peer *p)
 		p->pinged = 0;
 	}
 	p->left = left;
-	if (p->state == PEER_UP && !p->pinged && TAILQ_EMPTY(&p->pending)) {
+	if (p->state == PEER_UP && !p->pinged && TAILQ_EMPTY(&p->pending) && !p->nposts) {
 		p->watching = false;
 	} else if (p->pinged && now - p->pinged >= grace) {
 		gone(p, -ETIMEDOUT, "no sign of life on the connection");
@@ -439,6 +443,7 @@ void peer_rest(struct peer *p)
 		close_link(p);
 		p->state = PEER_IDLE;
 		request_link_lost(p);
+		watch_link_lost(p);
 	}
 	close_link(p);
 	p->state = PEER_IDLE;

@@ -43,6 +43,7 @@ struct peer {
 	uint64_t bytes;         /* given to this link */
 	uint64_t left;          /* bytes of these that had left when last looked */
 	uint64_t away;          /* since when it can not be reached, though it was tried; 0 */
+	unsigned nposts;        /* of watches, that are on */
 	bool around;            /* others pass on what is for it */
 	uint64_t around_at;     /* when that may be tried, if it is not known */
 	uint64_t around_delay;  /* between such tries; 0: none was in vain */

@@ -132,6 +132,7 @@ static void install(struct orbit_client *c, struct ring_map *m)
 	bind_peers(c);
 	sync_init(c);
 	reroute_all(c);
+	watch_mapped(c);
 	TAILQ_FOREACH (p, &c->peers, at)
 		if (!bound(c, p))
 			peer_rest(p);

@@ -72,6 +72,7 @@ void conn_close(struct conn *c)
 	while ((r = TAILQ_FIRST(&c->reqs)))
 		req_detach(r);
 	repl_conn_close(c);
+	watch_end(c);
 	env_timer_clear(c->n->env, &c->closing);
 	TAILQ_REMOVE(&c->n->conns, c, entry);
 	c->n->stats.links--;
@@ -105,6 +106,7 @@ void conn_fail(struct conn *c, uint16_t status, const char *why)
 	link_send(c->link, f);
 	while ((r = TAILQ_FIRST(&c->reqs)))
 		req_detach(r);
+	watch_end(c);
 	c->doomed = true;
 	c->doomed_at = env_now(c->n->env);
 	c->closing.fire = closing_fire;
@@ -179,6 +181,9 @@ static void dispatch(struct conn *c, struct frame *f)
 		break;
 	case WIRE_STATUS:
 		admin_status(c, f);
+		break;
+	case WIRE_WATCH:
+		watch_arrive(c, f);
 		break;
 	case WIRE_CARRY:
 		inner = route_carry(c, f);

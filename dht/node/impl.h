@@ -22,6 +22,7 @@
  *   shard.c    a shard's terms and numbers
  *   lock.c     what prepared transactions have locked
  *   sweep.c    what sessions that ended leave behind
+ *   watch.c    who is told of changes
  *   admin.c    sync, list, status, the map
  *
  * Everything that a client asks for becomes a struct req. Whatever it has to wait for, it is run
@@ -521,6 +522,22 @@ void sweep_begin(struct node *n);
 void sweep_fire(struct env_timer *t);
 void sweeps_free(struct node *n);
 
+/* ---- who is told of changes (watch.c) ---- */
+
+struct watch;
+
+void watch_arrive(struct conn *c, struct frame *f);
+/* The link goes: so do its watches. */
+void watch_end(struct conn *c);
+/* An effect of ours is in the log; @meta may have other shards' sections, too. In the order of the
+ * shard. */
+void watch_effect(struct node *n, const void *meta, size_t len, uint16_t shard, uint64_t seq);
+/* What of it is committed may be told. */
+void watch_committed(struct node *n, const struct shard *s);
+/* It is not served here any more. */
+void watch_lost(struct node *n, uint16_t shard);
+void watches_free(struct node *n);
+
 /* ---- links that came in (conn.c) ---- */
 
 struct conn {
@@ -535,7 +552,9 @@ struct conn {
 	size_t held; /* bytes of requests under way */
 	struct req_list reqs;
 	struct env_timer closing; /* waits for HELLO; doomed: for the ERROR to be out */
-	TAILQ_ENTRY(conn) entry;
+	TAILQ_ENTRY(conn) entry, of_watchers;
+	unsigned nwatches;
+	TAILQ_HEAD(, watch) watches; /* if there are any */
 
 	/* backup.c: effects came over it */
 	uint64_t arrived, handled; /* how many; the rest waits for a newer map: */
@@ -632,7 +651,9 @@ struct node {
 	LIST_HEAD(, repair) repairs;
 
 	TAILQ_HEAD(, listener) listeners;
-	TAILQ_HEAD(, conn) conns;
+	TAILQ_HEAD(conn_list, conn) conns;
+	TAILQ_HEAD(, untold) untold; /* changes that they will be told of, once committed */
+	struct conn_list watchers;   /* those of them that watch something */
 	TAILQ_HEAD(, peer) peers;
 	struct req_list reqs;         /* all of them, but for: */
 	struct req_list lost;         /* those whose shard is served elsewhere now */

@@ -114,6 +114,8 @@ static void init_lists(struct node *n)
 {
 	TAILQ_INIT(&n->listeners);
 	TAILQ_INIT(&n->conns);
+	TAILQ_INIT(&n->watchers);
+	TAILQ_INIT(&n->untold);
 	TAILQ_INIT(&n->peers);
 	TAILQ_INIT(&n->reqs);
 	TAILQ_INIT(&n->lost);
@@ -249,6 +251,7 @@ void node_free(struct node *n)
 	}
 	floors_free(n);
 	repl_free(n);
+	watches_free(n);
 	groups_free(n);
 	sweeps_free(n);
 	intents_free(n);

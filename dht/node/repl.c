@@ -45,6 +45,7 @@ void repl_commit(struct node *n, struct shard *s)
 	if (all <= s->committed)
 		return;
 	s->committed = all;
+	watch_committed(n, s);
 	if (s->take)
 		take_step(n, s);
 	else
@@ -178,6 +179,9 @@ static void own_logged(struct store_apply *a, int rc)
 		if (s->logged < o->at[i].seq && (!rc || !s->repl))
 			s->logged = o->at[i].seq;
 	}
+	for (unsigned i = 0; !rc && i < ntouched; i++)
+		watch_effect(
+			n, o->effect->meta.data, o->effect->meta.len, o->at[i].shard, o->at[i].seq);
 	o->done(o, rc);
 	/* it is among the answers that this lets go */
 	for (unsigned i = 0; i < ntouched && !n->stopping; i++) {
@@ -911,6 +915,8 @@ int repl_adopt(struct node *n, const struct ring_map *old)
 	for (unsigned i = 0; i < n->nshards; i++) {
 		struct shard *s = node_shard(n, i);
 
+		if (s->losing)
+			watch_lost(n, s->number);
 		s->losing = false;
 		if (s->dropping)
 			backup_drop(n, s);

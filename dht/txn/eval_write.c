@@ -466,7 +466,7 @@ static void finish_object(struct eval *e, struct eval_object *o)
 	if (o->changed) {
 		emit(e, o);
 		o->now.version = e->seq;
-		object_encode(&o->now, header);
+		object_encode(&o->now, o->fresh, header);
 		key_id(&k, KEY_HEADER, o->shard, o->id);
 		emit_put(e, o, &k, header, sizeof(header));
 	}

@@ -38,22 +38,28 @@ struct txn_object txn_get_object(struct cur *c)
 	return o;
 }
 
-void object_encode(const struct txn_object *o, uint8_t out[OBJECT_HEADER_LEN])
+void object_encode(const struct txn_object *o, bool fresh, uint8_t out[OBJECT_HEADER_LEN])
 {
-	out[0] = OBJECT_FORMAT;
+	out[0] = fresh ? OBJECT_FORMAT_FRESH : OBJECT_FORMAT;
 	object_fields(o, out + 1);
 }
 
 int object_decode(const void *val, size_t len, struct txn_object *o)
 {
 	struct cur c = cur_of(val, len);
+	uint8_t format = cur_u8(&c);
 
-	if (len != OBJECT_HEADER_LEN || cur_u8(&c) != OBJECT_FORMAT)
+	if (len != OBJECT_HEADER_LEN || (format != OBJECT_FORMAT && format != OBJECT_FORMAT_FRESH))
 		return -EBADMSG;
 	*o = txn_get_object(&c);
 	if (o->stream_end > TXN_STREAM_MAX || o->stream_bytes > o->stream_end)
 		return -EBADMSG;
 	return 0;
+}
+
+bool object_fresh(const void *val, size_t len)
+{
+	return len == OBJECT_HEADER_LEN && *(const uint8_t *)val == OBJECT_FORMAT_FRESH;
 }
 
 int object_hold_decode(const void *val, size_t len, uint32_t *count)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "dht/wire/wire.h"
+#include "dht/wire/wire_watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -69,6 +70,8 @@ static void fuzz_rest(uint8_t type, struct cur c, struct buf *b)
 	struct wire_error e;
 	struct wire_list l;
 	struct wire_carry w;
+	struct wire_watch wa;
+	struct wire_notice no;
 	struct wire_sync y;
 	struct wire_map m;
 
@@ -118,6 +121,18 @@ static void fuzz_rest(uint8_t type, struct cur c, struct buf *b)
 		if (wire_get_list(c, &l) == 0) {
 			walk(l.after, l.after_len);
 			wire_put_list(b, &l);
+			same(b, c, 0);
+		}
+		break;
+	case WIRE_WATCH:
+		if (wire_get_watch(c, &wa) == 0) {
+			wire_put_watch(b, &wa);
+			same(b, c, 0);
+		}
+		break;
+	case WIRE_NOTICE:
+		if (wire_get_notice(c, &no) == 0) {
+			wire_put_notice(b, &no);
 			same(b, c, 0);
 		}
 		break;

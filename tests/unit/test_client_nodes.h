@@ -424,6 +424,9 @@ static inline void fake_serve(struct fake *n, struct tlink *t, struct frame *f)
 		buf_u32(&r->b, 0);
 		fake_send(t, r);
 		break;
+	case WIRE_WATCH:
+		fake_status(n, t, f, WIRE_OK, -1);
+		break;
 	case WIRE_STATUS:
 		r = fake_reply(f, WIRE_STATS);
 		wire_put_stat(&r->b, "node.addr", "%s", n->addr);

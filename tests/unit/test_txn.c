@@ -605,10 +605,15 @@ static void test_txn_object_header(void **state)
 	assert_int_equal(v.len, OBJECT_HEADER_LEN);
 	assert_int_equal(object_decode(v.data, v.len, &o), 0);
 	assert_int_equal(o.slot[3], 9);
-	object_encode(&o, buf_add(&b, OBJECT_HEADER_LEN));
+	assert_false(object_fresh(v.data, v.len));
+	object_encode(&o, false, buf_add(&b, OBJECT_HEADER_LEN));
 	assert_vector("header", &b);
-	assert_int_equal(object_decode(v.data, v.len - 1, &o), -EBADMSG);
 	v.data[0] = 2;
+	assert_int_equal(object_decode(v.data, v.len, &o), 0);
+	assert_int_equal(o.slot[3], 9);
+	assert_true(object_fresh(v.data, v.len));
+	assert_int_equal(object_decode(v.data, v.len - 1, &o), -EBADMSG);
+	v.data[0] = 3;
 	assert_int_equal(object_decode(v.data, v.len, &o), -EBADMSG);
 	v.data[0] = 1;
 	v.data[1 + 16 + 2] = 1; /* more bytes than the stream is long */
