@@ -7,6 +7,7 @@
 #include "dht/base/mem.h"
 #include "dht/net/frame.h"
 #include "dht/wire/wire_keep.h"
+#include "dht/wire/wire_repl.h"
 #include "tests/sim/scale.h"
 
 /* A frame's bytes: its head, and a body of which this is the length. */
@@ -71,14 +72,12 @@ static void count_pairs(const struct ring_map *m, struct pairs *p)
 	free(asks);
 }
 
-/* A BEAT, either way: epoch, lease, bytes that are free. */
 static size_t beat_len(void)
 {
+	struct wire_beat m = {.epoch = 1, .lease = scale_defaults.lease};
 	struct buf b = {0};
 
-	buf_u64(&b, 1);
-	buf_u64(&b, scale_defaults.lease);
-	buf_u64(&b, 0);
+	wire_put_beat(&b, &m);
 	return framed(&b);
 }
 
