@@ -71,6 +71,7 @@ struct learn_walk {
 	struct frame *bytes; /* that the effect borrows from */
 	struct wire_bytes_range *needs;
 	size_t nneeds, needs_cap, asked; /* [0, asked) are being fetched */
+	uint32_t most;                   /* bytes fetched at once */
 	uint8_t *same;                   /* per chunk, then per hole before it */
 	size_t same_cap;
 	uint64_t damaged;   /* ranges that the source cannot read */

@@ -22,6 +22,9 @@
 #define EFFECT_FULL (256u << 10) /* bytes of meta at which an effect is applied */
 #define NEEDS_FULL (64u << 10)   /* ranges */
 
+#define FETCHES 20            /* that the rate allows in a second, at least */
+#define FETCH_MIN (64u << 10) /* bytes of one BYTES */
+
 static void walk_ask(struct learn *l);
 static void walk_compare(struct learn *l);
 static void walk_fetch(struct learn *l);
@@ -129,7 +132,7 @@ static void need(struct learn_walk *w, const struct orbit_id *id, const struct c
 	uint32_t len = (uint32_t)(k->to - k->from);
 
 	if (last && !orbit_id_cmp(&last->id, id) && last->off + last->len == k->from &&
-		last->len + len <= WIRE_BYTES_MAX) {
+		last->len + len <= w->most) {
 		last->len += len;
 		return;
 	}
@@ -445,6 +448,7 @@ static void walk_fetched(struct learn *l, const struct wire_reply *m, struct fra
 {
 	struct learn_walk *w = &l->walk;
 	const uint8_t *at = m->results;
+	struct wire_effect last;
 	size_t len = 0;
 
 	if (m->status == WIRE_IO && m->failed < w->asked) {
@@ -464,10 +468,14 @@ static void walk_fetched(struct learn *l, const struct wire_reply *m, struct fra
 	}
 	for (size_t i = 0; i < w->asked; i++)
 		len += w->needs[i].len;
-	if (len != m->results_len) {
+	if (len != m->results_len || m->neffects != 1) {
 		walk_bad(l);
 		return;
 	}
+	/* the bytes may be of effects that came after the page */
+	last = wire_effect_at(m, 0);
+	w->term = last.term;
+	w->seq = last.seq;
 	w->bytes = frame_ref(f);
 	for (size_t i = 0; i < w->asked; i++) {
 		effect_write(&w->effect, &w->needs[i].id, w->needs[i].off, at, w->needs[i].len);
@@ -484,7 +492,7 @@ static void walk_fetch(struct learn *l)
 	struct frame *f;
 	size_t n = 0;
 
-	while (n < w->nneeds && n < WIRE_BYTES_RANGES && m.len + w->needs[n].len <= WIRE_BYTES_MAX)
+	while (n < w->nneeds && n < WIRE_BYTES_RANGES && m.len + w->needs[n].len <= w->most)
 		m.len += w->needs[n++].len;
 	w->asked = n;
 	m.n = (uint16_t)n;
@@ -497,7 +505,12 @@ static void walk_fetch(struct learn *l)
 
 void learn_walk(struct learn *l)
 {
+	uint64_t most = l->n->cfg.learn_rate / FETCHES;
+
 	learn_walk_fini(l);
+	if (!l->n->cfg.learn_rate || most > WIRE_BYTES_MAX)
+		most = WIRE_BYTES_MAX;
+	l->walk.most = most < FETCH_MIN ? FETCH_MIN : (uint32_t)most;
 	effect_anew(l);
 	walk_ask(l);
 }

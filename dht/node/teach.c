@@ -677,6 +677,10 @@ static void bytes_settle(struct bytes_req *q)
 	} else if (q->waits) {
 		req_wait_store(&q->r);
 	} else {
+		struct history h = store_history(q->r.n->st, q->m.shard);
+
+		buf_set_u64(&out->b, out->b.len - q->m.len - 16, h.term);
+		buf_set_u64(&out->b, out->b.len - q->m.len - 8, h.seq);
 		q->out = NULL;
 		answer(&q->r, out);
 	}
@@ -752,6 +756,7 @@ static uint16_t bytes_allowed(struct node *n, const struct wire_bytes *m)
 
 static void bytes_arrive(struct conn *c, struct frame *f)
 {
+	struct wire_effect last = {0}; /* it is known when all is read */
 	struct bytes_req *q;
 	struct wire_bytes m;
 	uint16_t status;
@@ -768,8 +773,10 @@ static void bytes_arrive(struct conn *c, struct frame *f)
 	q = mem_zalloc(sizeof(*q));
 	req_init(&q->r, c->n, c, f, &bytes_ops);
 	q->m = m;
+	last.shard = m.shard;
 	q->reads = mem_zalloc(m.n * sizeof(*q->reads));
-	q->out = reply_new(c->n, WIRE_OK, 0, m.len);
+	q->out = frame_new(WIRE_REPLY, 0, 14 + 18 + m.len);
+	wire_put_reply_head(&q->out->b, WIRE_OK, 0, c->n->ring->epoch, &last, 1);
 	q->at = q->out->b.len;
 	req_hold(&q->r, (ptrdiff_t)m.len);
 	if (!buf_add(&q->out->b, m.len)) {

@@ -118,8 +118,9 @@ int wire_get_walk_reply(struct cur c, struct wire_walk_reply *m);
 /* 1 and the next item, 0 at the end, -EBADMSG. */
 int wire_get_walk_entry(struct cur *items, struct wire_walk_entry *m);
 
-/* Bytes of streams, each range verified: the bytes of all ranges, one after the other. Damage is
- * answered with IO, and `failed` says in which range. */
+/* Bytes of streams, each range verified: the bytes of all ranges, one after the other; the reply's
+ * only effect is the source's last when all was read. Damage is answered with IO, and `failed` says
+ * in which range. */
 struct wire_bytes {
 	uint64_t token; /* 0: none */
 	uint16_t shard;
