@@ -246,6 +246,7 @@ void admin_status(struct conn *c, struct frame *f)
 	struct node *n = c->n;
 
 	put_node(n, &a->b);
+	learn_status(n, &a->b);
 	store_usage(n->st, &u);
 	wire_put_stat(&a->b, "store.total", "%" PRIu64, u.total);
 	wire_put_stat(&a->b, "store.available", "%" PRIu64, u.available);

@@ -302,6 +302,8 @@ static void read_settle(struct exec *x)
 	if (rc == -EAGAIN) {
 		exec_reset(x);
 		req_wait_store(&x->r);
+	} else if (rc == -EIO && repair_exec(x)) {
+		return; /* it runs again */
 	} else if (rc) {
 		exec_refuse(x, status_of(rc), 0);
 	} else {

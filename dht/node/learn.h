@@ -165,7 +165,4 @@ void learn_poke(struct node *n);
 /* All that is here of a shard is gone. */
 void learn_cleared(struct node *n, uint16_t shard);
 
-/* Appends pairs for STATUS. */
-void learn_status(struct node *n, struct buf *b);
-
 #endif

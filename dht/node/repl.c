@@ -1022,7 +1022,7 @@ void repl_init(struct node *n)
 
 bool repl_idle(const struct node *n)
 {
-	return !n->repl_busy && !learn_busy(n) && !erase_busy(n);
+	return !n->repl_busy && !learn_busy(n) && !erase_busy(n) && LIST_EMPTY(&n->repairs);
 }
 
 void repl_stop(struct node *n)

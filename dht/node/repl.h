@@ -65,6 +65,8 @@ bool learn_partial(const struct node *n, uint16_t shard);
 bool learn_busy(const struct node *n);
 void learn_stop(struct node *n);
 void learn_free(struct node *n);
+/* Appends pairs for STATUS. */
+void learn_status(struct node *n, struct buf *b);
 
 /* LEARN, TAIL, WALK, BYTES and JOIN. */
 void teach_arrive(struct conn *c, struct frame *f);
