@@ -2,7 +2,7 @@
  * Three copies of everything on three nodes whose maps the tests give them: what is acknowledged,
  * what survives, who may answer.
  */
-#include "dht/node/impl.h"
+#include "dht/node/repl_int.h"
 #include "dht/wire/wire_repl.h"
 #include "tests/unit/node_rig.h"
 
@@ -64,6 +64,7 @@ static void members(struct trio *t, unsigned n, const uint16_t *member)
 		rs->term++;
 		rs->primary = member[0];
 		rs->nmembers = (uint8_t)n;
+		rs->nlearners = 0;
 		memcpy(rs->member, member, n * sizeof(*member));
 	}
 	for (unsigned i = 0; i < NODES; i++) {
@@ -616,6 +617,89 @@ static void test_repl_a_full_backup_refuses_for_all(void **state)
 	trio_fini(&t);
 }
 
+/* ---- learners ---- */
+
+static struct copy *copy_of(struct trio *t, unsigned i)
+{
+	struct node *n = t->r.n[0].node;
+	struct shard *s = node_shard(n, rig_shard(&t->r, &t->id));
+
+	return copy_at(s, peer_of(n, (uint16_t)i));
+}
+
+static void test_repl_a_learner_joins_and_counts_from_then_on(void **state)
+{
+	struct ring_map *m;
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	MEMBERS(&t, 0, 1);
+	give_all(&t);
+	for (unsigned i = 0; i < 30; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	assert_true(past(&t, 2).seq < past(&t, 0).seq);
+	m = ring_draft(t.r.map);
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		m->shards[s].nlearners = 1;
+		m->shards[s].learner[0] = 2;
+	}
+	ring_unref(t.r.map);
+	t.r.map = m;
+	give_all(&t);
+	for (unsigned i = 0; i < 2000 && !(copy_of(&t, 2) && copy_of(&t, 2)->proposed); i++) {
+		sim_run(t.r.s, 5 * ENV_MS);
+		if (i % 10 == 0)
+			assert_int_equal(add(&t, 0), WIRE_OK);
+	}
+	assert_true(copy_of(&t, 2)->required);
+	assert_level(&t, 0, 2);
+	/* it may be a member any time: nothing is acknowledged that it lacks */
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[2].host, true);
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, ENV_SEC);
+	assert_false(answered(&t, 0, rid));
+	sim_heal_all(t.r.s);
+	MEMBERS(&t, 0, 1, 2);
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+	assert_level(&t, 0, 2);
+	/* and it can lead */
+	crash(&t, 0, DISK_PROCESS);
+	crash(&t, 1, DISK_PROCESS);
+	MEMBERS(&t, 2);
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[2], send_add(&t, 2, t.number - 1)), WIRE_OK);
+	trio_fini(&t);
+}
+
+static void test_repl_writes_wait_when_a_backup_is_too_far_behind(void **state)
+{
+	struct rig_head h = {.session = 1};
+	static uint8_t bytes[1 << 20] = {1};
+	struct txn_build b;
+	uint64_t rid[40];
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	sim_slow(t.r.s, t.r.n[0].host, t.r.n[2].host, 600 * ENV_MS);
+	for (unsigned i = 0; i < ARRAY_LEN(rid); i++) {
+		h.number = t.number++;
+		txn_init(&b);
+		txn_write(&b, &t.id, i * sizeof(bytes), bytes, sizeof(bytes));
+		rid[i] = rig_send_txn(&t.k[0], WIRE_TXN, &h, &b);
+		txn_fini(&b);
+	}
+	sim_run(t.r.s, 100 * ENV_MS);
+	assert_true(copy_of(&t, 2)->peer->unacked_bytes < (20u << 20));
+	for (unsigned i = 0; i < ARRAY_LEN(rid); i++)
+		assert_int_equal(rig_status(&t.k[0], rid[i]), WIRE_OK);
+	assert_level(&t, 0, 2);
+	trio_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -635,6 +719,8 @@ int main(void)
 		cmocka_unit_test(test_repl_sync_means_on_disk_at_all_members),
 		cmocka_unit_test(test_repl_what_all_lost_is_told_as_lost),
 		cmocka_unit_test(test_repl_a_full_backup_refuses_for_all),
+		cmocka_unit_test(test_repl_a_learner_joins_and_counts_from_then_on),
+		cmocka_unit_test(test_repl_writes_wait_when_a_backup_is_too_far_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
