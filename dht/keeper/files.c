@@ -658,6 +658,22 @@ static void free_entries(struct raft_entry *e, size_t n)
 	free(e);
 }
 
+void files_free(struct raft_snapshot *snap, struct raft_entry *entries, size_t n)
+{
+	files_free_snapshot(snap);
+	free_entries(entries, n);
+}
+
+int files_number(struct disk *d, uint32_t *number)
+{
+	struct files f = {.d = d};
+	struct files_meta m;
+	int rc = load_meta(&f, &m);
+
+	*number = m.number;
+	return rc;
+}
+
 /* Do the entries go on from the snapshot? */
 static bool fits(
 	const struct raft_snapshot *s, uint64_t first, const struct raft_entry *e, size_t n)
@@ -737,8 +753,7 @@ int files_load(struct files *f, struct disk *d, struct files_meta *meta,
 	if (rc) {
 		if (!f->why[0])
 			snprintf(f->why, sizeof(f->why), "the keeper's files: %s", strerror(-rc));
-		files_free_snapshot(*snap);
-		free_entries(*entries, *n);
+		files_free(*snap, *entries, *n);
 		*snap = NULL;
 		*entries = NULL;
 		*n = 0;

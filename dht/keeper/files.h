@@ -27,6 +27,7 @@ struct files {
 	uint64_t next;                          /* index of the entry that is appended next */
 	uint64_t snap;                          /* index of the newest snapshot; 0: none */
 	uint64_t seg_max;                       /* bytes after which a new file begins */
+	int stuck; /* what a write gave that failed: nothing more until it is 0 */
 	char why[256];
 };
 
@@ -39,7 +40,11 @@ struct files_meta {
  * in libraft's way (raft_free()). */
 int files_load(struct files *f, struct disk *d, struct files_meta *meta,
 	struct raft_snapshot **snap, uint64_t *start, struct raft_entry **entries, size_t *n);
+void files_free(struct raft_snapshot *snap, struct raft_entry *entries, size_t n);
 void files_close(struct files *f);
+
+/* Which server the files are of; 0: there are none. */
+int files_number(struct disk *d, uint32_t *number);
 
 int files_save_meta(struct files *f, const struct files_meta *meta);
 

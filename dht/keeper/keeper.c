@@ -1,468 +1,311 @@
 /*
- * The keeper's records, all under KEY_KEEPER of shard 0 and outside any shard's history (their
- * effects carry term 0, number 0):
+ * A keeper's life, and libraft's calls.
  *
- *   "m"                 the ring map as ring_encode() writes it
- *   "n"                 u32: the number that the next session gets; numbers are never used again
- *   "s", u32 (BE)       a session that is alive: u8 format, 16 bytes nonce
+ *   state      libraft   leaves it
+ *   asleep     no        a voter sends a message, and the map says which number this node has
+ *   taking     follower, elected -> leading
+ *   part       candidate
+ *   leading    leader    lost its majority, or another has a newer term; lead.on once all entries
+ *                        of earlier terms are applied
+ *   broken     none      never: the disk failed, or libraft gave up; the node has to stop
+ *   stopping   not ticked  keeper_free()
  *
- * What is asked becomes an op: it is applied, then synced, then answered. Ops wait in line for the
- * store, so that their order in the log is the order in which they were asked for.
+ * A follower whose log has a change of the configuration that the leader does not have must forget
+ * it. libraft can only go back to a configuration that is still in its log, so in that case the log
+ * is cut on disk and libraft started anew from there (recv_conflict()).
  */
 #include "dht/keeper/keeper.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+#include "dht/keeper/impl.h"
 
-#define SESSION_LAST 0xffffffu
-#define SESSION_FORMAT 1
+#define TICK_ALONE ENV_SEC /* between ticks when there is nobody else */
+#define SNAPSHOT_TRAILING 256
+#define VOTERS_MAX 5
+#define CATCH_UP 5000 /* ms in which a new voter has to follow */
 
-struct session {
-	uint32_t number;
-	uint8_t nonce[16];
-	uint64_t deadline;
-	bool ending;
-	UT_hash_handle hh, by_nonce;
-};
-
-struct op {
-	struct keeper *k;
-	struct effect effect; /* may be empty: only the sync is wanted */
-	struct store_apply apply;
-	struct store_sync sync;
-	int rc;
-	void (*then)(struct op *o, int rc);
-	struct ring_map *map;
-	uint32_t session;
-	union {
-		void (*ring)(void *arg, int rc);
-		void (*session)(void *arg, const struct wire_session *out);
-	} done;
-	void *arg;
-	TAILQ_ENTRY(op) entry;
-};
-TAILQ_HEAD(op_list, op);
-
-struct keeper {
-	struct env *env;
-	struct store *st;
-	struct keeper_config cfg;
-	struct ring_map *ring;
-	struct session *sessions, *nonces;
-	uint32_t next;
-	struct op_list line;   /* not applied yet */
-	struct op_list flight; /* applied, not synced */
-	struct store_wait wait;
-	bool waiting;
-	struct env_timer sweep;
-	uint64_t sweep_at; /* when it is to fire */
-};
-
-/* ---- ops ---- */
-
-static void pump(struct keeper *k);
-
-static struct op *op_new(struct keeper *k, void (*then)(struct op *o, int rc))
+static void defaults(struct keeper_config *c)
 {
-	struct op *o = mem_zalloc(sizeof(*o));
-
-	o->k = k;
-	o->then = then;
-	effect_init(&o->effect);
-	effect_section(&o->effect, 0, 0, 0);
-	return o;
+	if (!c->session_timeout)
+		c->session_timeout = KEEPER_SESSION_TIMEOUT;
+	if (!c->fail_timeout)
+		c->fail_timeout = 1500 * ENV_MS;
+	if (!c->voter_timeout)
+		c->voter_timeout = 60 * ENV_SEC;
+	if (!c->gone_timeout)
+		c->gone_timeout = 600 * ENV_SEC;
+	if (!c->step_every)
+		c->step_every = 500 * ENV_MS;
+	if (!c->voters || c->voters > VOTERS_MAX)
+		c->voters = VOTERS_MAX;
+	if (!c->learn_shards)
+		c->learn_shards = 4;
+	if (!c->move_primaries)
+		c->move_primaries = 16;
+	if (!c->snapshot_every)
+		c->snapshot_every = 512;
 }
 
-static void op_free(struct op *o)
+/* ---- the state machine, as libraft calls it ---- */
+
+static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
-	effect_fini(&o->effect);
-	ring_unref(o->map);
-	free(o);
-}
+	struct keeper *k = fsm->data;
+	int rc = state_apply(&k->state, buf->base, buf->len, &k->applied);
 
-static void op_end(struct op *o, struct op_list *in, int rc)
-{
-	TAILQ_REMOVE(in, o, entry);
-	o->then(o, rc);
-	op_free(o);
-}
-
-static void op_synced(struct store_sync *s, int rc)
-{
-	struct op *o = container_of(s, struct op, sync);
-
-	op_end(o, &o->k->flight, o->rc ? o->rc : rc);
-}
-
-static void op_applied(struct store_apply *a, int rc)
-{
-	struct op *o = container_of(a, struct op, apply);
-
-	/* the sync that follows tells the end; it comes in any case */
-	o->rc = rc;
-}
-
-static void line_ready(struct store_wait *w)
-{
-	struct keeper *k = container_of(w, struct keeper, wait);
-
-	k->waiting = false;
-	pump(k);
-}
-
-/* Puts the ops that wait into the log, as far as the store takes them. */
-static void pump(struct keeper *k)
-{
-	struct op *o;
-
-	while (!k->waiting && (o = TAILQ_FIRST(&k->line))) {
-		int rc = 0;
-
-		if (!effect_empty(&o->effect)) {
-			o->apply.done = op_applied;
-			o->apply.effect = &o->effect;
-			rc = o->effect.meta.err;
-			if (!rc)
-				rc = store_apply(k->st, &o->apply, STORE_RESERVE);
-		}
-		if (rc == -EAGAIN) {
-			k->waiting = true;
-			k->wait.ready = line_ready;
-			store_wait(k->st, &k->wait);
-			return;
-		}
-		if (rc) {
-			op_end(o, &k->line, rc);
-			continue;
-		}
-		TAILQ_REMOVE(&k->line, o, entry);
-		TAILQ_INSERT_TAIL(&k->flight, o, entry);
-		o->sync.done = op_synced;
-		store_sync(k->st, &o->sync);
+	if (rc) {
+		/* all voters see the same, and none changes anything */
+		log_error("mod=keeper rc=-%s msg=\"an entry that makes no sense\"", log_errno(rc));
+		k->applied.rc = rc;
 	}
+	*result = &k->applied;
+	return 0;
 }
 
-static void op_submit(struct op *o)
+static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n)
 {
-	TAILQ_INSERT_TAIL(&o->k->line, o, entry);
-	pump(o->k);
-}
+	struct keeper *k = fsm->data;
+	struct buf b = {0};
 
-/* ---- records ---- */
-
-static void keeper_key(struct key *k, char what)
-{
-	key_class(k, KEY_KEEPER, 0);
-	k->b[k->len++] = (uint8_t)what;
-}
-
-static void session_key(struct key *k, uint32_t number)
-{
-	keeper_key(k, 's');
-	number = htobe32(number);
-	memcpy(k->b + k->len, &number, 4);
-	k->len += 4;
-}
-
-static struct session *session_add(struct keeper *k, uint32_t number, const uint8_t nonce[16])
-{
-	struct session *s = mem_zalloc(sizeof(*s));
-
-	s->number = number;
-	memcpy(s->nonce, nonce, sizeof(s->nonce));
-	s->deadline = env_now(k->env) + k->cfg.session_timeout;
-	HASH_ADD(hh, k->sessions, number, sizeof(s->number), s);
-	HASH_ADD(by_nonce, k->nonces, nonce, sizeof(s->nonce), s);
-	return s;
-}
-
-static void session_drop(struct keeper *k, struct session *s)
-{
-	HASH_DELETE(hh, k->sessions, s);
-	HASH_DELETE(by_nonce, k->nonces, s);
-	free(s);
-}
-
-static struct session *session_find(struct keeper *k, uint32_t number)
-{
-	struct session *s;
-
-	HASH_FIND(hh, k->sessions, &number, sizeof(number), s);
-	return s;
-}
-
-static int load_one(struct keeper *k, const uint8_t *name, size_t nlen, struct cur val)
-{
-	uint32_t number;
-
-	if (nlen == 1 && name[0] == 'm')
-		return ring_decode(val.p, val.left, &k->ring) ? -EUCLEAN : 0;
-	if (nlen == 1 && name[0] == 'n') {
-		k->next = cur_u32(&val);
-		return cur_done(&val) && k->next > 0 ? 0 : -EUCLEAN;
+	/* it would hold a configuration that may never be agreed on */
+	if (k->raft.configuration_uncommitted_index)
+		return RAFT_BUSY;
+	state_encode(&k->state, &b);
+	*bufs = b.err ? NULL : raft_malloc(sizeof(**bufs));
+	if (!*bufs) {
+		buf_fini(&b);
+		return RAFT_NOMEM;
 	}
-	if (nlen == 5 && name[0] == 's') {
-		uint8_t format = cur_u8(&val);
-		const void *nonce = cur_bytes(&val, 16);
-
-		if (format != SESSION_FORMAT || !cur_done(&val))
-			return -EUCLEAN;
-		memcpy(&number, name + 1, 4);
-		session_add(k, be32toh(number), nonce);
-		return 0;
-	}
-	return 0; /* a later version's: not ours to judge */
+	(*bufs)[0] =
+		(struct raft_buffer){b.data, b.len}; /* from malloc(), as raft_free() wants it */
+	*n = 1;
+	return 0;
 }
 
-static int load(struct keeper *k)
+static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 {
-	const void *key, *val;
-	struct store_iter *it;
-	size_t klen, vlen;
-	struct key from, to;
+	struct keeper *k = fsm->data;
+	struct state s;
+
+	if (state_decode(buf->base, buf->len, &s)) {
+		log_error("mod=keeper msg=\"a snapshot that makes no sense\"");
+		return RAFT_CORRUPT;
+	}
+	raft_free(buf->base);
+	state_fini(&k->state);
+	k->state = s;
+	return 0;
+}
+
+/* ---- what follows from a call ---- */
+
+static bool is_leader(const struct keeper *k)
+{
+	return k->running && !k->stopping && !k->io.failed && k->raft.state == RAFT_LEADER;
+}
+
+static void caught_up(struct raft_barrier *req, int status)
+{
+	struct keeper *k = container_of(req, struct keeper, lead.catch_up);
+
+	(void)status; /* settle() looks */
+	k->lead.barrier = false;
+}
+
+/* A leader acts when it has applied all that there was before it. */
+static void take_office(struct keeper *k)
+{
 	int rc;
 
-	key_class(&from, KEY_KEEPER, 0);
-	to = from;
-	key_after_prefix(&to);
-	it = store_iter_new(k->st, from.b, from.len, to.b, to.len);
-	while ((rc = store_iter_next(it, &key, &klen, &val, &vlen)) == 1) {
-		rc = load_one(
-			k, (const uint8_t *)key + KEY_HEAD, klen - KEY_HEAD, cur_of(val, vlen));
-		if (rc)
-			break;
+	if (k->raft.last_applied == raft_last_index(&k->raft) && k->state.map) {
+		lead_on(k);
+		return;
 	}
-	store_iter_free(it);
+	if (k->lead.barrier)
+		return;
+	k->lead.barrier = true;
+	k->in_raft = true;
+	rc = raft_barrier(&k->raft, &k->lead.catch_up, caught_up);
+	k->in_raft = false;
+	if (rc)
+		k->lead.barrier = false;
+}
+
+static void answer_all(struct keeper *k)
+{
+	struct session_ask *s;
+	struct ask *a;
+
+	while ((a = TAILQ_FIRST(&k->answers))) {
+		TAILQ_REMOVE(&k->answers, a, entry);
+		a->done(a->arg, a->status, a->epoch, a->text);
+		free(a);
+	}
+	while ((s = TAILQ_FIRST(&k->said))) {
+		TAILQ_REMOVE(&k->said, s, entry);
+		session_tell(k, s);
+	}
+}
+
+static void settle(struct keeper *k)
+{
+	if (k->running && !k->stopping && k->raft.state == RAFT_UNAVAILABLE && !k->io.failed) {
+		log_error("mod=keeper msg=\"libraft gave up: %s\"", raft_errmsg(&k->raft));
+		k->io.failed = -EIO;
+	}
+	if (k->io.failed && !k->told_failed) {
+		k->told_failed = true;
+		k->ops->failed(k->arg, k->io.failed);
+	}
+	if (k->lead.on && !is_leader(k))
+		lead_off(k);
+	else if (!k->lead.on && is_leader(k))
+		take_office(k);
+	if (k->state.map && k->state.map->epoch > k->told) {
+		k->told = k->state.map->epoch;
+		k->ops->map(k->arg, k->state.map);
+	}
+	if (k->lead.on) {
+		lead_pump(k);
+		voters_pump(k);
+	}
+	answer_all(k);
+}
+
+void keeper_settle(struct keeper *k)
+{
+	if (k->in_raft)
+		return; /* whoever called it does so afterwards */
+	if (k->settling) {
+		keeper_settle_soon(k);
+		return;
+	}
+	k->settling = true;
+	settle(k);
+	k->settling = false;
+}
+
+static void settle_run(struct env_task *t)
+{
+	keeper_settle(container_of(t, struct keeper, settle));
+}
+
+void keeper_settle_soon(struct keeper *k)
+{
+	env_post(k->env, &k->settle);
+}
+
+int keeper_propose(struct keeper *k, struct buf *b, struct raft_apply *req, raft_apply_cb cb)
+{
+	struct raft_buffer buf = {b->data, b->len};
+	bool was = k->in_raft;
+	int rc;
+
+	if (b->err || b->len > FILES_DATA_MAX) {
+		buf_fini(b);
+		return RAFT_TOOBIG;
+	}
+	k->in_raft = true;
+	rc = raft_apply(&k->raft, req, &buf, 1, cb);
+	k->in_raft = was;
+	if (rc)
+		buf_fini(b);
+	else
+		*b = (struct buf){0}; /* libraft's, from malloc() as raft_free() wants it */
 	return rc;
 }
 
-/* ---- the map ---- */
+/* ---- time ---- */
 
-const struct ring_map *keeper_ring(const struct keeper *k)
+static void tick_later(struct keeper *k, uint64_t now)
 {
-	return k->ring;
+	bool alone = k->raft.state == RAFT_LEADER && k->raft.configuration.n == 1 && k->state.map &&
+		     k->state.map->nnodes == 1;
+
+	k->tick_at = now + (alone ? TICK_ALONE : KEEPER_HEARTBEAT * ENV_MS);
+	env_timer_set(k->env, &k->tick, k->tick_at);
 }
 
-static void ring_stored(struct op *o, int rc)
+static void tick_fire(struct env_timer *t)
 {
-	struct keeper *k = o->k;
+	struct keeper *k = container_of(t, struct keeper, tick);
+	uint64_t now = env_now(k->env), late = now - k->tick_at;
 
-	if (rc && rc != -ESHUTDOWN) {
-		log_error("mod=keeper epoch=%llu rc=-%s msg=\"cannot store the ring map\"",
-			(unsigned long long)o->map->epoch, log_errno(rc));
-	} else if (!rc && (!k->ring || o->map->epoch > k->ring->epoch)) {
-		ring_unref(k->ring);
-		k->ring = ring_ref(o->map);
-		log_info("mod=keeper epoch=%llu nodes=%u msg=\"new ring map\"",
-			(unsigned long long)k->ring->epoch, k->ring->nnodes);
-	}
-	if (o->done.ring)
-		o->done.ring(o->arg, rc);
-}
-
-void keeper_set_ring(
-	struct keeper *k, struct ring_map *m, void (*done)(void *arg, int rc), void *arg)
-{
-	struct key key;
-	struct buf b = {0};
-	struct op *o;
-	int rc = 0;
-
-	if (memcmp(m->fsid, store_info(k->st)->fsid, sizeof(m->fsid)))
-		rc = -EMEDIUMTYPE;
-	else if (k->ring && m->epoch <= k->ring->epoch)
-		rc = -EEXIST;
-	else if (k->ring && m->shard_bits != k->ring->shard_bits)
-		rc = -EINVAL; /* objects would change their shards */
-	ring_encode(m, &b);
-	if (!rc && b.err)
-		rc = b.err;
-	if (!rc && b.len > EFFECT_VALUE_MAX)
-		rc = -EMSGSIZE;
-	if (rc) {
-		buf_fini(&b);
-		if (done)
-			done(arg, rc);
+	if (!k->running || k->stopping || k->io.failed)
 		return;
-	}
-	o = op_new(k, ring_stored);
-	keeper_key(&key, 'm');
-	effect_put(&o->effect, key.b, key.len, b.data, b.len);
-	buf_fini(&b);
-	o->map = ring_ref(m);
-	o->done.ring = done;
-	o->arg = arg;
-	op_submit(o);
-}
-
-/* ---- sessions ---- */
-
-static void answer(struct keeper *k, uint16_t status, uint32_t session,
-	void (*done)(void *arg, const struct wire_session *out), void *arg)
-{
-	const struct wire_session out = {.status = status,
-		.session = status == WIRE_OK ? session : 0,
-		.timeout_ms = (uint32_t)(k->cfg.session_timeout / ENV_MS)};
-
-	if (done)
-		done(arg, &out);
-}
-
-static uint16_t status_of(int rc)
-{
-	switch (rc) {
-	case 0:
-		return WIRE_OK;
-	case -ENOSPC:
-		return WIRE_NO_SPACE;
-	case -EROFS:
-		return WIRE_READ_ONLY;
-	default:
-		return WIRE_IO;
-	}
-}
-
-static void session_opened(struct op *o, int rc)
-{
-	struct session *s = session_find(o->k, o->session);
-
-	if (!rc && !s)
-		rc = -EIO; /* it was asked for twice and the first asking failed */
-	if (rc && rc != -ESHUTDOWN) {
-		log_error("mod=keeper session=%u rc=-%s msg=\"cannot store a session\"", o->session,
-			log_errno(rc));
-		if (s)
-			session_drop(o->k, s);
-	}
-	answer(o->k, status_of(rc), o->session, o->done.session, o->arg);
-}
-
-static void session_new(struct keeper *k, const struct wire_session_open *m,
-	void (*done)(void *arg, const struct wire_session *out), void *arg)
-{
-	struct session *s;
-	struct key key;
-	struct op *o;
-	uint8_t val[17] = {SESSION_FORMAT};
-	uint32_t next;
-
-	HASH_FIND(by_nonce, k->nonces, m->nonce, sizeof(m->nonce), s);
-	if (s && s->ending)
-		s = NULL; /* its number is spent; the nonce gets a new session */
-	if (!s && k->next > SESSION_LAST) {
-		log_error("mod=keeper msg=\"all session numbers are spent\"");
-		answer(k, WIRE_NO_SPACE, 0, done, arg);
-		return;
-	}
-	o = op_new(k, session_opened);
-	if (s) {
-		/* asked again: the same session, as soon as the first asking is durable */
-		s->deadline = env_now(k->env) + k->cfg.session_timeout;
-	} else {
-		s = session_add(k, k->next++, m->nonce);
-		next = htole32(k->next);
-		keeper_key(&key, 'n');
-		effect_put(&o->effect, key.b, key.len, &next, sizeof(next));
-		memcpy(val + 1, m->nonce, 16);
-		session_key(&key, s->number);
-		effect_put(&o->effect, key.b, key.len, val, sizeof(val));
-	}
-	o->session = s->number;
-	o->done.session = done;
-	o->arg = arg;
-	op_submit(o);
-}
-
-static void session_ended(struct op *o, int rc)
-{
-	struct session *s = session_find(o->k, o->session);
-
-	if (rc && rc != -ESHUTDOWN)
-		log_error("mod=keeper session=%u rc=-%s msg=\"cannot end a session\"", o->session,
-			log_errno(rc));
-	if (s && !rc)
-		session_drop(o->k, s);
-	else if (s)
-		s->ending = false;
-	answer(o->k, status_of(rc), o->session, o->done.session, o->arg);
-}
-
-static void session_end(struct keeper *k, struct session *s,
-	void (*done)(void *arg, const struct wire_session *out), void *arg)
-{
-	struct op *o = op_new(k, session_ended);
-	struct key key;
-
-	/* twice is harmless: the second only deletes what is gone */
-	s->ending = true;
-	session_key(&key, s->number);
-	effect_del(&o->effect, key.b, key.len);
-	o->session = s->number;
-	o->done.session = done;
-	o->arg = arg;
-	op_submit(o);
-}
-
-void keeper_session(struct keeper *k, const struct wire_session_open *m,
-	void (*done)(void *arg, const struct wire_session *out), void *arg)
-{
-	struct session *s;
-
-	if (m->what == WIRE_SESSION_NEW) {
-		session_new(k, m, done, arg);
-		return;
-	}
-	s = session_find(k, m->session);
-	if (m->what == WIRE_SESSION_END && s) {
-		session_end(k, s, done, arg);
-		return;
-	}
-	if (m->what == WIRE_SESSION_END) {
-		answer(k, WIRE_OK, m->session, done, arg); /* asked again */
-		return;
-	}
-	if (!s || s->ending) {
-		answer(k, WIRE_NO_SESSION, 0, done, arg);
-		return;
-	}
-	if (m->what == WIRE_SESSION_RENEW)
-		s->deadline = env_now(k->env) + k->cfg.session_timeout;
-	answer(k, WIRE_OK, s->number, done, arg);
-}
-
-static void sweep_later(struct keeper *k, uint64_t now)
-{
-	k->sweep_at = now + k->cfg.session_timeout / 4;
-	env_timer_set(k->env, &k->sweep, k->sweep_at);
-}
-
-/* A keeper that was stopped, or whose machine slept, heard nobody meanwhile: what its clients sent
- * is still to be read. Only the time in which it listened counts as their silence. */
-static void sweep(struct env_timer *t)
-{
-	struct keeper *k = container_of(t, struct keeper, sweep);
-	uint64_t now = env_now(k->env), late = now - k->sweep_at;
-	struct session *s, *tmp;
-
-	HASH_ITER (hh, k->sessions, s, tmp) {
-		s->deadline += late;
-		if (s->deadline > now || s->ending)
-			continue;
-		log_info("mod=keeper session=%u msg=\"silent for too long, ended\"", s->number);
-		session_end(k, s, NULL, NULL);
-	}
-	sweep_later(k, now);
+	k->in_raft = true;
+	k->io.tick(&k->io.io);
+	k->in_raft = false;
+	if (k->lead.on)
+		lead_tick(k, now, late);
+	tick_later(k, now);
+	keeper_settle(k);
 }
 
 /* ---- life ---- */
 
-int keeper_new(
-	struct keeper **out, struct env *e, struct store *st, const struct keeper_config *cfg)
+/* Reads what there is and takes part. */
+static int run(struct keeper *k)
+{
+	char address[FILES_ADDRESS_MAX];
+	int rc;
+
+	assert(k->number && !k->running);
+	k->fsm = (struct raft_fsm){.version = 1,
+		.data = k,
+		.apply = fsm_apply,
+		.snapshot = fsm_snapshot,
+		.restore = fsm_restore};
+	io_init(k);
+	snprintf(address, sizeof(address), "%" PRIu32, k->number);
+	if (raft_init(&k->raft, &k->io.io, &k->fsm, k->number, address)) {
+		gate_close(k->io.gate);
+		k->io.gate = NULL;
+		return -ENOMEM;
+	}
+	raft_set_election_timeout(&k->raft, KEEPER_ELECTION);
+	raft_set_heartbeat_timeout(&k->raft, KEEPER_HEARTBEAT);
+	raft_set_snapshot_threshold(&k->raft, k->cfg.snapshot_every);
+	raft_set_snapshot_trailing(&k->raft, SNAPSHOT_TRAILING);
+	raft_set_max_catch_up_round_duration(&k->raft, CATCH_UP);
+	raft_set_pre_vote(&k->raft, true);
+	k->in_raft = true;
+	rc = raft_start(&k->raft);
+	k->in_raft = false;
+	k->running = true;
+	if (rc) {
+		log_error("mod=keeper msg=\"can not start: %s\"", raft_errmsg(&k->raft));
+		return k->io.failed ? k->io.failed : -EIO;
+	}
+	tick_later(k, env_now(k->env));
+	return 0;
+}
+
+static void closed(struct raft *r)
+{
+	(void)r;
+}
+
+static void rest(struct keeper *k)
+{
+	if (!k->running)
+		return;
+	k->in_raft = true;
+	raft_close(&k->raft, closed);
+	k->in_raft = false;
+	k->running = false;
+	env_timer_clear(k->env, &k->tick);
+}
+
+int keeper_new(struct keeper **out, struct env *e, struct store *st,
+	const struct keeper_config *cfg, const struct keeper_ops *ops, void *arg)
 {
 	struct keeper *k = mem_zalloc(sizeof(*k));
 	int rc;
@@ -470,51 +313,306 @@ int keeper_new(
 	k->env = e;
 	k->st = st;
 	k->cfg = *cfg;
-	if (!k->cfg.session_timeout)
-		k->cfg.session_timeout = KEEPER_SESSION_TIMEOUT;
-	k->next = 1;
-	TAILQ_INIT(&k->line);
-	TAILQ_INIT(&k->flight);
-	store_blocking(st, true);
-	rc = load(k);
-	store_blocking(st, false);
+	defaults(&k->cfg);
+	k->ops = ops;
+	k->arg = arg;
+	k->state.next_session = 1;
+	TAILQ_INIT(&k->lead.line);
+	TAILQ_INIT(&k->lead.flight);
+	TAILQ_INIT(&k->lead.doubts);
+	TAILQ_INIT(&k->sessions);
+	TAILQ_INIT(&k->said);
+	TAILQ_INIT(&k->answers);
+	k->settle.run = settle_run;
+	k->tick.fire = tick_fire;
+	rc = files_number(store_disk(st), &k->number);
+	if (rc)
+		log_error("mod=keeper rc=-%s msg=\"keeper-meta is damaged\"", log_errno(rc));
+	if (!rc && k->number)
+		rc = run(k);
 	if (rc) {
-		log_error("mod=keeper rc=-%s msg=\"cannot load the keeper's records\"",
-			log_errno(rc));
 		keeper_free(k);
 		return rc;
 	}
-	k->sweep.fire = sweep;
-	sweep_later(k, env_now(e));
+	if (k->running)
+		keeper_settle_soon(k);
 	*out = k;
 	return 0;
 }
 
-static void free_ops(struct op_list *list)
+void keeper_stop(struct keeper *k)
 {
-	struct op *o;
-
-	while ((o = TAILQ_FIRST(list))) {
-		op_end(o, list, -ESHUTDOWN);
-	}
-}
-
-void keeper_free(struct keeper *k)
-{
-	struct session *s, *tmp;
-
-	if (!k)
-		return;
-	env_timer_clear(k->env, &k->sweep);
-	free_ops(&k->line);
-	free_ops(&k->flight);
-	HASH_ITER (hh, k->sessions, s, tmp)
-		session_drop(k, s);
-	ring_unref(k->ring);
-	free(k);
+	k->stopping = true;
+	env_timer_clear(k->env, &k->tick);
+	keeper_settle(k); /* leaves office */
 }
 
 bool keeper_busy(const struct keeper *k)
 {
-	return !TAILQ_EMPTY(&k->line) || !TAILQ_EMPTY(&k->flight);
+	return k->running && !k->io.failed && io_busy(k);
+}
+
+void keeper_free(struct keeper *k)
+{
+	if (!k)
+		return;
+	k->stopping = true;
+	rest(k);
+	if (k->lead.on)
+		lead_off(k);
+	/* those that wait are told */
+	while (!TAILQ_EMPTY(&k->answers) || !TAILQ_EMPTY(&k->said))
+		answer_all(k);
+	env_unpost(k->env, &k->settle);
+	env_timer_clear(k->env, &k->tick);
+	judge_free(k);
+	plan_cache_fini(&k->lead.places);
+	free(k->lead.fences);
+	state_fini(&k->state);
+	free(k);
+}
+
+struct ring_map *keeper_map(const struct keeper *k)
+{
+	return k->state.map;
+}
+
+void keeper_number(struct keeper *k, uint32_t number)
+{
+	if (!k->number)
+		k->number = number;
+}
+
+bool keeper_leads(const struct keeper *k)
+{
+	return k->lead.on && is_leader(k);
+}
+
+uint32_t keeper_leader(const struct keeper *k)
+{
+	const char *address;
+	raft_id id = 0;
+
+	if (k->running && !k->io.failed && k->raft.state != RAFT_UNAVAILABLE)
+		raft_leader((struct raft *)&k->raft, &id, &address);
+	return (uint32_t)id;
+}
+
+int keeper_broken(const struct keeper *k)
+{
+	return k->io.failed;
+}
+
+/* ---- messages ---- */
+
+/* The term of an entry of our log; 0: there is none. */
+static raft_term term_of(const struct raft *r, raft_index index)
+{
+	const struct raft_log *l = &r->log;
+	size_t n = l->front <= l->back ? l->back - l->front : l->size - l->front + l->back;
+
+	if (!l->size || index <= l->offset || index > l->offset + n)
+		return 0;
+	return l->entries[(l->front + (index - l->offset - 1)) % l->size].term;
+}
+
+static bool is_change(const struct raft *r, raft_index index)
+{
+	const struct raft_log *l = &r->log;
+
+	return l->entries[(l->front + (index - l->offset - 1)) % l->size].type == RAFT_CHANGE;
+}
+
+/* Would the message make us forget a change of the configuration? From which entry on; 0: no. */
+static raft_index recv_conflict(const struct raft *r, const struct raft_message *m)
+{
+	const struct raft_append_entries *a = &m->append_entries;
+	raft_index at, from = 0;
+
+	if (m->type != RAFT_IO_APPEND_ENTRIES || a->term < r->current_term)
+		return 0;
+	if (a->prev_log_index && term_of(r, a->prev_log_index) &&
+		term_of(r, a->prev_log_index) != a->prev_log_term)
+		return 0; /* it will be refused */
+	for (unsigned i = 0; i < a->n_entries && !from; i++) {
+		raft_term term = term_of(r, a->prev_log_index + 1 + i);
+
+		if (term && term != a->entries[i].term)
+			from = a->prev_log_index + 1 + i;
+	}
+	if (!from || from <= r->commit_index)
+		return 0;
+	for (at = from; term_of(r, at); at++) {
+		if (is_change(r, at))
+			return from;
+	}
+	return 0;
+}
+
+/* Cuts our log and begins anew from what is on disk; the leader sends again what it sent. */
+static void begin_anew(struct keeper *k, raft_index from)
+{
+	struct files files;
+	struct files_meta meta;
+	struct raft_snapshot *snap;
+	struct raft_entry *entries;
+	uint64_t start;
+	size_t n;
+	int rc;
+
+	log_info("mod=keeper index=%llu msg=\"a change of the voters was not agreed on, and is "
+		 "forgotten\"",
+		from);
+	rest(k);
+	rc = files_load(&files, store_disk(k->st), &meta, &snap, &start, &entries, &n);
+	if (!rc) {
+		files_free(snap, entries, n);
+		rc = files_truncate(&files, from);
+		files_close(&files);
+	}
+	/* what was applied comes from the snapshot and the log again, up to what is committed */
+	if (!rc)
+		rc = run(k);
+	if (rc)
+		k->io.failed = rc;
+}
+
+/* A server votes for whoever asks and has all that it has, whether or not it knows already that it
+ * is a voter (Raft, 4.1): the change that makes it one may be in the candidate's log alone. libraft
+ * refuses that, so it is told for the while of the question. */
+static void recv_vote(struct keeper *k, struct raft_message *m)
+{
+	struct raft_configuration *c = &k->raft.configuration;
+	struct raft_server *self = NULL;
+	bool added = false;
+	int role = RAFT_VOTER;
+
+	for (unsigned i = 0; i < c->n; i++) {
+		if (c->servers[i].id == k->number)
+			self = &c->servers[i];
+	}
+	if (!self && !files_add_server(c, k->number, RAFT_VOTER)) {
+		added = true;
+		self = &c->servers[c->n - 1];
+	}
+	if (self) {
+		role = self->role;
+		self->role = RAFT_VOTER;
+	}
+	k->io.recv(&k->io.io, m);
+	if (added) {
+		raft_free(c->servers[--c->n].address);
+	} else if (self) {
+		self->role = role;
+	}
+}
+
+void keeper_raft(struct keeper *k, struct frame *f)
+{
+	struct raft_message m;
+	struct message_head h;
+	raft_index from;
+	char address[FILES_ADDRESS_MAX];
+
+	if (k->stopping || k->io.failed || !k->number)
+		return;
+	if (message_get(frame_cur(f), &h, &m)) {
+		log_warn("mod=keeper msg=\"a voter's message that makes no sense\"");
+		return;
+	}
+	if (h.to != k->number || (!k->running && run(k))) {
+		message_free(&m);
+		keeper_settle(k);
+		return;
+	}
+	from = recv_conflict(&k->raft, &m);
+	if (from && io_busy(k)) {
+		message_free(&m); /* it comes again */
+		return;
+	}
+	if (from) {
+		message_free(&m);
+		begin_anew(k, from);
+		keeper_settle(k);
+		return;
+	}
+	snprintf(address, sizeof(address), "%" PRIu32, h.from);
+	m.server_address = address;
+	k->in_raft = true;
+	if (m.type == RAFT_IO_REQUEST_VOTE && k->raft.state == RAFT_FOLLOWER)
+		recv_vote(k, &m);
+	else
+		k->io.recv(&k->io.io, &m);
+	k->in_raft = false;
+	keeper_settle(k);
+}
+
+/* ---- questions ---- */
+
+void keeper_ask(struct keeper *k, const struct wire_ask_m *m, keeper_ask_cb *done, void *arg)
+{
+	struct ask *a = mem_zalloc(sizeof(*a));
+
+	a->m = *m;
+	a->done = done;
+	a->arg = arg;
+	a->at = env_now(k->env);
+	keeper_settle_soon(k);
+	if (!keeper_leads(k))
+		lead_answer(k, a, WIRE_NO_KEEPER, "not the keeper's leader");
+	else if (m->what == ASK_ALIVE && judge_alive(k, m))
+		lead_answer(k, a, WIRE_STALE, "the map has this node as down, or started since");
+	else if (m->what == ASK_ALIVE)
+		lead_answer(k, a, WIRE_OK, NULL);
+	else if (m->what == ASK_SUSPECT)
+		judge_suspect(k, a);
+	else
+		TAILQ_INSERT_TAIL(&k->lead.line, a, entry);
+}
+
+void keeper_session(
+	struct keeper *k, const struct wire_session_open *m, keeper_session_cb *done, void *arg)
+{
+	session_go(k, m, done, arg);
+}
+
+/* ---- the first voter ---- */
+
+int keeper_bootstrap(struct store *st, const struct ring_map *first)
+{
+	uint16_t self = ring_find(first, &store_info(st)->node);
+	struct state state = {.map = ring_ref((struct ring_map *)first), .next_session = 1};
+	struct files_meta meta = {.term = 1};
+	struct raft_snapshot snap = {.index = 1, .term = 1, .configuration_index = 1};
+	struct files files = {.d = store_disk(st)};
+	struct raft_buffer data;
+	struct buf b = {0}, s = {0};
+	uint32_t number;
+	int rc = self == RING_NONE ? -EINVAL : files_number(files.d, &number);
+
+	if (!rc && number)
+		rc = -EEXIST;
+	if (rc) {
+		ring_unref(state.map);
+		return rc;
+	}
+	TAILQ_INIT(&files.segs);
+	meta.number = first->nodes[self].number;
+	raft_configuration_init(&snap.configuration);
+	rc = files_add_server(&snap.configuration, meta.number, RAFT_VOTER);
+	state_encode(&state, &b);
+	data = (struct raft_buffer){b.data, b.len};
+	snap.bufs = &data;
+	snap.n_bufs = 1;
+	files_put_snapshot(&s, &snap);
+	if (!rc)
+		rc = b.err ? b.err : files_save_snapshot(&files, 1, &s, 1);
+	/* who has this file is a voter: so it comes last */
+	if (!rc)
+		rc = files_save_meta(&files, &meta);
+	raft_configuration_close(&snap.configuration);
+	buf_fini(&b);
+	buf_fini(&s);
+	ring_unref(state.map);
+	return rc;
 }

@@ -1,8 +1,9 @@
 /*
  * What is asked of a node besides transactions: to make things durable, to list what it has, to
- * say how it does, to hand out and take the ring map, and to keep sessions.
+ * say how it does, and to hand out the ring map.
  */
 #include "dht/node/impl.h"
+#include "dht/node/keep.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -247,6 +248,7 @@ void admin_status(struct conn *c, struct frame *f)
 
 	put_node(n, &a->b);
 	learn_status(n, &a->b);
+	keep_status(n, &a->b);
 	store_usage(n->st, &u);
 	wire_put_stat(&a->b, "store.total", "%" PRIu64, u.total);
 	wire_put_stat(&a->b, "store.available", "%" PRIu64, u.available);
@@ -261,8 +263,6 @@ void admin_status(struct conn *c, struct frame *f)
 
 void admin_map_get(struct conn *c, struct frame *f)
 {
-	const struct ring_map *ring = c->n->ring;
-	struct wire_map m = {.epoch = ring ? ring->epoch : 0};
 	struct frame *a;
 	uint64_t epoch;
 
@@ -271,116 +271,6 @@ void admin_map_get(struct conn *c, struct frame *f)
 		return;
 	}
 	a = frame_new(WIRE_MAP, 0, 64);
-	if (ring && ring->epoch > epoch)
-		m.form = WIRE_MAP_WHOLE;
-	wire_put_map(&a->b, &m);
-	if (m.form)
-		ring_encode(ring, &a->b);
+	keep_put_map(c->n, epoch, &a->b);
 	conn_send(c, a, f->id);
-}
-
-struct wait_req {
-	struct req r;
-};
-
-static void wait_run(struct req *r)
-{
-	(void)r;
-}
-
-static void wait_release(struct req *r)
-{
-	free(container_of(r, struct wait_req, r));
-}
-
-static const struct req_ops wait_ops = {.run = wait_run, .release = wait_release};
-
-/* A request that waits for the keeper. */
-static struct wait_req *wait_new(struct conn *c, struct frame *f)
-{
-	struct wait_req *q = mem_zalloc(sizeof(*q));
-
-	req_init(&q->r, c->n, c, f, &wait_ops);
-	q->r.pinned++;
-	return q;
-}
-
-static void ring_taken(void *arg, int rc)
-{
-	struct wait_req *q = arg;
-
-	q->r.pinned--;
-	req_status(&q->r, rc == -EEXIST ? WIRE_BAD_REQUEST : status_of(rc));
-}
-
-/* The very map that we have. */
-static bool same_map(const struct node *n, const struct ring_map *map)
-{
-	struct buf a = {0}, b = {0};
-	bool same;
-
-	if (!n->ring || n->ring->epoch != map->epoch)
-		return false;
-	ring_encode(n->ring, &a);
-	ring_encode(map, &b);
-	same = !a.err && !b.err && a.len == b.len && !memcmp(a.data, b.data, a.len);
-	buf_fini(&a);
-	buf_fini(&b);
-	return same;
-}
-
-void admin_ring_set(struct conn *c, struct frame *f)
-{
-	struct ring_map *map;
-	struct wait_req *q;
-	struct wire_map m;
-
-	if (c->role == WIRE_ROLE_CLIENT || wire_get_map(frame_cur(f), &m) ||
-		m.form != WIRE_MAP_WHOLE || ring_decode(m.map, m.map_len, &map)) {
-		answer(c, f, WIRE_BAD_REQUEST);
-		return;
-	}
-	if (same_map(c->n, map)) {
-		answer(c, f, WIRE_OK);
-	} else {
-		q = wait_new(c, f);
-		node_set_ring(c->n, map, ring_taken, q);
-	}
-	ring_unref(map);
-}
-
-/* ---- sessions ---- */
-
-static void session_answer(struct conn *c, uint64_t id, const struct wire_session *out)
-{
-	struct frame *a = frame_new(WIRE_SESSION, 0, 16);
-
-	wire_put_session(&a->b, out);
-	conn_send(c, a, id);
-}
-
-static void session_done(void *arg, const struct wire_session *out)
-{
-	struct wait_req *q = arg;
-
-	q->r.pinned--;
-	if (q->r.conn)
-		session_answer(q->r.conn, q->r.id, out);
-	req_end(&q->r);
-}
-
-void admin_session(struct conn *c, struct frame *f)
-{
-	struct node *n = c->n;
-	struct wire_session no = {.status = WIRE_WRONG_NODE};
-	struct wire_session_open m;
-
-	if (wire_get_session_open(frame_cur(f), &m)) {
-		no.status = WIRE_BAD_REQUEST;
-		session_answer(c, f->id, &no);
-	} else if (!n->ring || n->ring->keeper != n->self) {
-		session_answer(c, f->id, &no);
-	} else {
-		keeper_session(n->keeper, &m, session_done, wait_new(c, f));
-	}
 }

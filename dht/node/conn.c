@@ -9,6 +9,7 @@
  * Requests go on when their link is gone; only their answers are dropped.
  */
 #include "dht/node/impl.h"
+#include "dht/node/keep.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -150,6 +151,7 @@ static void greet(struct conn *c, struct frame *f)
 
 static void dispatch(struct conn *c, struct frame *f)
 {
+	struct node *n = c->n;
 	struct frame *inner;
 
 	switch (f->type) {
@@ -171,7 +173,7 @@ static void dispatch(struct conn *c, struct frame *f)
 		admin_map_get(c, f);
 		break;
 	case WIRE_SESSION_OPEN:
-		admin_session(c, f);
+		keep_session_asked(c, f);
 		break;
 	case WIRE_SYNC:
 		admin_sync(c, f);
@@ -207,8 +209,14 @@ static void dispatch(struct conn *c, struct frame *f)
 		else
 			conn_send(c, reply_new(c->n, WIRE_WRONG_NODE, 0, 0), f->id);
 		break;
-	case WIRE_RING_SET:
-		admin_ring_set(c, f);
+	case WIRE_ASK:
+		keep_asked(c, f);
+		break;
+	case WIRE_RAFT:
+		keep_raft(c, f);
+		break;
+	case WIRE_EPOCH:
+		keep_epoch(n, &c->node, f);
 		break;
 	default:
 		conn_fail(c, WIRE_BAD_REQUEST, "not a request");

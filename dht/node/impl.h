@@ -23,6 +23,7 @@
  *   lock.c     what prepared transactions have locked
  *   sweep.c    what sessions that ended leave behind
  *   watch.c    who is told of changes
+ *   keep.c     coming into the ring map and staying in it; asking the keeper
  *   admin.c    sync, list, status, the map
  *
  * Everything that a client asks for becomes a struct req. Whatever it has to wait for, it is run
@@ -259,8 +260,6 @@ void lease_probe(struct node *n, const struct orbit_id *id);
 void lease_heard(struct node *n, const struct orbit_id *id, uint64_t incarnation, uint64_t epoch);
 /* May answers of the shard leave, as far as leases go? Else they are woken when one comes. */
 bool lease_ready(struct node *n, struct shard *s);
-/* Does the map mean this start of ours? */
-bool node_registered(const struct node *n);
 
 /* Loads one record of the shards whose tables are being loaded: 0, -EUCLEAN. */
 int sess_load_one(struct node *n, const uint8_t *key, size_t klen, const void *val, size_t vlen);
@@ -585,16 +584,21 @@ struct call {
 	struct peer *peer;
 	struct frame *frame; /* until it is sent */
 	uint64_t id;
-	uint64_t deadline;
+	uint64_t limit, deadline;
 	TAILQ_ENTRY(call) entry;
 	UT_hash_handle hh;
 };
 
 /* Calls the node with that index in the map; takes @f's reference and sets its id. */
 void peer_call(struct node *n, uint16_t node, struct frame *f, struct call *c);
+/* The same, given up after @limit ns, or as soon as no link can be had. */
+void peer_call_within(
+	struct node *n, uint16_t node, struct frame *f, struct call *c, uint64_t limit);
 /* Sends a frame that has no answer, in order with the calls; takes its reference. 0: it is on its
  * way, or waits for a link that is being made (and may be lost with it); -EHOSTUNREACH. */
 int peer_tell(struct node *n, uint16_t node, struct frame *f);
+/* None of its addresses accepted a connection when they were tried last. */
+bool peer_refused(const struct node *n, uint16_t node);
 void peers_free(struct node *n);
 void put_hello(const struct node *n, struct buf *b);
 /* NULL, or why we don't talk to who said this; *status is to be sent. */
@@ -616,8 +620,6 @@ void admin_sync(struct conn *c, struct frame *f);
 void admin_list(struct conn *c, struct frame *f);
 void admin_status(struct conn *c, struct frame *f);
 void admin_map_get(struct conn *c, struct frame *f);
-void admin_ring_set(struct conn *c, struct frame *f);
-void admin_session(struct conn *c, struct frame *f);
 
 /* ---- the node ---- */
 
@@ -635,8 +637,11 @@ struct node {
 	uint8_t fsid[16];
 	uint64_t incarnation;
 
-	const struct ring_map *ring; /* the keeper's; NULL: none yet */
+	const struct ring_map *ring; /* the newest we know; NULL: none yet */
 	uint16_t self;               /* our index in it, or RING_NONE */
+	bool registered;             /* it names our incarnation as up: else we serve nothing */
+	struct keep *keep;           /* keep.c */
+	int keeper_rc;               /* why the keeper can't go on; 0: it can */
 	struct shard *shards;
 	unsigned nshards;
 
@@ -670,7 +675,8 @@ struct node {
 	struct buf tmp;
 	struct env_timer sweep_timer;
 	uint64_t sweep_ask_at; /* when the keeper is asked again */
-	bool fetching;         /* a newer map */
+	bool fetching;         /* a newer map, */
+	bool fetch_whole;      /* all of it, as a difference made no sense */
 	uint64_t doubt_due;    /* when doubt_timer fires */
 
 	/* replication (repl_int.h) */
@@ -703,6 +709,8 @@ struct node {
 	struct node_stats stats;
 };
 
+/* The map is another one than @old (which may be NULL): what follows from that. */
+int node_adopt(struct node *n, const struct ring_map *old);
 /* Called by whatever ends something that node_stop() has to wait for. */
 void node_check_stopped(struct node *n);
 static inline struct shard *node_shard(struct node *n, unsigned shard)

@@ -1,5 +1,5 @@
 /*
- * A node's life: made, given a ring map, listening, stopped, freed. impl.h has the plan of the
+ * A node's life: made, listening, stopped, freed. impl.h has the plan of the
  * room.
  *
  *   state      requests                          ends by
@@ -11,6 +11,7 @@
  * before the loop runs again.
  */
 #include "dht/node/impl.h"
+#include "dht/node/keep.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -39,18 +40,10 @@ struct node_config node_config_default(void)
 
 /* ---- the ring ---- */
 
-static int take_ring(struct node *n)
+int node_adopt(struct node *n, const struct ring_map *old)
 {
-	const struct ring_map *map = keeper_ring(n->keeper), *old = n->ring;
 	int rc = 0;
 
-	if (!map || (old && old->epoch >= map->epoch))
-		return 0;
-	n->ring = ring_ref((struct ring_map *)map);
-	n->self = ring_find(n->ring, &n->id);
-	if (n->self == RING_NONE)
-		log_warn("mod=node epoch=%llu msg=\"the ring map does not know this node\"",
-			(unsigned long long)n->ring->epoch);
 	if (!n->shards) {
 		shards_init(n);
 		store_blocking(n->st, true);
@@ -71,41 +64,17 @@ static int take_ring(struct node *n)
 	}
 	if (rc)
 		log_error("mod=node rc=-%s msg=\"cannot load the shards' records\"", log_errno(rc));
-	ring_unref((struct ring_map *)old);
 	return rc;
-}
-
-struct ring_wait {
-	struct node *n;
-	void (*done)(void *arg, int rc);
-	void *arg;
-};
-
-static void ring_set(void *arg, int rc)
-{
-	struct ring_wait *w = arg;
-	struct node *n = w->n;
-
-	if (!rc)
-		rc = take_ring(n);
-	if (w->done)
-		w->done(w->arg, rc);
-	free(w);
-}
-
-void node_set_ring(struct node *n, struct ring_map *m, void (*done)(void *arg, int rc), void *arg)
-{
-	struct ring_wait *w = mem_zalloc(sizeof(*w));
-
-	w->n = n;
-	w->done = done;
-	w->arg = arg;
-	keeper_set_ring(n->keeper, m, ring_set, w);
 }
 
 const struct ring_map *node_ring(const struct node *n)
 {
 	return n->ring;
+}
+
+bool node_registered(const struct node *n)
+{
+	return n->registered;
 }
 
 /* ---- life ---- */
@@ -144,14 +113,13 @@ int node_new(struct node **out, struct env *e, struct store *st, const struct no
 	n->forget_timer.fire = forget_fire;
 	init_lists(n);
 	repl_init(n);
-	rc = keeper_new(&n->keeper, e, st, &cfg->keeper);
-	if (!rc)
-		rc = take_ring(n);
+	rc = keep_new(n);
 	if (rc) {
 		node_free(n);
 		return rc;
 	}
 	sweep_begin(n);
+	keep_start(n);
 	*out = n;
 	return 0;
 }
@@ -196,7 +164,7 @@ static void stop_fire(struct env_timer *t)
 		!TAILQ_EMPTY(&n->sweeps)) {
 		return; /* whoever ends last asks again */
 	}
-	if (keeper_busy(n->keeper)) {
+	if (keep_busy(n)) {
 		env_timer_set(n->env, &n->stop_timer, env_now(n->env) + STOP_POLL);
 		return;
 	}
@@ -225,6 +193,7 @@ void node_stop(struct node *n, void (*done)(void *arg), void *arg)
 		conn_close(c);
 	repl_stop(n);
 	peers_free(n);
+	keep_stop(n);
 	req_end_all(n);
 	node_check_stopped(n);
 }
@@ -243,8 +212,7 @@ void node_free(struct node *n)
 		conn_close(c);
 	repl_stop(n);
 	peers_free(n);
-	/* tells those that wait for it */
-	keeper_free(n->keeper);
+	keep_free(n);
 	while ((r = TAILQ_FIRST(&n->reqs)) || (r = TAILQ_FIRST(&n->lost))) {
 		r->pinned = 0;
 		req_end(r);
@@ -265,6 +233,13 @@ void node_free(struct node *n)
 	env_timer_clear(n->env, &n->stop_timer);
 	buf_fini(&n->tmp);
 	free(n);
+}
+
+int node_broken(const struct node *n)
+{
+	int rc = store_broken(n->st);
+
+	return rc ? rc : n->keeper_rc;
 }
 
 void node_stats(const struct node *n, struct node_stats *out)

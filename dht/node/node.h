@@ -55,10 +55,14 @@ int node_new(struct node **out, struct env *e, struct store *st, const struct no
  * *bound (may be NULL) is the address in text, good until node_stop(). */
 int node_listen(struct node *n, const char *addr, const char **bound);
 
-/* Takes a ring map (as keeper_set_ring()). */
-void node_set_ring(struct node *n, struct ring_map *m, void (*done)(void *arg, int rc), void *arg);
-
+/* The newest map it knows, or NULL. */
 const struct ring_map *node_ring(const struct node *n);
+
+/* Is it in the map as it runs now? Before that it serves nothing. */
+bool node_registered(const struct node *n);
+
+/* 0; or why it can not go on, as its disk failed: its owner must stop it. */
+int node_broken(const struct node *n);
 
 /* Stops serving: links are closed, what is being executed is finished; done(arg), then node_free().
  */

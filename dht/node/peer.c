@@ -13,6 +13,7 @@
  * node was told, and forgot, before (sess.c).
  */
 #include "dht/node/peer.h"
+#include "dht/node/keep.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@
 
 #define BACKOFF_MIN (20 * ENV_MS)
 #define BACKOFF_MAX (250 * ENV_MS)
-#define GREET_TIMEOUT (5 * ENV_SEC)
+#define GREET_TIMEOUT (2 * ENV_SEC)
 
 #define CONNECT_TIMEOUT (2 * ENV_SEC)
 
@@ -78,8 +79,18 @@ static void fail_calls(struct peer *p, struct call_list *list, int rc)
 		call_end(c, &all, rc, NULL);
 }
 
+static unsigned naddrs(const struct peer *p)
+{
+	const struct ring_map *m = p->n->ring;
+	uint16_t at = ring_find(m, &p->id);
+
+	return at == RING_NONE ? 1 : m->nodes[at].naddrs;
+}
+
 static void peer_fail(struct peer *p, int rc)
 {
+	struct node *n = p->n;
+	struct orbit_id id = p->id;
 	uint64_t wait = BACKOFF_MIN << (p->tries < 6 ? p->tries : 6);
 	struct env *e = p->n->env;
 
@@ -92,18 +103,32 @@ static void peer_fail(struct peer *p, int rc)
 		log_info("mod=node rc=-%s msg=\"link to a node failed\"", log_errno(rc));
 	p->state = PEER_BACKOFF;
 	p->next_addr++;
+	p->refused = rc == -ECONNREFUSED ? p->refused + 1 : 0;
 	env_timer_clear(e, &p->oldest);
 	env_timer_set(e, &p->timer, env_now(e) + wait / 2 + env_random_u64(e) % wait);
 	fail_calls(p, &p->sent, -EHOSTUNREACH);
 	fail_calls(p, &p->line, -EHOSTUNREACH);
-	if (!p->n->stopping)
+	if (!n->stopping)
 		repl_peer_down(p, rc);
+	if (!n->stopping)
+		keep_link_down(n, &id, p->refused >= naddrs(p));
 }
 
 void peer_break(struct peer *p, int rc)
 {
 	if (p->link)
 		peer_fail(p, rc);
+}
+
+bool peer_refused(const struct node *n, uint16_t node)
+{
+	const struct peer *p;
+
+	TAILQ_FOREACH (p, &n->peers, entry) {
+		if (!orbit_id_cmp(&p->id, &n->ring->nodes[node].id))
+			return p->refused >= naddrs(p);
+	}
+	return false;
 }
 
 /* ---- calls ---- */
@@ -129,6 +154,22 @@ static void oldest_fire(struct env_timer *t)
 	set_oldest(p);
 }
 
+/* By deadline. Most have the longest limit there is; those that have not stand near the head. */
+static void sent_add(struct peer *p, struct call *c)
+{
+	struct call *after = TAILQ_LAST(&p->sent, call_list);
+
+	if (!after || after->deadline <= c->deadline) {
+		TAILQ_INSERT_TAIL(&p->sent, c, entry);
+		return;
+	}
+	TAILQ_FOREACH (after, &p->sent, entry) {
+		if (after->deadline > c->deadline)
+			break;
+	}
+	TAILQ_INSERT_BEFORE(after, c, entry);
+}
+
 static void send_line(struct peer *p)
 {
 	struct call *c;
@@ -144,8 +185,8 @@ static void send_line(struct peer *p)
 			continue;
 		}
 		c->id = f->id = ++p->next_id;
-		c->deadline = env_now(p->n->env) + p->n->cfg.forward_timeout;
-		TAILQ_INSERT_TAIL(&p->sent, c, entry);
+		c->deadline = env_now(p->n->env) + c->limit;
+		sent_add(p, c);
 		HASH_ADD(hh, p->by_id, id, sizeof(c->id), c);
 		/* if this fails, down() follows */
 		link_send(p->link, f);
@@ -193,6 +234,7 @@ static void peer_greeted(struct peer *p, struct frame *f)
 	env_timer_clear(n->env, &p->timer);
 	p->state = PEER_UP;
 	p->tries = 0;
+	p->refused = 0;
 	if (p->incarnation && p->incarnation != h.incarnation)
 		fail_calls(p, &p->line, -ESTALE);
 	p->incarnation = h.incarnation;
@@ -221,6 +263,10 @@ static void peer_message(struct link *l, struct frame *f, void *arg)
 	}
 	if (p->state != PEER_UP)
 		return;
+	if (f->type == WIRE_EPOCH) {
+		keep_epoch(p->n, &p->id, f);
+		return;
+	}
 	if (!(f->flags & FRAME_REPLY)) {
 		repl_peer_message(p, f);
 		return;
@@ -250,7 +296,7 @@ static void timer_fire(struct env_timer *t)
 	if (p->state == PEER_BACKOFF) {
 		p->state = PEER_IDLE;
 		/* what waits for an acknowledgement does not ask again by itself */
-		if (!TAILQ_EMPTY(&p->unacked))
+		if (!TAILQ_EMPTY(&p->unacked) || keep_wants(p->n, &p->id))
 			wake(p);
 	} else if (p->state == PEER_GREETING || p->state == PEER_CONNECTING) {
 		peer_fail(p, -ETIMEDOUT);
@@ -310,8 +356,15 @@ static void go_on(struct peer *p)
 
 void peer_call(struct node *n, uint16_t node, struct frame *f, struct call *c)
 {
+	peer_call_within(n, node, f, c, n->cfg.forward_timeout);
+}
+
+void peer_call_within(
+	struct node *n, uint16_t node, struct frame *f, struct call *c, uint64_t limit)
+{
 	struct peer *p = peer_of(n, node);
 
+	c->limit = limit;
 	c->peer = p;
 	c->frame = f;
 	TAILQ_INSERT_TAIL(&p->line, c, entry);

@@ -23,6 +23,7 @@ struct peer {
 	enum peer_state state;
 	struct link *link;
 	unsigned tries, next_addr;
+	unsigned refused;     /* addresses in a row that do not accept connections */
 	uint64_t incarnation; /* that we talked to last; 0: never */
 	uint64_t next_id;
 	struct call_list line;   /* to be sent */

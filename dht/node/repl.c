@@ -794,20 +794,9 @@ void repl_arrive(struct conn *c, struct frame *f)
 
 /* ---- roles ---- */
 
-bool node_registered(const struct node *n)
-{
-	const struct ring_node *me;
-
-	if (!n->ring || n->self == RING_NONE)
-		return false;
-	me = &n->ring->nodes[n->self];
-	/* 0: a map that nobody keeps */
-	return !me->incarnation || (me->up && me->incarnation == n->incarnation);
-}
-
 static enum shard_role role_in(const struct node *n, const struct ring_shard *s)
 {
-	if (!node_registered(n))
+	if (!n->registered)
 		return ROLE_NONE;
 	if (s->primary == n->self)
 		return ROLE_SERVING;

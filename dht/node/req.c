@@ -238,9 +238,23 @@ static void wait_answer(struct req *r, struct shard *s, uint64_t seq)
 	TAILQ_INSERT_HEAD(&s->answers, r, entry);
 }
 
+static bool all_served(const struct req *r)
+{
+	for (unsigned i = 0; i < r->nseen; i++) {
+		if (r->seen[i].shard->role != ROLE_SERVING)
+			return false;
+	}
+	return true;
+}
+
 /* Sends the answer, or waits for what it still needs. */
 static void try_answer(struct req *r)
 {
+	/* who does not serve has only refusals to tell */
+	if (!all_served(r)) {
+		send_off(r);
+		return;
+	}
 	for (unsigned i = 0; i < r->nseen; i++) {
 		struct seen *e = &r->seen[i];
 

@@ -4,12 +4,15 @@
  * else that is not ours is answered WRONG_NODE. What is malformed goes no further than here.
  */
 #include "dht/node/impl.h"
+#include "dht/node/keep.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+
+#define FETCH_TIMEOUT (2 * ENV_SEC)
 
 static void answer(struct conn *c, struct frame *f, uint16_t status)
 {
@@ -28,22 +31,19 @@ static void fetched(struct call *call, int rc, struct frame *answer_frame)
 {
 	struct fetch *fe = container_of(call, struct fetch, call);
 	struct node *n = fe->n;
-	struct ring_map *map = NULL;
 	struct wire_map m;
 
 	n->fetching = false;
 	free(fe);
 	if (rc || n->stopping)
 		return;
-	if (answer_frame->type == WIRE_MAP && !wire_get_map(frame_cur(answer_frame), &m) &&
-		m.form == WIRE_MAP_WHOLE)
-		rc = ring_decode(m.map, m.map_len, &map);
-	if (rc)
-		log_warn("mod=node rc=-%s msg=\"a node gave a ring map that makes no sense\"",
+	rc = -EBADMSG;
+	if (answer_frame->type == WIRE_MAP && !wire_get_map(frame_cur(answer_frame), &m))
+		rc = keep_take(n, &m);
+	n->fetch_whole = rc == -EBADMSG;
+	if (rc && rc != -EEXIST)
+		log_warn("mod=node rc=-%s msg=\"a node gave a ring map that is of no use here\"",
 			log_errno(rc));
-	if (map)
-		node_set_ring(n, map, NULL, NULL);
-	ring_unref(map);
 }
 
 void route_epoch(struct node *n, uint16_t node, uint64_t epoch)
@@ -59,8 +59,8 @@ void route_epoch(struct node *n, uint16_t node, uint64_t epoch)
 	fe->n = n;
 	fe->call.done = fetched;
 	f = frame_new(WIRE_MAP_GET, 0, 8);
-	wire_put_map_get(&f->b, n->ring->epoch);
-	peer_call(n, node, f, &fe->call);
+	wire_put_map_get(&f->b, n->fetch_whole ? 0 : n->ring->epoch);
+	peer_call_within(n, node, f, &fe->call, FETCH_TIMEOUT);
 }
 
 /* ---- forwarding ---- */

@@ -63,8 +63,7 @@ bool shard_contains(const struct node *n, uint16_t shard, uint64_t term, uint64_
 
 bool shard_mine(const struct node *n, unsigned shard)
 {
-	return n->ring && n->self != RING_NONE && shard < n->nshards &&
-	       n->ring->shards[shard].primary == n->self;
+	return n->registered && shard < n->nshards && n->ring->shards[shard].primary == n->self;
 }
 
 int shard_of_key(const struct node *n, const uint8_t *key, size_t klen)

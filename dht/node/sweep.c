@@ -11,6 +11,7 @@
  * What it has prepared is not touched: that is resolved as any other.
  */
 #include "dht/node/impl.h"
+#include "dht/node/keep.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -166,47 +167,21 @@ static void end_session(struct node *n, uint32_t session)
 	env_timer_set(n->env, &n->sweep_timer, env_now(n->env) + SWEEP_STEP);
 }
 
-struct sweep_ask {
-	struct call call;
-	struct node *n;
-	uint32_t session;
-};
-
-static void told(void *arg, const struct wire_session *m)
+static void checked(struct keep_session *k, const struct wire_session *m)
 {
-	struct sweep_ask *a = arg;
-
 	if (m->status == WIRE_NO_SESSION)
-		end_session(a->n, a->session);
-	free(a);
-}
-
-static void answered(struct call *call, int rc, struct frame *f)
-{
-	struct sweep_ask *a = container_of(call, struct sweep_ask, call);
-	struct wire_session m;
-
-	if (rc || f->type != WIRE_SESSION || wire_get_session(frame_cur(f), &m))
-		m.status = WIRE_UNREACHABLE;
-	told(a, &m);
+		end_session(k->n, k->m.session);
+	free(k);
 }
 
 static void ask(struct node *n, uint32_t session)
 {
-	const struct wire_session_open m = {.what = WIRE_SESSION_CHECK, .session = session};
-	struct sweep_ask *a = mem_zalloc(sizeof(*a));
-	struct frame *f;
+	struct keep_session *k = mem_zalloc(sizeof(*k));
 
-	a->n = n;
-	a->session = session;
-	if (n->ring->keeper == n->self) {
-		keeper_session(n->keeper, &m, told, a);
-		return;
-	}
-	a->call.done = answered;
-	f = frame_new(WIRE_SESSION_OPEN, 0, 32);
-	wire_put_session_open(&f->b, &m);
-	peer_call(n, n->ring->keeper, f, &a->call);
+	k->m.what = WIRE_SESSION_CHECK;
+	k->m.session = session;
+	k->done = checked;
+	keep_session(n, k);
 }
 
 static void ask_all(struct node *n)

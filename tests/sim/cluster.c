@@ -1,5 +1,6 @@
 #include "tests/sim/cluster.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,14 @@ static void waited_cb(void *arg, int rc)
 	w->rc = rc;
 }
 
+/* The first node begins with the map, at its first start; the others join by it. */
+static int bootstrap(struct cluster *c, struct cluster_node *n)
+{
+	int rc = n == &c->node[0] ? keeper_bootstrap(n->store, c->map) : 0;
+
+	return rc == -EEXIST ? 0 : rc;
+}
+
 static int open_node(struct cluster *c, struct cluster_node *n, char *why, size_t why_len)
 {
 	struct store_config scfg = small_store();
@@ -58,7 +67,12 @@ static int open_node(struct cluster *c, struct cluster_node *n, char *why, size_
 		ncfg.keeper.session_timeout = c->cfg.session_timeout;
 	if (c->cfg.in_doubt)
 		ncfg.in_doubt_timeout = c->cfg.in_doubt;
-	rc = node_new(&n->node, e, n->store, &ncfg);
+	c->first = c->node[0].addr;
+	ncfg.join = &c->first;
+	ncfg.njoin = 1;
+	rc = bootstrap(c, n);
+	if (!rc)
+		rc = node_new(&n->node, e, n->store, &ncfg);
 	if (rc) {
 		snprintf(why, why_len, "the node does not start");
 		store_free(n->store);
@@ -97,7 +111,15 @@ static void make_node(struct cluster *c, unsigned i)
 	index_mem_faults(n->index)->miss = c->cfg.miss;
 	index_mem_faults(n->index)->stall = c->cfg.stall;
 	must("store_make_on", store_make_on(n->disk, c->fsid, &n->id));
-	must_open(c, n);
+}
+
+static bool all_registered(const struct cluster *c)
+{
+	for (unsigned i = 0; i < c->nnodes; i++) {
+		if (!node_registered(c->node[i].node))
+			return false;
+	}
+	return true;
 }
 
 struct cluster *cluster_new_with(const struct cluster_config *cfg)
@@ -118,13 +140,12 @@ struct cluster *cluster_new_with(const struct cluster_config *cfg)
 	}
 	must("ring_make", ring_make(&c->map, c->fsid, cfg->shard_bits, 1, rn, c->nnodes));
 	free(rn);
-	for (unsigned i = 0; i < c->nnodes; i++) {
-		struct waited w = {0};
-
-		node_set_ring(c->node[i].node, c->map, waited_cb, &w);
-		if (!sim_wait(c->s, &w.done, 10 * ENV_SEC))
-			die("node_set_ring", -110);
-		must("node_set_ring", w.rc);
+	for (unsigned i = 0; i < c->nnodes; i++)
+		must_open(c, &c->node[i]);
+	for (unsigned tries = 0; !all_registered(c); tries++) {
+		if (tries == 1000)
+			die("the nodes do not come into the map", -110);
+		sim_run(c->s, 10 * ENV_MS);
 	}
 	return c;
 }

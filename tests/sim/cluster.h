@@ -51,6 +51,7 @@ struct cluster {
 	unsigned nnodes, nclients;
 	struct cluster_node node[CLUSTER_NODES_MAX];
 	struct sim_host *client_host[CLUSTER_CLIENTS_MAX];
+	const char *first;       /* where the others join */
 	struct node_stats stats; /* of nodes that are gone, summed */
 };
 

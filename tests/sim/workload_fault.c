@@ -302,7 +302,7 @@ void fault_watch(struct run *r)
 	for (unsigned i = 0; i < r->c->nnodes; i++) {
 		struct cluster_node *n = &r->c->node[i];
 
-		if (!n->up || n->stopping || !store_broken(n->store))
+		if (!n->up || n->stopping || !node_broken(n->node))
 			continue;
 		if (!r->power)
 			broke(r, "the store of node %u broke", i);

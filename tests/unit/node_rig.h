@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "dht/base/mem.h"
+#include "dht/node/keep.h"
 #include "dht/node/node.h"
 #include "dht/store/disk.h"
 #include "dht/store/index.h"
@@ -54,6 +55,7 @@ struct rig {
 	unsigned nnodes;
 	struct rig_node n[RIG_NODES];
 	struct sim_host *client;
+	const char *first; /* where the others join */
 };
 
 static const uint8_t rig_fsid[16] = "0123456789abcde";
@@ -69,6 +71,7 @@ static inline void rig_boot(struct rig *r, unsigned i)
 {
 	struct rig_node *n = &r->n[i];
 	struct store_config cfg = store_config_default();
+	struct node_config ncfg = r->cfg;
 	char why[256];
 
 	cfg.segment_size = 1 << 20;
@@ -78,8 +81,48 @@ static inline void rig_boot(struct rig *r, unsigned i)
 	assert_int_equal(store_open_on(&n->store, sim_env(n->host), n->disk, n->index, &cfg, why,
 				 sizeof(why)),
 		0);
-	assert_int_equal(node_new(&n->node, sim_env(n->host), n->store, &r->cfg), 0);
+	if (i == 0 && store_info(n->store)->starts == 1)
+		assert_int_equal(keeper_bootstrap(n->store, r->map), 0);
+	ncfg.keeper.voters = 1;
+	r->first = r->n[0].addr;
+	ncfg.join = &r->first;
+	ncfg.njoin = 1;
+	assert_int_equal(node_new(&n->node, sim_env(n->host), n->store, &ncfg), 0);
 	assert_int_equal(node_listen(n->node, n->addr, NULL), 0);
+}
+
+/* Runs the world until all nodes that run are in the map. */
+static inline void rig_settle(struct rig *r)
+{
+	if (!r->n[0].node)
+		return; /* there is nobody to ask */
+	for (unsigned tries = 0; tries < 1000; tries++) {
+		const struct ring_map *m = NULL;
+		bool all = true;
+
+		for (unsigned i = 0; i < r->nnodes; i++) {
+			if (!r->n[i].node)
+				continue;
+			all &= node_registered(r->n[i].node);
+			if (!m)
+				m = node_ring(r->n[i].node);
+			else if (all)
+				all = m->epoch == node_ring(r->n[i].node)->epoch;
+		}
+		if (all)
+			return;
+		sim_run(r->s, 10 * ENV_MS);
+	}
+	fail_msg("the nodes do not come into the map");
+}
+
+/* Has the node take a map as if another one had told it. */
+static inline void rig_give_map(struct rig *r, unsigned i, struct ring_map *m)
+{
+	int rc = keep_adopt(r->n[i].node, m);
+
+	assert_true(rc == 0 || rc == -EEXIST);
+	sim_run(r->s, 10 * ENV_MS);
 }
 
 static inline void rig_crash(struct rig *r, unsigned i, enum disk_crash how)
@@ -99,23 +142,10 @@ static inline void rig_restart(struct rig *r, unsigned i)
 {
 	sim_host_start(r->n[i].host);
 	rig_boot(r, i);
+	rig_settle(r);
 }
 
-static inline void rig_ring_set(void *arg, int rc)
-{
-	*(int *)arg = rc;
-}
-
-static inline void rig_give_map(struct rig *r, unsigned i, struct ring_map *m)
-{
-	int rc = 1;
-
-	node_set_ring(r->n[i].node, m, rig_ring_set, &rc);
-	sim_run(r->s, 100 * ENV_MS);
-	assert_int_equal(rc, 0);
-}
-
-/* Its nodes all have the map. */
+/* Its nodes are all in the map; the first is the only voter. */
 static inline void rig_init_with(struct rig *r, unsigned nnodes, const struct node_config *cfg)
 {
 	struct ring_node nodes[RIG_NODES] = {0};
@@ -138,11 +168,11 @@ static inline void rig_init_with(struct rig *r, unsigned nnodes, const struct no
 		nodes[i].naddrs = 1;
 		snprintf(nodes[i].addr[0], sizeof(nodes[i].addr[0]), "%s", n->addr);
 		assert_int_equal(store_make_on(n->disk, rig_fsid, &nodes[i].id), 0);
-		rig_boot(r, i);
 	}
 	assert_int_equal(ring_make(&r->map, rig_fsid, RIG_BITS, 1, nodes, nnodes), 0);
 	for (unsigned i = 0; i < nnodes; i++)
-		rig_give_map(r, i, r->map);
+		rig_boot(r, i);
+	rig_settle(r);
 	r->client = sim_host_new(r->s, "client");
 }
 
@@ -347,8 +377,11 @@ static inline uint64_t rig_send_decide(struct rig_link *k, uint16_t type, uint32
 	uint64_t number, uint16_t shard, bool commit)
 {
 	struct frame *f = frame_new(type, k->next++, 64);
-	struct wire_decide m = {
-		.session = session, .number = number, .epoch = 1, .shard = shard, .commit = commit};
+	struct wire_decide m = {.session = session,
+		.number = number,
+		.epoch = rig_epoch(k->r),
+		.shard = shard,
+		.commit = commit};
 	uint64_t id = f->id;
 
 	wire_put_decide(&f->b, &m);

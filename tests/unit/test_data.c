@@ -365,6 +365,7 @@ static void test_data_full_disk(void **state)
 	uint8_t *p = dx_bytes(0, 2 * MB, 6);
 	struct fs_attr a, b;
 	struct fs_file *f = make(x, "f", &a);
+	struct store_usage u;
 	struct fsx_wait w;
 	int rc;
 
@@ -372,6 +373,9 @@ static void test_data_full_disk(void **state)
 	assert_int_equal(dx_write(x, x->m, f, 0, p, MB), MB);
 	assert_int_equal(dx_flush(x, x->m, f), 0);
 	disk_mem_faults(x->c->node[0].disk)->capacity = 1;
+	sim_run(x->c->s, 2 * ENV_SEC); /* what it knows of the disk is old by then: it looks */
+	store_usage(x->c->node[0].store, &u);
+	sim_run(x->c->s, 100 * ENV_MS);
 	assert_int_equal(dx_write(x, x->m, f, MB, p + MB, MB), MB);
 	assert_int_equal(dx_flush(x, x->m, f), -ENOSPC);
 	/* no byte is promised that is not there */

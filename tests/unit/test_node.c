@@ -384,11 +384,13 @@ static void test_node_says_when_forwarding_is_impossible(void **state)
 	assert_int_equal(rig_create(&k, 1, 1, &id, 7), WIRE_OK);
 	rig_crash(&r, 1, DISK_PROCESS);
 	assert_int_equal(rig_status(&k, rig_send_add(&k, &h, &id, 0, 1)), WIRE_UNREACHABLE);
-	rig_restart(&r, 1);
 	sim_run(r.s, 2 * ENV_SEC); /* the back-off */
+	sim_host_start(r.n[1].host);
+	rig_boot(&r, 1);
 	/* what stood in line when it turned out to be a new incarnation is not given to it */
 	h.number = 3;
 	assert_int_equal(rig_status(&k, rig_send_add(&k, &h, &id, 0, 1)), WIRE_WRONG_NODE);
+	rig_settle(&r);
 	assert_int_equal(rig_status(&k, rig_send_add(&k, &h, &id, 0, 1)), WIRE_OK);
 	assert_int_equal(rig_slot(&k, &id, 0), 8);
 	rig_hangup(&k);
@@ -398,102 +400,117 @@ static void test_node_says_when_forwarding_is_impossible(void **state)
 /* A node that is not whom the map says is not given anything. */
 static void test_node_checks_who_it_forwards_to(void **state)
 {
-	struct ring_node nodes[2] = {0};
-	struct ring_map *wrong;
+	const struct orbit_id other = {{0x99}};
+	struct store_config scfg = store_config_default();
+	struct node_config ncfg = node_config_default();
+	struct store_index *index;
+	struct disk *disk;
 	struct orbit_id id;
 	struct rig_link k;
-	struct rig r;
-
-	(void)state;
-	rig_init(&r, 3);
-	/* the same nodes, but the second is said to be where the third is */
-	for (unsigned i = 0; i < 2; i++) {
-		nodes[i].id = rig_node_id(i);
-		nodes[i].weight = 100;
-		nodes[i].naddrs = 1;
-		snprintf(nodes[i].addr[0], sizeof(nodes[i].addr[0]), "%s", r.n[i ? 2 : 0].addr);
-	}
-	assert_int_equal(ring_make(&wrong, rig_fsid, RIG_BITS, 1, nodes, 2), 0);
-	wrong->epoch = 2;
-	rig_give_map(&r, 0, wrong);
-	ring_unref(r.map);
-	r.map = wrong;
-	rig_connect(&r, &k, 0);
-	id = rig_id(&r, 1, 0);
-	assert_int_equal(rig_create(&k, 1, 1, &id, 7), WIRE_UNREACHABLE);
-	rig_hangup(&k);
-	rig_fini(&r);
-}
-
-static void test_node_gives_and_fetches_the_map(void **state)
-{
-	struct ring_map *newer, *got;
-	struct orbit_id id;
-	struct wire_map m;
-	struct rig_link k;
-	struct frame *f;
+	char why[256];
 	struct rig r;
 
 	(void)state;
 	rig_init(&r, 2);
 	rig_connect(&r, &k, 0);
-	f = frame_new(WIRE_MAP_GET, 500, 8);
-	wire_put_map_get(&f->b, 0);
-	link_send(k.l, f);
-	f = rig_wait(&k, WIRE_MAP, 500, ENV_SEC);
+	id = rig_id(&r, 1, 0);
+	rig_crash(&r, 1, DISK_PROCESS);
+	/* another store is started at the address of the second node */
+	disk = r.n[1].disk;
+	index = r.n[1].index;
+	r.n[1].disk = disk_mem_new();
+	r.n[1].index = index_mem_new();
+	sim_host_start(r.n[1].host);
+	assert_int_equal(store_make_on(r.n[1].disk, rig_fsid, &other), 0);
+	assert_int_equal(store_open_on(&r.n[1].store, sim_env(r.n[1].host), r.n[1].disk,
+				 r.n[1].index, &scfg, why, sizeof(why)),
+		0);
+	assert_int_equal(node_new(&r.n[1].node, sim_env(r.n[1].host), r.n[1].store, &ncfg), 0);
+	assert_int_equal(node_listen(r.n[1].node, r.n[1].addr, NULL), 0);
+	sim_run(r.s, ENV_SEC);
+	assert_int_equal(rig_create(&k, 1, 1, &id, 7), WIRE_UNREACHABLE);
+	rig_hangup(&k);
+	rig_fini(&r);
+	index_free(index);
+	disk_free(disk);
+}
+
+static struct wire_map rig_get_map(struct rig_link *k, uint64_t epoch)
+{
+	struct frame *f = frame_new(WIRE_MAP_GET, k->next++, 8);
+	uint64_t id = f->id;
+	struct wire_map m;
+
+	wire_put_map_get(&f->b, epoch);
+	link_send(k->l, f);
+	f = rig_wait(k, WIRE_MAP, id, ENV_SEC);
 	assert_non_null(f);
 	assert_int_equal(wire_get_map(frame_cur(f), &m), 0);
-	assert_int_equal(m.epoch, 1);
-	assert_int_equal(ring_decode(m.map, m.map_len, &got), 0);
-	assert_int_equal(got->nnodes, 2);
-	ring_unref(got);
-	f = frame_new(WIRE_MAP_GET, 501, 8);
-	wire_put_map_get(&f->b, 1);
-	link_send(k.l, f);
-	f = rig_wait(&k, WIRE_MAP, 501, ENV_SEC);
-	assert_int_equal(wire_get_map(frame_cur(f), &m), 0);
-	assert_int_equal(m.form, WIRE_MAP_NONE);
-	/* by RING_SET to one node; the other hears of it when they talk */
-	assert_int_equal(ring_make(&newer, rig_fsid, RIG_BITS, 1, r.map->nodes, r.map->nnodes), 0);
-	newer->epoch = 5;
-	f = frame_new(WIRE_RING_SET, 502, 64);
-	buf_u64(&f->b, 0);
-	buf_u8(&f->b, WIRE_MAP_WHOLE);
-	ring_encode(newer, &f->b);
-	link_send(k.l, f);
-	assert_int_equal(rig_status(&k, 502), WIRE_OK);
-	assert_int_equal(node_ring(r.n[0].node)->epoch, 5);
-	assert_int_equal(node_ring(r.n[1].node)->epoch, 1);
-	id = rig_id(&r, 1, 0);
-	assert_int_equal(rig_create(&k, 1, 1, &id, 7), WIRE_OK);
-	sim_run(r.s, ENV_SEC);
-	assert_int_equal(node_ring(r.n[1].node)->epoch, 5);
-	/* the same again is fine, an older or a foreign one is not */
-	f = frame_new(WIRE_RING_SET, 503, 64);
-	buf_u64(&f->b, 0);
-	buf_u8(&f->b, WIRE_MAP_WHOLE);
-	ring_encode(newer, &f->b);
-	link_send(k.l, f);
-	assert_int_equal(rig_status(&k, 503), WIRE_OK);
-	f = frame_new(WIRE_RING_SET, 504, 64);
-	buf_u64(&f->b, 0);
-	buf_u8(&f->b, WIRE_MAP_WHOLE);
-	ring_encode(r.map, &f->b);
-	link_send(k.l, f);
-	assert_int_equal(rig_status(&k, 504), WIRE_BAD_REQUEST);
-	newer->epoch = 6;
-	newer->fsid[0] ^= 1;
-	f = frame_new(WIRE_RING_SET, 505, 64);
-	buf_u64(&f->b, 0);
-	buf_u8(&f->b, WIRE_MAP_WHOLE);
-	ring_encode(newer, &f->b);
-	link_send(k.l, f);
-	assert_int_equal(rig_status(&k, 505), WIRE_WRONG_FS);
-	ring_unref(newer);
+	return m;
+}
+
+static uint64_t rig_ask(struct rig_link *k, const struct wire_ask_m *m)
+{
+	struct frame *f = frame_new(WIRE_ASK, k->next++, 256);
+	uint64_t id = f->id;
+
+	wire_put_ask(&f->b, m);
+	link_send(k->l, f);
+	return id;
+}
+
+static void test_node_gives_the_map_whole_and_as_differences(void **state)
+{
+	struct wire_ask_m ask = {.what = ASK_WEIGHT, .node = rig_node_id(0), .weight = 100};
+	struct ring_map *from, *to;
+	struct wire_map m;
+	struct rig_link k;
+	struct cur diffs;
+	const void *diff;
+	uint64_t epoch;
+	struct rig r;
+	size_t len;
+
+	(void)state;
+	rig_init(&r, 2);
+	rig_connect(&r, &k, 1);
+	epoch = node_ring(r.n[1].node)->epoch;
+	m = rig_get_map(&k, 0);
+	assert_int_equal(m.epoch, epoch);
+	assert_int_equal(m.form, WIRE_MAP_WHOLE);
+	assert_int_equal(ring_decode(m.map, m.map_len, &from), 0);
+	assert_int_equal(from->nnodes, 2);
+	assert_int_equal(rig_get_map(&k, epoch).form, WIRE_MAP_NONE);
+	/* a question to one that does not lead is passed on, and every node hears of the change */
+	assert_int_equal(rig_status(&k, rig_ask(&k, &ask)), WIRE_OK);
+	ask.weight = 101;
+	assert_int_equal(rig_status(&k, rig_ask(&k, &ask)), WIRE_OK);
+	sim_run(r.s, 100 * ENV_MS);
+	assert_int_equal(node_ring(r.n[0].node)->epoch, epoch + 2);
+	assert_int_equal(node_ring(r.n[1].node)->epoch, epoch + 2);
+	/* so does whoever is connected */
+	assert_non_null(rig_got(&k, WIRE_EPOCH, 0));
+	m = rig_get_map(&k, epoch);
+	assert_int_equal(m.form, WIRE_MAP_DIFFS);
+	diffs = cur_of(m.map, m.map_len);
+	while (diffs.left) {
+		diff = cur_blob(&diffs, 1 << 20, &len);
+		assert_int_equal(ring_patch(from, diff, len, &to), 0);
+		ring_unref(from);
+		from = to;
+	}
+	assert_int_equal(from->epoch, epoch + 2);
+	assert_int_equal(from->nodes[0].weight, 101);
+	ring_unref(from);
+	/* refused, with a reason */
+	ask.what = ASK_REMOVE;
+	assert_int_equal(rig_status(&k, rig_ask(&k, &ask)), WIRE_BUSY);
+	ask.node = rig_node_id(9);
+	assert_int_equal(rig_status(&k, rig_ask(&k, &ask)), WIRE_STALE);
 	/* and it is durable */
 	rig_crash(&r, 0, DISK_LOSE);
 	rig_restart(&r, 0);
-	assert_int_equal(node_ring(r.n[0].node)->epoch, 5);
+	assert_int_equal(node_ring(r.n[0].node)->nodes[0].weight, 101);
 	rig_hangup(&k);
 	rig_fini(&r);
 }
@@ -788,7 +805,9 @@ static void test_node_keeps_sessions(void **state)
 	f = rig_wait(&k, WIRE_SESSION, 801, ENV_SEC);
 	assert_non_null(f);
 	assert_int_equal(wire_get_session(frame_cur(f), &s), 0);
-	assert_int_equal(s.status, WIRE_WRONG_NODE);
+	/* it was passed on, and is the same by its nonce */
+	assert_int_equal(s.status, WIRE_OK);
+	assert_int_equal(s.session, 1);
 	rig_hangup(&k);
 	rig_fini(&r);
 }
@@ -807,7 +826,7 @@ int main(void)
 		cmocka_unit_test(test_node_forwards_one_hop),
 		cmocka_unit_test(test_node_says_when_forwarding_is_impossible),
 		cmocka_unit_test(test_node_checks_who_it_forwards_to),
-		cmocka_unit_test(test_node_gives_and_fetches_the_map),
+		cmocka_unit_test(test_node_gives_the_map_whole_and_as_differences),
 		cmocka_unit_test(test_node_sync_tells_what_is_lost),
 		cmocka_unit_test(test_node_sync_tells_of_a_lost_term),
 		cmocka_unit_test(test_node_sync_survives_a_killed_process),

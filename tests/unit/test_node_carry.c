@@ -47,7 +47,7 @@ static void part(struct road *d, uint64_t number, struct buf *b)
 	uint16_t participants[2] = {htole16(d->shard), htole16(d->shard ^ 1)};
 	struct wire_txn m = {.session = 1,
 		.number = number,
-		.epoch = 1,
+		.epoch = rig_epoch(&d->r),
 		.nparticipants = 2,
 		.participants = participants};
 	struct txn_build t;
@@ -61,8 +61,11 @@ static void part(struct road *d, uint64_t number, struct buf *b)
 
 static void decision(struct road *d, uint64_t number, bool commit, struct buf *b)
 {
-	struct wire_decide m = {
-		.session = 1, .number = number, .epoch = 1, .shard = d->shard, .commit = commit};
+	struct wire_decide m = {.session = 1,
+		.number = number,
+		.epoch = rig_epoch(&d->r),
+		.shard = d->shard,
+		.commit = commit};
 
 	wire_put_decide(b, &m);
 }
@@ -78,7 +81,8 @@ static struct node_stats stats(struct road *d, unsigned node)
 /* Keys of a class, asked for through node 0. */
 static unsigned count(struct road *d, uint8_t class)
 {
-	struct wire_list q = {.epoch = 1, .class = class, .shard = d->shard, .max = 100};
+	struct wire_list q = {
+		.epoch = rig_epoch(&d->r), .class = class, .shard = d->shard, .max = 100};
 	struct buf b = {0};
 	struct wire_reply m;
 	struct cur c;

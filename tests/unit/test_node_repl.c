@@ -32,18 +32,11 @@ static void boot(struct trio *t, unsigned i)
 	assert_int_equal(node_listen(n->node, n->addr, NULL), 0);
 }
 
-static void given(void *arg, int rc)
-{
-	(void)arg;
-	/* another node may have told it */
-	assert_true(rc == 0 || rc == -EEXIST);
-}
-
 /* The node has the map at once, if it runs. */
 static void give(struct trio *t, unsigned i)
 {
 	if (t->r.n[i].node)
-		node_set_ring(t->r.n[i].node, t->r.map, given, NULL);
+		rig_give_map(&t->r, i, t->r.map);
 }
 
 static void give_all(struct trio *t)

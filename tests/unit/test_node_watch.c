@@ -237,7 +237,7 @@ static void test_watch_says_when_a_shard_is_served_elsewhere(void **state)
 	id = rig_id(&r, 0, 0);
 	shard = rig_shard(&r, &id);
 	assert_int_equal(watch_id(&k, 1, &id), WIRE_OK);
-	m = ring_draft(r.map);
+	m = ring_draft(node_ring(r.n[0].node));
 	m->shards[shard].primary = m->shards[shard].member[0] = 1;
 	m->shards[shard].term++;
 	rig_give_map(&r, 0, m);

@@ -311,7 +311,8 @@ static void test_statfs_adds_up_the_nodes(void **state)
 	asked = frames(x);
 	assert_int_equal(statfs_of(x, m, &t), 0);
 	assert_true(frames(x) > asked);
-	assert_true(t.f_blocks == s.f_blocks);
+	/* but for what the keeper wrote meanwhile */
+	assert_in_range(t.f_blocks, s.f_blocks - 100, s.f_blocks + 100);
 	fsx_free(x);
 }
 

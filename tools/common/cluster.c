@@ -87,7 +87,10 @@ static int check_embedded(const struct cluster *c, const char *path, char *why, 
 	const struct ring_map *m = node_ring(c->node);
 
 	if (!m) {
-		snprintf(why, why_len, "%s: not set up yet: orbitctl mkfs --store %s", path, path);
+		snprintf(why, why_len,
+			"%s: not set up, or made by an earlier version: orbitctl mkfs --store %s "
+			"makes a new one",
+			path, path);
 		return -ENOENT;
 	}
 	if (m->nnodes != 1 || strcmp(m->nodes[0].addr[0], CLUSTER_LOCAL)) {
@@ -219,19 +222,19 @@ int cluster_close(struct cluster *c, uint64_t timeout)
 
 /* ---- making ---- */
 
-static int set_one_node_ring(struct cluster *c, const uint8_t fsid[16], const struct orbit_id *id)
+/* The keeper's files of a node that is alone. */
+static int make_keeper(struct store *st)
 {
-	struct ring_node self = {.id = *id, .weight = RING_WEIGHT_DEFAULT, .naddrs = 1};
-	struct await w = {.loop = c->loop};
+	struct ring_node self = {
+		.id = store_info(st)->node, .weight = RING_WEIGHT_DEFAULT, .naddrs = 1};
 	struct ring_map *m;
 	int rc;
 
 	snprintf(self.addr[0], sizeof(self.addr[0]), "%s", CLUSTER_LOCAL);
-	rc = ring_make(&m, fsid, RING_SHARD_BITS_DEFAULT, 1, &self, 1);
+	rc = ring_make(&m, store_info(st)->fsid, RING_SHARD_BITS_DEFAULT, 1, &self, 1);
 	if (rc)
 		return rc;
-	node_set_ring(c->node, m, await_done, &w);
-	rc = await(&w);
+	rc = keeper_bootstrap(st, m);
 	ring_unref(m);
 	return rc;
 }
@@ -261,12 +264,12 @@ int cluster_make_store(const char *path, char *why, size_t why_len)
 		return rc;
 	}
 	c.env = loop_env(c.loop);
-	rc = open_node(&c, path, why, why_len);
+	rc = open_store(&c, path, why, why_len);
 	if (rc) {
 		drop(&c);
 		return rc;
 	}
-	rc = set_one_node_ring(&c, fsid, &id);
+	rc = make_keeper(c.store);
 	rc2 = cluster_close(&c, 0);
 	if (!rc)
 		rc = rc2;

@@ -25,6 +25,7 @@
 
 #define EXIT_USAGE 2
 #define WATCH_EVERY ENV_SEC
+#define JOIN_MAX 16
 #define RING_FILE_MAX (64u << 20) /* bytes of a ring map's file */
 
 struct orbitd {
@@ -33,6 +34,7 @@ struct orbitd {
 	struct env_timer watch; /* looks after the store */
 	bool stopping;
 	int report; /* to who waits for us, or -1 */
+	const char *join[JOIN_MAX];
 	char why[512];
 };
 
@@ -113,9 +115,9 @@ static int read_ring(const char *path, struct ring_map **m)
 	return rc;
 }
 
-static int take_ring(struct orbitd *d)
+/* The node that the map names as keeper begins with it; the others join by it. */
+static int take_ring(struct orbitd *d, struct node_config *cfg, const char *join[])
 {
-	struct await w = {.loop = d->cluster.loop};
 	struct ring_map *m;
 	int rc;
 
@@ -124,14 +126,15 @@ static int take_ring(struct orbitd *d)
 	rc = read_ring(d->c.ring, &m);
 	if (rc)
 		return fail(d, rc, d->c.ring, rc == -EBADMSG ? "not a ring map" : NULL);
-	node_set_ring(d->cluster.node, m, await_done, &w);
-	rc = await(&w);
+	if (memcmp(m->fsid, store_info(d->cluster.store)->fsid, sizeof(m->fsid)))
+		rc = fail(d, -EMEDIUMTYPE, d->c.ring, "ring map of another filesystem");
+	else if (!orbit_id_cmp(&m->nodes[m->keeper].id, &store_info(d->cluster.store)->node))
+		rc = keeper_bootstrap(d->cluster.store, m);
+	for (unsigned i = 0; i < m->nnodes && i < JOIN_MAX; i++)
+		join[cfg->njoin++] = mem_dup(m->nodes[i].addr[0], strlen(m->nodes[i].addr[0]));
+	cfg->join = join;
 	ring_unref(m);
-	if (rc == -EEXIST)
-		return 0; /* ours is as new */
-	return rc ? fail(d, rc, d->c.ring,
-			    rc == -EMEDIUMTYPE ? "ring map of another filesystem" : NULL)
-		  : 0;
+	return rc == -EEXIST ? 0 : rc;
 }
 
 /* ---- life ---- */
@@ -152,7 +155,7 @@ static void on_watch(struct env_timer *t)
 {
 	struct orbitd *d = container_of(t, struct orbitd, watch);
 
-	if (store_broken(d->cluster.store)) {
+	if (node_broken(d->cluster.node)) {
 		loop_stop(d->cluster.loop);
 		return;
 	}
@@ -185,10 +188,12 @@ static int bring_up(struct orbitd *d)
 	rc = open_store(d);
 	if (rc)
 		return rc;
+	rc = take_ring(d, &cfg, d->join);
+	if (rc)
+		return rc;
 	rc = node_new(&d->cluster.node, d->cluster.env, d->cluster.store, &cfg);
 	if (rc)
 		return fail(d, rc, d->c.store, NULL);
-	rc = take_ring(d);
 	if (!rc && (loop_on_signal(d->cluster.loop, SIGTERM, on_signal, d) ||
 			   loop_on_signal(d->cluster.loop, SIGINT, on_signal, d)))
 		rc = fail(d, -EINVAL, "signals", "cannot be caught");
@@ -228,7 +233,7 @@ static int run(struct orbitd *d)
 		rc = detach(d);
 	while (!rc && !d->stopping) {
 		loop_run(d->cluster.loop);
-		rc = store_broken(d->cluster.store);
+		rc = node_broken(d->cluster.node);
 		if (rc) {
 			fail(d, rc, d->c.store, "the store failed: see the log");
 			log_error("mod=orbitd rc=%s msg=\"stopping: the store failed\"",
