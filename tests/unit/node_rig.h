@@ -56,6 +56,7 @@ struct rig {
 	struct rig_node n[RIG_NODES];
 	struct sim_host *client;
 	const char *first; /* where the others join */
+	bool by_hand;      /* there is no keeper: the test gives the maps */
 };
 
 static const uint8_t rig_fsid[16] = "0123456789abcde";
@@ -81,12 +82,12 @@ static inline void rig_boot(struct rig *r, unsigned i)
 	assert_int_equal(store_open_on(&n->store, sim_env(n->host), n->disk, n->index, &cfg, why,
 				 sizeof(why)),
 		0);
-	if (i == 0 && store_info(n->store)->starts == 1)
+	if (i == 0 && store_info(n->store)->starts == 1 && !r->by_hand)
 		assert_int_equal(keeper_bootstrap(n->store, r->map), 0);
 	ncfg.keeper.voters = 1;
 	r->first = r->n[0].addr;
 	ncfg.join = &r->first;
-	ncfg.njoin = 1;
+	ncfg.njoin = r->by_hand ? 0 : 1;
 	assert_int_equal(node_new(&n->node, sim_env(n->host), n->store, &ncfg), 0);
 	assert_int_equal(node_listen(n->node, n->addr, NULL), 0);
 }
@@ -94,7 +95,7 @@ static inline void rig_boot(struct rig *r, unsigned i)
 /* Runs the world until all nodes that run are in the map. */
 static inline void rig_settle(struct rig *r)
 {
-	if (!r->n[0].node)
+	if (!r->n[0].node || r->by_hand)
 		return; /* there is nobody to ask */
 	for (unsigned tries = 0; tries < 1000; tries++) {
 		const struct ring_map *m = NULL;
@@ -145,14 +146,15 @@ static inline void rig_restart(struct rig *r, unsigned i)
 	rig_settle(r);
 }
 
-/* Its nodes are all in the map; the first is the only voter. */
-static inline void rig_init_with(struct rig *r, unsigned nnodes, const struct node_config *cfg)
+static inline void rig_make(
+	struct rig *r, unsigned nnodes, const struct node_config *cfg, bool by_hand)
 {
 	struct ring_node nodes[RIG_NODES] = {0};
 
 	memset(r, 0, sizeof(*r));
 	r->s = sim_new(7);
 	r->cfg = *cfg;
+	r->by_hand = by_hand;
 	r->nnodes = nnodes;
 	for (unsigned i = 0; i < nnodes; i++) {
 		struct rig_node *n = &r->n[i];
@@ -174,6 +176,18 @@ static inline void rig_init_with(struct rig *r, unsigned nnodes, const struct no
 		rig_boot(r, i);
 	rig_settle(r);
 	r->client = sim_host_new(r->s, "client");
+}
+
+/* Its nodes are all in the map; the first is the only voter. */
+static inline void rig_init_with(struct rig *r, unsigned nnodes, const struct node_config *cfg)
+{
+	rig_make(r, nnodes, cfg, false);
+}
+
+/* They have no map yet, and get them from the test alone. */
+static inline void rig_init_by_hand(struct rig *r, unsigned nnodes, const struct node_config *cfg)
+{
+	rig_make(r, nnodes, cfg, true);
 }
 
 static inline void rig_init(struct rig *r, unsigned nnodes)
