@@ -418,6 +418,52 @@ static int find_mark(struct store *st, uint64_t from, uint64_t *mark, uint64_t *
 	return rc;
 }
 
+/* One record that the index reflects already, for reading it back. */
+static void known_one(struct store *st, const struct record *r, const uint8_t *meta)
+{
+	struct effect_iter it = effect_iter_of(meta, r->meta_len);
+	struct effect_op op;
+
+	st->past_pos = r->pos;
+	while (r->kind == RECORD_EFFECT && effect_next(&it, &op) > 0) {
+		if (op.kind == EFFECT_SECTION)
+			tail_known(st, op.shard, op.term, op.seq, r->pos);
+	}
+}
+
+/*
+ * What lies before the flushed position can be read back as well: at least a quarter of a segment,
+ * so that copies that were stopped together need not compare all they have. Where the log is not
+ * well only what lies behind counts.
+ */
+static void scan_known(struct store *st, uint64_t flushed)
+{
+	struct scan sc = {.st = st};
+	const uint8_t *meta;
+	struct record r;
+	int rc;
+
+	while (sc.i < st->nsegs && st->segs[sc.i]->start < flushed)
+		sc.i++;
+	if (!sc.i)
+		return;
+	for (sc.i--; sc.i && flushed - st->segs[sc.i]->start < st->cfg.segment_size / 4;)
+		sc.i--;
+	sc.pos = st->tail_floor = st->segs[sc.i]->start;
+	/* the first says itself where the one before it ended */
+	rc = record_at(&sc, st->segs[sc.i], sc.pos, &r, &meta);
+	sc.prev = rc > 0 ? r.prev : sc.pos;
+	do {
+		rc = scan_next(&sc, &r, &meta);
+		if (rc == SCAN_RECORD)
+			known_one(st, &r, meta);
+		else if (rc == SCAN_BREAK)
+			tail_settle(st, false);
+	} while (rc > 0 && sc.prev < flushed);
+	buf_fini(&sc.window);
+	tail_settle(st, rc == SCAN_RECORD && sc.prev == flushed);
+}
+
 /* Takes away what lies beyond @end. */
 static int cut(struct store *st, uint64_t end)
 {
@@ -510,6 +556,8 @@ static int level(struct store *st, const struct meta *m, char *why, size_t why_l
 		return rc;
 	st->flushed = st->tail_floor = from;
 	rc = sync_tail(st, from);
+	if (!rc)
+		scan_known(st, from);
 	if (!rc)
 		rc = clear_resume(st, from);
 	if (!rc)

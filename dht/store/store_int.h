@@ -308,6 +308,9 @@ void history_forget(struct store *st);
 /* The shard's effect with that number stands at @pos. */
 void tail_add(struct store *st, struct past *p, uint64_t seq, uint64_t pos);
 void tail_clear(struct store *st, struct past *p);
+/* When opening, of effects that the index has: the same; and whether all of that can be trusted. */
+void tail_known(struct store *st, uint16_t shard, uint64_t term, uint64_t seq, uint64_t pos);
+void tail_settle(struct store *st, bool well);
 /* A segment that ended there is gone. */
 void tail_removed(struct store *st, uint64_t end);
 /* Finds out from where on segments are kept. */

@@ -48,6 +48,30 @@ static void drop_below(struct store *st, struct past *p, uint64_t pos)
 		tail_clear(st, p);
 }
 
+void tail_known(struct store *st, uint16_t shard, uint64_t term, uint64_t seq, uint64_t pos)
+{
+	struct past *p = shard < st->npasts ? st->pasts[shard] : NULL;
+
+	/* an effect may come back to a section */
+	if (!p || !seq || (p->tail.n && seq == p->tail.first + p->tail.n - 1))
+		return;
+	/* it may be of a history that the copy gave up for another */
+	if (history_contains(&p->h, term, seq))
+		tail_add(st, p, seq, pos);
+	else
+		tail_clear(st, p);
+}
+
+void tail_settle(struct store *st, bool well)
+{
+	for (unsigned i = 0; i < st->npasts; i++) {
+		struct past *p = st->pasts[i];
+
+		if (p && p->tail.n && (!well || p->tail.first + p->tail.n - 1 != p->h.seq))
+			tail_clear(st, p);
+	}
+}
+
 /* From where on pins hold this shard's. */
 static uint64_t pinned_from(struct store *st, const struct past *p)
 {

@@ -139,7 +139,7 @@ static void test_tail_makes_another_copy(void **state)
 	}
 }
 
-static void test_tail_begins_where_the_replay_did(void **state)
+static void test_tail_after_a_start(void **state)
 {
 	struct tail_call c = {0};
 	struct rig r, to;
@@ -149,25 +149,96 @@ static void test_tail_begins_where_the_replay_did(void **state)
 	rig_init(&r, 1);
 	rig_init(&to, 2);
 	many(&r, 1, 1);
-	assert_int_equal(copy(&r, &to, 1, 1, 100), 1);
 	assert_int_equal(rig_close(&r), 0);
 	assert_int_equal(rig_open(&r), 0);
-	assert_int_equal(store_tail_from(r.st, 1), 0);
-	assert_int_equal(read_tail(&r, &c, 1, 1, 100), -ESTALE);
-	assert_null(store_tail_pin(r.st, 1, 1));
+	assert_int_equal(store_tail_from(r.st, 1), 1);
+	assert_int_equal(copy(&r, &to, 1, 1, 100), 1);
 	/* behind the end there is nothing */
 	assert_int_equal(read_tail(&r, &c, 1, 2, 100), 0);
 	assert_int_equal(c.t.n, 0);
 	assert_int_equal(read_tail(&r, &c, 7, 1, 100), -ESTALE);
+	assert_null(store_tail_pin(r.st, 7, 1));
 	many(&r, 1, 2);
 	many(&r, 2, 3);
 	assert_int_equal(rig_crash(&r, DISK_PROCESS, 1), 0);
-	assert_int_equal(store_tail_from(r.st, 1), 2);
+	assert_int_equal(store_tail_from(r.st, 1), 1);
 	assert_int_equal(copy(&r, &to, 1, 2, 1 << 20), 2);
 	same_stream(&r, &to, 20000);
 	buf_fini(&c.t.out);
 	rig_fini(&r);
 	rig_fini(&to);
+}
+
+static void take_over(struct rig *r, uint64_t term, uint64_t seq)
+{
+	const struct history_term t = {.term = term, .first = 1};
+	const struct history h = {.term = term, .seq = seq, .terms = &t, .nterms = 1};
+	struct effect e;
+
+	effect_init(&e);
+	effect_section(&e, 1, 0, 0);
+	effect_history(&e, &h);
+	assert_int_equal(rig_apply(r, &e), 0);
+	effect_fini(&e);
+}
+
+/* Effects of a history that was given up for another are not given to anybody. */
+static void test_tail_is_of_the_history_alone(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	fill(1);
+	rig_init(&r, 1);
+	for (uint64_t n = 1; n <= 5; n++)
+		many(&r, 3, n);
+	take_over(&r, 2, 5);
+	assert_int_equal(store_tail_from(r.st, 1), 0);
+	for (uint64_t n = 6; n <= 8; n++)
+		assert_int_equal(rig_put(&r, "a", "b"), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(store_tail_from(r.st, 1), 6);
+		assert_int_equal(store_tail_from(r.st, 2), 1);
+		assert_int_equal(i ? 0 : rig_close(&r), 0);
+		if (!i)
+			assert_int_equal(rig_open(&r), 0);
+	}
+	rig_fini(&r);
+}
+
+static void note_last(void *arg, const char *name)
+{
+	if (!strncmp(name, "log-", 4) && strcmp(name, arg) > 0)
+		snprintf(arg, 32, "%s", name);
+}
+
+/* Only what lies behind damage can be read back; how much is looked at has an end. */
+static void test_tail_after_a_start_with_damage(void **state)
+{
+	char last[32] = "";
+	uint64_t first;
+	struct rig r;
+
+	(void)state;
+	log_set_level(LOG_LVL_ERROR + 1);
+	fill(1);
+	rig_init(&r, 1);
+	r.cfg.log_keep = 1 << 30;
+	assert_int_equal(rig_crash(&r, DISK_PROCESS, 1), 0);
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal(rig_write(&r, &obj, 8000 * i, data, 3000), 0);
+	assert_int_equal(rig_close(&r), 0);
+	assert_int_equal(rig_open(&r), 0);
+	assert_in_range(store_tail_from(r.st, 1), 180, 198);
+	r.disk->ops->list(r.disk, note_last, last);
+	first = store_tail_from(r.st, 1);
+	rig_kill(&r);
+	/* in the meta of some record of the last segment */
+	assert_int_equal(disk_mem_flip(r.disk, last, 60, 1), 0);
+	assert_int_equal(rig_open(&r), 0);
+	assert_in_range(store_tail_from(r.st, 1), first + 1, 200);
+	log_set_level(LOG_LVL_INFO);
+	rig_fini(&r);
 }
 
 static void test_tail_of_what_is_queued(void **state)
@@ -399,7 +470,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tail_makes_another_copy),
-		cmocka_unit_test(test_tail_begins_where_the_replay_did),
+		cmocka_unit_test(test_tail_after_a_start),
+		cmocka_unit_test(test_tail_is_of_the_history_alone),
+		cmocka_unit_test(test_tail_after_a_start_with_damage),
 		cmocka_unit_test(test_tail_of_what_is_queued),
 		cmocka_unit_test(test_tail_keeps_so_much_log),
 		cmocka_unit_test(test_tail_pin_holds_the_log),
