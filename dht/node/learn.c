@@ -393,6 +393,7 @@ static void said(struct learn *l, const struct wire_reply *m, struct frame *f)
 		learn_refused(l, m, "the primary does not want the copy");
 	} else {
 		l->state = LEARN_LEVEL;
+		l->tries = 0;
 		end_turn(l);
 		learn_poke(l->n);
 		later(l, env_now(l->n->env) + SAY_AGAIN, do_say);
@@ -425,12 +426,20 @@ static void unmarked(struct learn *l)
 	do_sync(l);
 }
 
+/* The source's log is damaged, or one of its effects is not for a message: only a walk gets past
+ * it. */
+static bool tail_is_bad(int rc)
+{
+	return rc == -EIO || rc == -EMSGSIZE;
+}
+
 static void filled(void *arg, int rc)
 {
 	struct learn *l = arg;
 
 	l->pull = NULL;
 	if (rc) {
+		l->must_walk |= tail_is_bad(rc);
 		learn_fail(l, rc, "effects before the stream could not be fetched");
 		return;
 	}
@@ -475,6 +484,7 @@ static void pulled(void *arg, int rc)
 
 	l->pull = NULL;
 	if (rc) {
+		l->must_walk |= tail_is_bad(rc);
 		learn_fail(l, rc, "effects could not be fetched");
 		return;
 	}
@@ -505,6 +515,8 @@ static struct learn_mark mark_walked(const struct learn *l)
 static void settled(struct learn *l)
 {
 	*mark_of(l) = mark_walked(l);
+	l->tries = 0;
+	l->must_walk = false;
 	do_pull(l);
 }
 
@@ -559,7 +571,6 @@ static void asked(struct learn *l, const struct wire_reply *m, struct frame *f)
 	if (r.mode == WIRE_LEARN_TAIL && mark_of(l)->copy == WIRE_COPY_WALKING)
 		goto bad;
 	l->token = r.token;
-	l->tries = 0;
 	log_info("mod=learn shard=%u term=%" PRIu64 " seq=%" PRIu64 " to=%" PRIu64
 		 " mode=%s msg=\"learning\"",
 		l->s->number, l->term, store_history(l->n->st, l->s->number).seq, l->history.seq,
@@ -583,7 +594,7 @@ static void do_ask(struct learn *l)
 	struct wire_learn m = {.node = l->n->id,
 		.shard = l->s->number,
 		.term = l->term,
-		.copy = mark->copy,
+		.copy = l->must_walk ? WIRE_COPY_WALKING : mark->copy,
 		.need_term = mark->term,
 		.need_seq = mark->seq};
 	struct frame *f = frame_new(WIRE_LEARN, 0, 96 + 16 * (size_t)h.nterms);

@@ -104,7 +104,7 @@ struct learn {
 	unsigned tries;
 	uint64_t not_before; /* QUEUED */
 	uint64_t token;
-	bool walks;               /* what LEARN said */
+	bool must_walk;           /* the source's log cannot be read where we need it */
 	struct history history;   /* the source's then; terms are ours */
 	uint64_t last, synced_at; /* JOIN */
 	struct puller *pull;

@@ -21,7 +21,7 @@
 /* What a copy says of itself in LEARN. */
 enum wire_copy {
 	WIRE_COPY_PREFIX = 0,  /* a prefix of what its history says */
-	WIRE_COPY_WALKING = 1, /* a walk over it did not end */
+	WIRE_COPY_WALKING = 1, /* a walk over it did not end, or a tail is known not to do */
 	WIRE_COPY_AHEAD = 2,   /* it has bits of effects up to (term, seq): a prefix again once it
 				  has all up to there */
 };
