@@ -166,7 +166,7 @@ static void test_node_repair_under_load(void **state)
 	assert_true(right);
 	assert_int_equal(repaired(&w, 0), 1);
 	sim_run(w.r.s, ENV_SEC);
-	assert_int_equal(w.k.ngot, 1 + 220 + 1);
+	assert_int_equal(world_answers(&w), 1 + 220 + 1);
 	assert_true(world_equal(&w, 0, 2));
 	world_fini(&w);
 }
