@@ -225,7 +225,7 @@ static void anew(struct call *k)
 
 	number_finish(&c->session, &k->number);
 	k->asking = false;
-	k->req.unanswered = 0;
+	k->req.unanswered = k->req.e.sendings = 0;
 	txn_init(t);
 	k->held = t; /* goes with the call, or when it was sent */
 	rc = wire_get_txn(frame_cur(k->req.frame), &m);
@@ -270,7 +270,8 @@ static bool on_moved(struct request *r)
 	n = shards_of(r->c->map, v.object, v.nobjects, shards);
 	if (one_log(r->c->map, shards, n))
 		return false;
-	if (r->unanswered && !k->reads) {
+	/* Of several copies it is not known which one was refused. */
+	if (!k->reads && (r->unanswered || r->e.sendings > 1)) {
 		ask_replay(k);
 		return false;
 	}

@@ -120,12 +120,13 @@ static struct frame *notice(const struct wire_notice *m)
 	return f;
 }
 
-static bool concerned(const struct conn *c, const struct orbit_id *id)
+/* Does it watch an ID that begins with @bits bits of @id? */
+static bool concerned(const struct conn *c, const struct orbit_id *id, unsigned bits)
 {
 	const struct watch *w;
 
 	TAILQ_FOREACH (w, &c->watches, entry)
-		if (wire_watch_match(id, &w->id, w->bits))
+		if (wire_watch_match(id, &w->id, w->bits < bits ? w->bits : bits))
 			return true;
 	return false;
 }
@@ -147,7 +148,7 @@ static void tell(struct node *n, const struct wire_notice *m)
 
 	for (c = TAILQ_FIRST(&n->watchers); c; c = next) {
 		next = TAILQ_NEXT(c, of_watchers);
-		if (c->doomed || !concerned(c, &m->id))
+		if (c->doomed || !concerned(c, &m->id, WIRE_WATCH_BITS_MAX))
 			continue;
 		if (link_unsent(c->link) > n->cfg.queue_max) {
 			overrun(c);
@@ -244,15 +245,17 @@ void watches_free(struct node *n)
 void watch_lost(struct node *n, uint16_t shard)
 {
 	const struct wire_notice m = {.what = WIRE_NOTICE_LOST, .shard = shard};
+	struct orbit_id first = {{0}};
 	struct untold *ch, *next;
 	struct conn *c;
 
+	put_be16(first.b, (uint16_t)(shard << (16 - n->ring->shard_bits)));
 	for (ch = TAILQ_FIRST(&n->untold); ch; ch = next) {
 		next = TAILQ_NEXT(ch, entry);
 		if (ch->shard == shard)
 			drop(n, ch);
 	}
 	TAILQ_FOREACH (c, &n->watchers, of_watchers)
-		if (!c->doomed)
+		if (!c->doomed && concerned(c, &first, n->ring->shard_bits))
 			link_send(c->link, notice(&m));
 }

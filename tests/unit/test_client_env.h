@@ -67,7 +67,60 @@ static inline void world_fini(struct world *w)
 			fake_forget(w->node[i], k);
 		free(w->node[i]);
 	}
+	for (unsigned i = 0; w->moving && i < ARRAY_LEN(w->book); i++) {
+		while ((k = TAILQ_FIRST(&w->book[i]->known)))
+			fake_forget(w->book[i], k);
+		free(w->book[i]);
+	}
+	free(w->done);
 	ring_unref(w->map);
+}
+
+/* From now on shards can move, and take with them what is known of their transactions. */
+static inline void world_moving(struct world *w)
+{
+	w->moving = true;
+	for (unsigned i = 0; i < ARRAY_LEN(w->book); i++) {
+		w->book[i] = mem_zalloc(sizeof(*w->book[i]));
+		w->book[i]->w = w;
+		TAILQ_INIT(&w->book[i]->known);
+	}
+	w->done = mem_zalloc(TAGS * sizeof(w->done[0]));
+}
+
+/* The draft @m is the map from now on; in @moved shards (bits) the term begins with it, and what a
+ * primary remembered by itself is gone. */
+static inline void world_map(struct world *w, struct ring_map *m, unsigned moved)
+{
+	struct known *k, *next;
+
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		if (!(moved >> s & 1))
+			continue;
+		m->shards[s].term++;
+		w->since[s] = m->epoch;
+		TAILQ_FOREACH_SAFE (k, &w->book[s]->known, at, next)
+			if (k->failed)
+				fake_forget(w->book[s], k);
+	}
+	ring_unref(w->map);
+	w->map = m;
+}
+
+/* The node tells whoever is connected. */
+static inline void fake_say_epoch(struct fake *n, uint64_t epoch)
+{
+	struct tlink *t;
+
+	TAILQ_FOREACH (t, &n->w->links, at) {
+		struct frame *f;
+
+		if (t->node != n || !t->pub || t->dead || !t->up)
+			continue;
+		f = frame_new(WIRE_EPOCH, 0, 8);
+		buf_u64(&f->b, epoch);
+		fake_send(t, f);
+	}
 }
 
 /* The @nth shard that node @node serves. */

@@ -28,21 +28,6 @@ static struct ring_map *fail_over(unsigned from, unsigned to)
 	return m;
 }
 
-static void say_epoch(struct fake *n, uint64_t epoch)
-{
-	struct tlink *t;
-
-	TAILQ_FOREACH (t, &w.links, at) {
-		struct frame *f;
-
-		if (t->node != n || !t->pub || t->dead || !t->up)
-			continue;
-		f = frame_new(WIRE_EPOCH, 0, 8);
-		buf_u64(&f->b, epoch);
-		fake_send(t, f);
-	}
-}
-
 static unsigned fetches(void)
 {
 	unsigned sum = 0;
@@ -91,12 +76,12 @@ static void test_follow_fetches_a_map_that_is_spoken_of(void **state)
 	begin(3);
 	before = fetches();
 	next_map();
-	say_epoch(w.node[2], w.map->epoch);
+	fake_say_epoch(w.node[2], w.map->epoch);
 	w_for(&w, MS);
 	assert_int_equal(orbit_ring(c)->epoch, 2);
 	assert_int_equal(fetches(), before + 1);
-	say_epoch(w.node[2], 2);
-	say_epoch(w.node[2], 1);
+	fake_say_epoch(w.node[2], 2);
+	fake_say_epoch(w.node[2], 1);
 	w_for(&w, SEC);
 	assert_int_equal(fetches(), before + 1); /* that is no news */
 	end();
@@ -118,7 +103,7 @@ static void test_follow_asks_one_of_all_that_speak_of_it(void **state)
 	before = fetches();
 	next_map();
 	for (unsigned i = 0; i < 4; i++)
-		say_epoch(w.node[i], 2);
+		fake_say_epoch(w.node[i], 2);
 	w_for(&w, SEC);
 	assert_int_equal(fetches(), before + 1);
 	assert_int_equal(orbit_ring(c)->epoch, 2);
@@ -141,7 +126,7 @@ static void test_follow_asks_another_one_when_the_first_is_silent(void **state)
 	w.node[1]->hook = no_map;
 	next_map();
 	before = fetches();
-	say_epoch(w.node[1], 2);
+	fake_say_epoch(w.node[1], 2);
 	w_for(&w, 200 * MS);
 	assert_int_equal(orbit_ring(c)->epoch, 2);
 	assert_in_range(fetches() - before, 2, 5);
@@ -189,7 +174,7 @@ static void test_follow_takes_a_difference_or_else_the_whole(void **state)
 		older = ring_ref(w.map);
 		w.node[2]->hook = give_diffs;
 		fail_over(1, 2);
-		say_epoch(w.node[2], 2);
+		fake_say_epoch(w.node[2], 2);
 		w_for(&w, MS);
 		assert_int_equal(orbit_ring(c)->epoch, 2);
 		buf_reset(&ours);
@@ -214,7 +199,7 @@ static void test_follow_asks_seldom_for_what_nobody_has(void **state)
 	(void)state;
 	begin(3);
 	before = fetches();
-	say_epoch(w.node[1], 1000);
+	fake_say_epoch(w.node[1], 1000);
 	w_for(&w, 100 * SEC);
 	assert_in_range(fetches() - before, 100, 220);
 	end();
@@ -258,7 +243,7 @@ static void test_follow_pending_goes_to_the_new_primary_at_once(void **state)
 	w_for(&w, 400 * MS);
 	fail_over(1, 2);
 	changed = w.now;
-	say_epoch(w.node[0], 2);
+	fake_say_epoch(w.node[0], 2);
 	w_for(&w, SEC);
 	for (unsigned i = 0; i < 10; i++) {
 		assert_int_equal(res[i].calls, 1);
@@ -310,11 +295,11 @@ static void test_follow_failover_costs_no_try(void **state)
 	w_for(&w, 900 * MS);
 	fail_over(1, 2);
 	w.node[2]->deaf = true;
-	say_epoch(w.node[0], 2);
+	fake_say_epoch(w.node[0], 2);
 	w_for(&w, 900 * MS);
 	assert_int_equal(res.calls, 0);
 	fail_over(2, 0);
-	say_epoch(w.node[0], 3);
+	fake_say_epoch(w.node[0], 3);
 	w_for(&w, 50 * MS);
 	assert_int_equal(res.calls, 1);
 	assert_int_equal(res.rc, 0);
@@ -423,7 +408,7 @@ static void test_follow_resends_carry_the_newest_epoch(void **state)
 	m = next_map();
 	for (unsigned s = 0; s < ring_nshards(m); s++)
 		m->shards[s].term++;
-	say_epoch(w.node[0], 2);
+	fake_say_epoch(w.node[0], 2);
 	w_for(&w, MS);
 	assert_int_equal(w.node[1]->got[WIRE_TXN], 1); /* left alone while the link is there */
 	strict(2);
@@ -442,7 +427,7 @@ static void test_follow_resends_carry_the_newest_epoch(void **state)
 	for (unsigned s = 0; s < ring_nshards(m); s++)
 		m->shards[s].term++;
 	since = 3;
-	say_epoch(w.node[0], 3);
+	fake_say_epoch(w.node[0], 3);
 	w.node[1]->blackhole = false;
 	w.node[1]->listening = true;
 	w_for(&w, 5 * SEC);
@@ -510,7 +495,7 @@ static void come_apart(const struct orbit_id id[2])
 	replays = 0;
 	for (unsigned i = 0; i < 3; i++)
 		w.node[i]->hook = count_replays;
-	say_epoch(w.node[0], m->epoch);
+	fake_say_epoch(w.node[0], m->epoch);
 }
 
 static void test_follow_whole_one_that_was_executed_gets_its_reply(void **state)
@@ -564,6 +549,87 @@ static void test_follow_whole_one_that_was_not_executed_is_split(void **state)
 	end();
 }
 
+static struct frame *held;
+
+static bool hold_txns(struct fake *n, struct tlink *t, struct frame *f)
+{
+	(void)n;
+	(void)t;
+	if (f->type != WIRE_TXN)
+		return false;
+	frame_unref(held);
+	held = frame_ref(f);
+	return true;
+}
+
+static bool refuse_twice(struct fake *n, struct tlink *t, struct frame *f)
+{
+	if (f->type != WIRE_TXN)
+		return false;
+	fake_status(n, t, f, WIRE_WRONG_NODE, -1);
+	fake_status(n, t, f, WIRE_WRONG_NODE, -1);
+	return true;
+}
+
+/* The first copy was executed; that later ones were refused says nothing of it. */
+static void test_follow_whole_one_of_several_copies_is_asked_about(void **state)
+{
+	struct result res = {.w = &w};
+	struct orbit_id id[2];
+
+	(void)state;
+	begin(3);
+	two_shards(id);
+	w.node[1]->hook = no_answer;
+	put2(c, id[0], id[1], 1, NULL, &res);
+	w_for(&w, MS);
+	w.node[1]->hook = refuse_twice;
+	w_for(&w, 6 * SEC); /* stalled, sent again, refused */
+	assert_true(w.node[1]->got[WIRE_TXN] > 1);
+	come_apart(id);
+	w_for(&w, SEC);
+	assert_int_equal(replays, 1);
+	assert_int_equal(res.calls, 1);
+	assert_int_equal(res.rc, 0);
+	assert_int_equal(w.node[1]->applied[1], 1);
+	assert_int_equal(w.node[1]->got[WIRE_PREPARE], 0);
+	end();
+}
+
+/* The refusal comes when the newer map is there already. */
+static void test_follow_refused_with_a_newer_map_at_hand_goes_again_at_once(void **state)
+{
+	struct result res = {.w = &w};
+	struct ring_map *m;
+	struct tlink *t;
+	uint64_t began;
+
+	(void)state;
+	begin(3);
+	w.node[1]->hook = hold_txns;
+	put(c, id_on(&w, 1), 1, NULL, &res);
+	w_for(&w, MS);
+	m = next_map();
+	for (unsigned s = 0; s < ring_nshards(m); s++)
+		m->shards[s].term++;
+	fake_say_epoch(w.node[0], 2);
+	w_for(&w, MS);
+	assert_int_equal(orbit_ring(c)->epoch, 2);
+	began = w.now;
+	strict(2);
+	TAILQ_FOREACH (t, &w.links, at)
+		if (t->node == w.node[1] && t->pub && t->up)
+			break;
+	by_term(w.node[1], t, held);
+	frame_unref(held);
+	held = NULL;
+	w_for(&w, SEC);
+	assert_int_equal(res.calls, 1);
+	assert_int_equal(res.rc, 0);
+	assert_true(res.at - began < MS);
+	end();
+}
+
 /* No copy of it can have been executed: nothing has to be asked. */
 static void test_follow_whole_one_that_was_refused_is_split_at_once(void **state)
 {
@@ -604,7 +670,7 @@ static void test_follow_more_copies_split_what_one_node_serves(void **state)
 		s->nmembers = 2;
 		s->member[1] = 2;
 	}
-	say_epoch(w.node[0], 2);
+	fake_say_epoch(w.node[0], 2);
 	w_for(&w, MS);
 	put2(c, id[0], id[1], 1, NULL, &res);
 	w_for(&w, SEC);
@@ -689,7 +755,7 @@ static void test_follow_session_that_is_fenced_is_lost(void **state)
 	m->fenced[0] = 1;
 	m->nfenced = 1;
 	w.next_session = 2;
-	say_epoch(w.node[0], 2);
+	fake_say_epoch(w.node[0], 2);
 	w_for(&w, 10 * MS);
 	assert_int_equal(sent.calls, 1);
 	assert_int_equal(sent.rc, -ESTALE);
@@ -814,6 +880,8 @@ int main(void)
 		cmocka_unit_test(test_follow_resends_carry_the_newest_epoch),
 		cmocka_unit_test(test_follow_whole_one_that_was_executed_gets_its_reply),
 		cmocka_unit_test(test_follow_whole_one_that_was_not_executed_is_split),
+		cmocka_unit_test(test_follow_whole_one_of_several_copies_is_asked_about),
+		cmocka_unit_test(test_follow_refused_with_a_newer_map_at_hand_goes_again_at_once),
 		cmocka_unit_test(test_follow_whole_one_that_was_refused_is_split_at_once),
 		cmocka_unit_test(test_follow_more_copies_split_what_one_node_serves),
 		cmocka_unit_test(test_follow_asks_another_node_for_the_keeper),

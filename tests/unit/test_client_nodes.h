@@ -66,12 +66,18 @@ static inline void fake_status(
 	fake_send(t, f);
 }
 
+/* Where it is written what became of the shard's transactions. */
+static inline struct fake *fake_book(struct fake *n, uint16_t shard)
+{
+	return n->w->moving ? n->w->book[shard] : n;
+}
+
 static inline struct known *fake_find(
 	struct fake *n, uint32_t session, uint64_t number, uint16_t shard)
 {
 	struct known *k;
 
-	TAILQ_FOREACH (k, &n->known, at)
+	TAILQ_FOREACH (k, &fake_book(n, shard)->known, at)
 		if (k->session == session && k->number == number && k->shard == shard)
 			return k;
 	return NULL;
@@ -86,13 +92,13 @@ static inline struct known *fake_know(
 	k->number = number;
 	k->shard = shard;
 	k->tag = tag;
-	TAILQ_INSERT_TAIL(&n->known, k, at);
+	TAILQ_INSERT_TAIL(&fake_book(n, shard)->known, k, at);
 	return k;
 }
 
 static inline void fake_forget(struct fake *n, struct known *k)
 {
-	TAILQ_REMOVE(&n->known, k, at);
+	TAILQ_REMOVE(&fake_book(n, k->shard)->known, k, at);
 	buf_fini(&k->reply);
 	free(k);
 }
@@ -107,9 +113,9 @@ static inline struct seen *fake_seen(struct fake *n, uint32_t session)
 	return &n->seen[n->nseen++];
 }
 
-static inline void fake_learn(struct fake *n, const struct wire_txn *m)
+static inline void fake_learn(struct fake *n, const struct wire_txn *m, uint16_t shard)
 {
-	struct seen *s = fake_seen(n, m->session);
+	struct seen *s = fake_seen(fake_book(n, shard), m->session);
 	uint64_t a, last = 0;
 	bool have;
 
@@ -127,17 +133,17 @@ static inline void fake_learn(struct fake *n, const struct wire_txn *m)
 	}
 }
 
-static inline void fake_abandon(struct fake *n, uint32_t session, uint64_t number)
+static inline void fake_abandon(struct fake *n, uint32_t session, uint64_t number, uint16_t shard)
 {
-	struct seen *s = fake_seen(n, session);
+	struct seen *s = fake_seen(fake_book(n, shard), session);
 
 	assert_true(s->nabandoned < ARRAY_LEN(s->abandoned));
 	s->abandoned[s->nabandoned++] = number;
 }
 
-static inline bool fake_refuses(struct fake *n, const struct wire_txn *m)
+static inline bool fake_refuses(struct fake *n, const struct wire_txn *m, uint16_t shard)
 {
-	struct seen *s = fake_seen(n, m->session);
+	struct seen *s = fake_seen(fake_book(n, shard), m->session);
 
 	if (m->number < s->floor)
 		return true;
@@ -205,6 +211,33 @@ static inline void fake_store(
 	buf_bytes(&k->reply, results->data, results->len);
 }
 
+/* May it be executed as a whole, by whom and when it was sent? */
+static inline bool fake_whole(struct fake *n, const struct wire_txn *m, const struct txn_view *v)
+{
+	uint16_t shards[TXN_OBJECTS_MAX];
+
+	for (unsigned i = 0; i < v->nobjects; i++) {
+		struct orbit_id id = v->object[i];
+
+		shards[i] = ring_shard_of(n->w->map, &id);
+		if (n->w->moving && m->epoch < n->w->since[shards[i]])
+			return false;
+	}
+	return !n->w->moving || (m->flags & WIRE_TXN_REPLAY) ||
+	       ring_one_log(n->w->map, shards, v->nobjects);
+}
+
+/* It took effect in each shard of its objects. */
+static inline void fake_apply(struct fake *n, const struct txn_view *v, uint64_t tag)
+{
+	n->applied[tag]++;
+	for (unsigned i = 0; n->w->moving && i < v->nobjects; i++) {
+		struct orbit_id id = v->object[i];
+
+		n->w->done[tag][ring_shard_of(n->w->map, &id)]++;
+	}
+}
+
 static inline void fake_txn(struct fake *n, struct tlink *t, struct frame *f)
 {
 	struct wire_txn m;
@@ -212,19 +245,25 @@ static inline void fake_txn(struct fake *n, struct tlink *t, struct frame *f)
 	struct buf results = {0};
 	uint16_t shard;
 	uint64_t tag;
+	struct txn_view v;
 	struct fake *home;
 
 	assert_int_equal(wire_get_txn(frame_cur(f), &m), 0);
 	tag = fake_read(n, &m, &shard, &results);
+	assert_int_equal(txn_check(m.body, m.body_len, &v), 0);
 	home = n->w->node[n->w->map->shards[shard].primary];
 	if (home != n && (!home->listening || home->alone)) {
 		fake_status(n, t, f, WIRE_UNREACHABLE, -1);
 		goto out;
 	}
 	n = home; /* forwarded */
+	if (!fake_whole(n, &m, &v)) {
+		fake_status(n, t, f, WIRE_WRONG_NODE, -1);
+		goto out;
+	}
 	n->asked[tag]++;
-	fake_learn(n, &m);
-	if (fake_refuses(n, &m)) {
+	fake_learn(n, &m, shard);
+	if (fake_refuses(n, &m, shard)) {
 		fake_status(n, t, f, WIRE_REFUSED, -1);
 		goto out;
 	}
@@ -237,7 +276,7 @@ static inline void fake_txn(struct fake *n, struct tlink *t, struct frame *f)
 	}
 	k = fake_find(n, m.session, m.number, shard);
 	if (!k && (m.flags & WIRE_TXN_REPLAY)) {
-		fake_abandon(n, m.session, m.number);
+		fake_abandon(n, m.session, m.number, shard);
 		fake_status(n, t, f, WIRE_REFUSED, -1);
 		goto out;
 	}
@@ -245,9 +284,10 @@ static inline void fake_txn(struct fake *n, struct tlink *t, struct frame *f)
 		k = fake_know(n, m.session, m.number, shard, tag);
 		if (w_random(n->w) % 1000 < n->no) {
 			/* Remembered as well: a second copy must not fare better. */
+			k->failed = true;
 			wire_put_reply_head(&k->reply, WIRE_COMPARE, 0, n->w->map->epoch, NULL, 0);
 		} else {
-			n->applied[tag]++;
+			fake_apply(n, &v, tag);
 			fake_store(n, k, true, &results);
 		}
 	}
@@ -266,14 +306,15 @@ static inline void fake_prepare(struct fake *n, struct tlink *t, struct frame *f
 
 	assert_int_equal(wire_get_txn(frame_cur(f), &m), 0);
 	tag = fake_read(n, &m, &shard, &results);
-	if (n->w->node[n->w->map->shards[shard].primary] != n) {
+	if (n->w->node[n->w->map->shards[shard].primary] != n ||
+		(n->w->moving && m.epoch < n->w->since[shard])) {
 		fake_status(n, t, f, WIRE_WRONG_NODE, -1);
 		goto out;
 	}
 	n->asked[tag]++;
-	fake_learn(n, &m);
+	fake_learn(n, &m, shard);
 	k = fake_find(n, m.session, m.number, shard);
-	if (!k && fake_refuses(n, &m)) {
+	if (!k && fake_refuses(n, &m, shard)) {
 		fake_status(n, t, f, WIRE_REFUSED, -1);
 	} else if (k && k->state == K_ABORTED) {
 		fake_status(n, t, f, WIRE_REFUSED, -1);
@@ -303,6 +344,8 @@ static inline void fake_outcome(struct fake *n, struct known *k, bool commit)
 	k->state = commit ? K_COMMITTED : K_ABORTED;
 	if (commit)
 		n->applied[k->tag]++;
+	if (commit && n->w->moving)
+		n->w->done[k->tag][k->shard]++;
 }
 
 static inline void fake_decide(struct fake *n, struct tlink *t, struct frame *f)
@@ -311,6 +354,11 @@ static inline void fake_decide(struct fake *n, struct tlink *t, struct frame *f)
 	struct known *k;
 
 	assert_int_equal(wire_get_decide(frame_cur(f), &m), 0);
+	if (n->w->moving && n->w->node[n->w->map->shards[m.shard].primary] != n) {
+		if (f->type != WIRE_FORGET)
+			fake_status(n, t, f, WIRE_WRONG_NODE, -1);
+		return;
+	}
 	k = fake_find(n, m.session, m.number, m.shard);
 	if (f->type == WIRE_FORGET) {
 		if (k)
@@ -319,7 +367,7 @@ static inline void fake_decide(struct fake *n, struct tlink *t, struct frame *f)
 			fake_forget(n, k);
 		return;
 	}
-	if (m.commit && !k && m.number < fake_seen(n, m.session)->floor) {
+	if (m.commit && !k && m.number < fake_seen(fake_book(n, m.shard), m.session)->floor) {
 		fake_status(n, t, f, WIRE_OK, -1);
 	} else if (m.commit) {
 		assert_non_null(k);

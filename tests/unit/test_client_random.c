@@ -1,7 +1,8 @@
 /*
  * Random faults, from a seed: links that go and come, nodes that die, hang and refuse, answers that
- * are lost, late and double, transactions that are cancelled and time out. In the end every
- * callback has run exactly once, nothing took effect twice or by halves, and nothing is left.
+ * are lost, late and double, transactions that are cancelled and time out; shards that move to
+ * other nodes, and gain and lose copies. In the end every callback has run exactly once, nothing
+ * took effect twice or by halves, and nothing is left.
  *
  * SEED=n runs one seed, SEEDS=n that many.
  */
@@ -15,11 +16,36 @@ struct deed {
 	struct result res;
 	orbit_handle handle;
 	bool writes, cross;
-	unsigned node[2];
+	uint16_t shard[2];
 };
 
 static struct deed deed[TXNS];
 static uint64_t running; /* the seed */
+
+/* Another map: a node's shards, or some, are served by another one, or have more copies. */
+static void change_map(void)
+{
+	struct ring_map *m = ring_draft(w.map);
+	unsigned moved = 0, from = (unsigned)(w_random(&w) % w.nnodes);
+	unsigned to = (unsigned)(w_random(&w) % w.nnodes), copies = 1 + w_random(&w) % 2;
+	bool all = w_random(&w) % 2;
+
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		struct ring_shard *r = &m->shards[s];
+
+		if (all ? r->primary != from : w_random(&w) % 4 != 0)
+			continue;
+		*r = (struct ring_shard){
+			.term = r->term, .primary = (uint16_t)to, .nmembers = (uint8_t)copies};
+		r->member[0] = (uint16_t)to;
+		r->member[1] = (uint16_t)((to + 1) % w.nnodes);
+		moved |= 1u << s;
+	}
+	world_map(&w, m, moved);
+	for (unsigned i = 0; i < w.nnodes; i++)
+		if (w_random(&w) % 2)
+			fake_say_epoch(w.node[i], m->epoch);
+}
 
 static void fault(struct orbit_client *c)
 {
@@ -70,7 +96,7 @@ static void resolve(void)
 	struct known *k, *other, *part[WIRE_PARTICIPANTS_MAX];
 	bool commit = true;
 
-	TAILQ_FOREACH (k, &n->known, at)
+	TAILQ_FOREACH (k, &fake_book(n, (uint16_t)(w_random(&w) % 16))->known, at)
 		if (k->state == K_PREPARED && w_random(&w) % 4 == 0)
 			break;
 	if (!k || !n->listening)
@@ -100,27 +126,42 @@ static void submit(struct orbit_client *c, unsigned i)
 	const struct orbit_policy *policy = w_random(&w) % 3 ? NULL : &p;
 
 	d->res.w = &w;
-	d->node[0] = (unsigned)(w_random(&w) % w.nnodes);
-	d->node[1] = (d->node[0] + 1) % w.nnodes;
 	d->writes = w_random(&w) % 5 != 0;
 	d->cross = d->writes && w_random(&w) % 3 == 0;
+	if (w.moving) {
+		d->shard[0] = (uint16_t)(w_random(&w) % 16);
+		d->shard[1] = (uint16_t)((d->shard[0] + 1 + w_random(&w) % 15) % 16);
+	} else {
+		unsigned node = (unsigned)(w_random(&w) % w.nnodes);
+
+		d->shard[0] = shard_of_node(&w, node, 0);
+		d->shard[1] = shard_of_node(&w, (node + 1) % w.nnodes, 0);
+	}
 	if (d->cross)
-		d->handle = put2(
-			c, id_on(&w, d->node[0]), id_on(&w, d->node[1]), i + 1, policy, &d->res);
+		d->handle = put2(c, id_in(&w, d->shard[0], 1), id_in(&w, d->shard[1], 1), i + 1,
+			policy, &d->res);
 	else if (d->writes)
-		d->handle = put(c, id_on(&w, d->node[0]), i + 1, policy, &d->res);
+		d->handle = put(c, id_in(&w, d->shard[0], 1), i + 1, policy, &d->res);
 	else
-		d->handle = get(c, id_on(&w, d->node[0]), policy, &d->res);
+		d->handle = get(c, id_in(&w, d->shard[0], 1), policy, &d->res);
+}
+
+/* How often it took effect in a shard. */
+static unsigned applied(unsigned tag, uint16_t shard)
+{
+	if (w.moving)
+		return w.done[tag][shard];
+	return w.node[w.map->shards[shard].primary]->applied[tag];
 }
 
 static void check(unsigned i)
 {
 	const struct deed *d = &deed[i];
-	unsigned a = w.node[d->node[0]]->applied[i + 1], b = w.node[d->node[1]]->applied[i + 1];
+	unsigned a = applied(i + 1, d->shard[0]), b = applied(i + 1, d->shard[1]);
 
 	if (d->res.calls != 1 || a > 1 || b > 1 || (d->cross && a != b))
-		print_error("tag %u: calls %u rc %d, applied %u on %u and %u on %u\n", i + 1,
-			d->res.calls, d->res.rc, a, d->node[0], b, d->node[1]);
+		print_error("tag %u: calls %u rc %d, applied %u in %u and %u in %u\n", i + 1,
+			d->res.calls, d->res.rc, a, d->shard[0], b, d->shard[1]);
 	assert_int_equal(d->res.calls, 1);
 	assert_false(d->res.inside);
 	assert_true(a <= 1 && b <= 1);
@@ -134,16 +175,26 @@ static void check(unsigned i)
 		assert_int_equal(a, 0);
 }
 
+/* Nothing waits for an outcome. */
+static void check_settled(struct fake *n)
+{
+	struct known *k;
+
+	TAILQ_FOREACH (k, &n->known, at)
+		assert_int_not_equal(k->state, K_PREPARED);
+}
+
 static void one_seed(uint64_t seed)
 {
 	struct result sync = {0};
 	struct orbit_client *c;
-	struct known *k;
 	unsigned n = 0;
 	bool syncing = false;
 
 	world_init(&w, 3, seed);
 	memset(deed, 0, sizeof(deed));
+	if (seed % 2)
+		world_moving(&w);
 	w.drop = (unsigned)(w_random(&w) % 60);
 	w.twice = (unsigned)(w_random(&w) % 200);
 	c = client_ready(&w);
@@ -156,6 +207,8 @@ static void one_seed(uint64_t seed)
 			fault(c);
 		if (w_random(&w) % 4 == 0)
 			resolve();
+		if (w.moving && w_random(&w) % 6 == 0)
+			change_map();
 		if (n && w_random(&w) % 5 == 0)
 			cancel(c, deed[w_random(&w) % n].handle, w_random(&w) % 2);
 		if (n == TXNS / 2 && !syncing) {
@@ -184,8 +237,9 @@ static void one_seed(uint64_t seed)
 	assert_int_equal(sync.calls, syncing);
 	assert_idle(c);
 	for (unsigned i = 0; i < w.nnodes; i++)
-		TAILQ_FOREACH (k, &w.node[i]->known, at)
-			assert_int_not_equal(k->state, K_PREPARED);
+		check_settled(w.node[i]);
+	for (unsigned i = 0; w.moving && i < 16; i++)
+		check_settled(w.book[i]);
 	client_gone(&w, c);
 	world_fini(&w);
 }

@@ -175,6 +175,29 @@ static void test_watch_follows_the_primary_and_says_what_may_be_missing(void **s
 	end();
 }
 
+/* A node leaves the set while its link is there, and the others have been asked long ago. */
+static void test_watch_says_what_may_be_missing_when_a_node_serves_it_no_more(void **state)
+{
+	struct ring_map *m;
+	struct ear e;
+
+	(void)state;
+	begin();
+	listen_to(&e, id_on(&w, 0), 0);
+	m = ring_draft(w.map);
+	for (unsigned s = 0; s < ring_nshards(m); s++)
+		if (m->shards[s].primary == 1)
+			m->shards[s].primary = m->shards[s].member[0] = 2;
+	give_map(m);
+	assert_int_equal(e.n, 2);
+	assert_int_equal(e.got[1].what, ORBIT_WATCH_MISSED);
+	assert_int_equal(w.node[1]->got[WIRE_WATCH], 2); /* begun and ended */
+	assert_int_equal(w.node[2]->got[WIRE_WATCH], 1);
+	orbit_unwatch(e.watch);
+	w_for(&w, MS);
+	end();
+}
+
 static void test_watch_is_asked_for_again_when_the_link_is_back(void **state)
 {
 	struct orbit_id id;
@@ -323,6 +346,7 @@ int main(void)
 		cmocka_unit_test(test_watch_tells_what_was_asked_for),
 		cmocka_unit_test(test_watch_prefix_is_asked_of_all_that_serve_it),
 		cmocka_unit_test(test_watch_follows_the_primary_and_says_what_may_be_missing),
+		cmocka_unit_test(test_watch_says_what_may_be_missing_when_a_node_serves_it_no_more),
 		cmocka_unit_test(test_watch_is_asked_for_again_when_the_link_is_back),
 		cmocka_unit_test(test_watch_notices_a_silent_link),
 		cmocka_unit_test(test_watch_hears_that_notices_were_lost),

@@ -39,6 +39,8 @@ static inline int event_order(const struct event *a, const struct event *b)
 }
 RB_GENERATE_INTERNAL(event_tree, event, entry, event_order, static __attribute__((unused)))
 
+#define TAGS 8192
+
 struct world;
 struct fake;
 struct tlink;
@@ -73,7 +75,13 @@ struct world {
 	bool lossy;           /* links reorder nothing, but nodes may drop and double answers */
 	unsigned drop, twice; /* per thousand */
 	uint64_t jitter;
-	bool relays; /* nodes pass on what is for the keeper */
+	/* Shards move, with all that is known of them: then that lies with the shard, not with the
+	 * node, and what was sent under an older epoch than @since is refused. */
+	bool moving;
+	struct fake *book[16];
+	uint64_t since[16];
+	uint8_t (*done)[16]; /* by tag and shard: how often it took effect */
+	bool relays;         /* nodes pass on what is for the keeper */
 };
 
 /* What a node knows of one number. */
@@ -81,6 +89,7 @@ struct known {
 	uint32_t session;
 	uint64_t number, age;
 	uint64_t tag;
+	bool failed; /* remembered by the node that said so only */
 	enum { K_DONE, K_PREPARED, K_COMMITTED, K_ABORTED } state;
 	struct buf reply;
 	uint16_t shard;
@@ -95,8 +104,6 @@ struct seen {
 	unsigned nabandoned;
 	uint64_t abandoned[4096];
 };
-
-#define TAGS 8192
 
 struct fake {
 	struct world *w;

@@ -4,6 +4,7 @@
  */
 #include "dht/node/repl_int.h"
 #include "dht/wire/wire_repl.h"
+#include "dht/wire/wire_watch.h"
 #include "tests/unit/node_rig.h"
 
 #define NODES 3
@@ -217,6 +218,57 @@ static void test_repl_a_lost_backup_is_waited_for_until_the_map_drops_it(void **
 	assert_int_equal(add(&t, 0), WIRE_OK);
 	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 2);
 	assert_level(&t, 0, 1);
+	trio_fini(&t);
+}
+
+static unsigned notices(struct trio *t, unsigned from, uint8_t what)
+{
+	struct rig_link *k = &t->k[from];
+	struct wire_notice m;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < k->ngot; i++) {
+		if (k->got[i]->type != WIRE_NOTICE)
+			continue;
+		assert_int_equal(wire_get_notice(frame_cur(k->got[i]), &m), 0);
+		n += m.what == what;
+	}
+	return n;
+}
+
+static void test_repl_watchers_hear_of_what_is_committed(void **state)
+{
+	struct wire_watch m = {.begin = true, .number = 1, .bits = 256};
+	struct frame *f;
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	m.id = t.id;
+	f = frame_new(WIRE_WATCH, 9, 64);
+	wire_put_watch(&f->b, &m);
+	link_send(t.k[0].l, f);
+	assert_int_equal(rig_status(&t.k[0], 9), WIRE_OK);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	assert_int_equal(notices(&t, 0, WIRE_NOTICE_CHANGED), 1);
+	crash(&t, 2, DISK_PROCESS);
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 3 * ENV_SEC);
+	assert_int_equal(notices(&t, 0, WIRE_NOTICE_CHANGED), 1); /* it may still be lost */
+	MEMBERS(&t, 0, 1);
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+	assert_int_equal(notices(&t, 0, WIRE_NOTICE_CHANGED), 2);
+	/* what is not committed when another one takes over is for that one to tell */
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[1].host, true);
+	send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 100 * ENV_MS);
+	MEMBERS(&t, 1, 0);
+	give(&t, 0);
+	sim_run(t.r.s, ENV_SEC);
+	assert_int_equal(notices(&t, 0, WIRE_NOTICE_CHANGED), 2);
+	assert_int_equal(notices(&t, 0, WIRE_NOTICE_LOST), 1);
 	trio_fini(&t);
 }
 
@@ -698,6 +750,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_repl_acknowledged_means_all_members_have_it),
 		cmocka_unit_test(test_repl_a_lost_backup_is_waited_for_until_the_map_drops_it),
+		cmocka_unit_test(test_repl_watchers_hear_of_what_is_committed),
 		cmocka_unit_test(test_repl_broken_links_lose_nothing),
 		cmocka_unit_test(test_repl_several_shards_do_not_share_a_record),
 		cmocka_unit_test(test_repl_min_in_sync_makes_writes_wait),
