@@ -50,7 +50,8 @@ static bool key_fits(const struct node *n, uint16_t shard, const struct effect_o
 	}
 }
 
-/* One section, of what it says it is, and nothing of any other shard. */
+/* Of what it says it is, and nothing of any other shard. (One that was made when the shard had no
+ * other copies may name its section more than once.) */
 static int check(const struct node *n, const struct repl_section *sec)
 {
 	struct effect_iter it = effect_iter_of(sec->meta, sec->meta_len);
@@ -59,7 +60,7 @@ static int check(const struct node *n, const struct repl_section *sec)
 	int rc;
 
 	while ((rc = effect_next(&it, &op)) > 0) {
-		if (first != (op.kind == EFFECT_SECTION))
+		if (first && op.kind != EFFECT_SECTION)
 			return -EBADMSG;
 		first = false;
 		switch (op.kind) {

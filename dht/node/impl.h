@@ -159,6 +159,7 @@ struct shard {
 	uint16_t number;
 	enum shard_role role; /* of this node, by the map; set by repl.c alone */
 	bool loading;         /* its tables are being loaded */
+	bool vouching;        /* the keeper is being told that it is served */
 	bool dropping;        /* the same, of a copy that was led by another node */
 	bool wake;            /* writes that wait may go on */
 	bool losing;          /* while a map is adopted: served before, and not any more */
@@ -684,7 +685,9 @@ struct node {
 	unsigned repl_busy;          /* callbacks of the store's that will come */
 	struct env_timer tick_timer; /* repl_tick() */
 	uint64_t tick_due;
-	uint64_t marks; /* by which a walk tells what it met before */
+	bool suspects;     /* there are members that have to be vouched for */
+	unsigned vouching; /* questions to the keeper under way */
+	uint64_t marks;    /* by which a walk tells what it met before */
 	TAILQ_HEAD(, shard) stalled;
 	TAILQ_HEAD(, fill) fills;
 	TAILQ_HEAD(, incoming) orphans;        /* being applied; their links are gone */

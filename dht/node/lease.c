@@ -93,8 +93,8 @@ static void beat_answered(struct call *call, int rc, struct frame *answer)
 		wire_get_beat(frame_cur(answer), &m))
 		return;
 	p->heard = env_now(p->n->env);
-	p->available = m.available;
-	p->available_known = true;
+	p->room = (int64_t)min_size(m.available, INT64_MAX) - (int64_t)p->unacked_bytes;
+	p->room_known = true;
 	if (m.lease && m.lease <= p->n->cfg.lease && sent + m.lease > p->lease_until)
 		p->lease_until = sent + m.lease;
 	lease_heard(p->n, &p->id, p->incarnation, m.epoch);

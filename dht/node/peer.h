@@ -45,8 +45,8 @@ struct peer {
 	uint64_t lease_until; /* it takes over from us not before then */
 	uint64_t beat_at;     /* the last BEAT was sent */
 	uint64_t heard;       /* it answered one, or led_since */
-	uint64_t available;   /* bytes that are free on its disk */
-	bool available_known;
+	int64_t room;         /* bytes that its disk takes, less what was sent since it said so */
+	bool room_known;
 	uint64_t given_until;   /* we take over from it not before then, */
 	uint64_t given_to;      /* from that incarnation of it */
 	uint64_t said_epoch;    /* the newest map that it said it has, */

@@ -30,6 +30,8 @@
 #include "dht/node/keep.h"
 #include "dht/node/repl_int.h"
 
+#define VOUCH_ONCE 256 /* questions to the keeper at once */
+
 /* ---- what is committed ---- */
 
 void repl_commit(struct node *n, struct shard *s)
@@ -75,6 +77,7 @@ static void out_add(struct copy *c, struct frame *f, uint64_t seq)
 	TAILQ_INSERT_TAIL(&c->unacked, o, of_copy);
 	TAILQ_INSERT_TAIL(&c->peer->unacked, o, of_peer);
 	c->peer->unacked_bytes += f->b.len;
+	c->peer->room -= (int64_t)f->b.len;
 	if (c->required && c->peer->unacked_bytes > REPL_CROWD)
 		c->peer->crowded = true;
 	peer_stream(c->peer, frame_ref(f));
@@ -199,8 +202,7 @@ static bool room_on_all(const struct shard *s, size_t bytes)
 	for (unsigned i = 0; i < s->repl->ncopies; i++) {
 		const struct copy *c = s->repl->copy[i];
 
-		if (c->required && c->peer->available_known &&
-			c->peer->available < bytes + c->peer->unacked_bytes)
+		if (c->required && c->peer->room_known && c->peer->room < (int64_t)bytes)
 			return false;
 	}
 	return true;
@@ -707,13 +709,18 @@ void repl_stream_to(struct node *n, struct shard *s, uint16_t node, uint64_t *la
 	struct history h = store_history(n->st, s->number);
 	struct frame *f;
 
+	*last = h.seq;
+	if (s->role != ROLE_SERVING || ring_learner(&n->ring->shards[s->number], node) < 0) {
+		/* the map is another one since it asked */
+		level(arg, -ESTALE);
+		return;
+	}
 	if (c) {
 		copy_reset(c);
 		c = copy_at(s, peer_of(n, node));
 	}
 	if (!c)
 		c = copy_new(n, s, node);
-	*last = h.seq;
 	c->state = COPY_STREAM;
 	c->incarnation = c->peer->incarnation;
 	c->level_at = h.seq;
@@ -760,6 +767,69 @@ void repl_propose(struct node *n, struct shard *s, uint16_t node)
 	c->proposed = true;
 	c->refused_at = 0;
 	keep_ask(n, &complaint_new(n, s, node, ASK_F_ADD, proposed)->ask);
+}
+
+/* ---- members that may have lost something ---- */
+
+static void vouched(struct keep_ask *a, uint16_t status, uint64_t epoch)
+{
+	struct complaint *k = container_of(a, struct complaint, ask);
+	struct node *n = k->n;
+	struct copy *c = complaint_copy(k);
+
+	/* the map tells; until then it is said again */
+	(void)status;
+	(void)epoch;
+	n->vouching--;
+	if (c)
+		c->vouching = false;
+	else if (n->shards && !k->peer)
+		node_shard(n, a->m.shard)->vouching = false;
+	free(k);
+}
+
+static void vouch(struct node *n, struct shard *s, uint16_t node, bool *asked)
+{
+	if (*asked || n->vouching >= VOUCH_ONCE || n->stopping)
+		return;
+	*asked = true;
+	n->vouching++;
+	keep_ask(n, &complaint_new(n, s, node, ASK_F_ADD, vouched)->ask);
+}
+
+void repl_vouch(struct node *n, struct shard *s)
+{
+	const struct ring_shard *m = &n->ring->shards[s->number];
+	int self = ring_member(m, n->self);
+
+	if (!m->suspect || self < 0)
+		return;
+	if (m->suspect >> self & 1) {
+		/* compared with all that are there, it is the best there is */
+		vouch(n, s, n->self, &s->vouching);
+		return;
+	}
+	for (unsigned i = 0; s->repl && i < s->repl->ncopies; i++) {
+		struct copy *c = s->repl->copy[i];
+		int at = ring_member(m, c->node);
+
+		if (at >= 0 && m->suspect >> at & 1 && c->state == COPY_STREAM && !c->fill)
+			vouch(n, s, c->node, &c->vouching);
+	}
+}
+
+/* All that have to be vouched for; true: there are some. */
+static bool vouch_all(struct node *n)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < n->nshards; i++) {
+		if (!n->ring->shards[i].suspect || node_shard(n, i)->role != ROLE_SERVING)
+			continue;
+		any = true;
+		repl_vouch(n, node_shard(n, i));
+	}
+	return any;
 }
 
 static void resigned(struct keep_ask *a, uint16_t status, uint64_t epoch)
@@ -922,18 +992,20 @@ int repl_adopt(struct node *n, const struct ring_map *old)
 	backup_adopt(n);
 	learn_adopt(n);
 	erase_adopt(n);
-	repl_wake(n);
 	lease_tick(n, 0);
 	recover_ask(n);
 	take_go(n);
 	for (unsigned i = 0; i < n->nshards && !n->stopping; i++) {
 		struct shard *s = node_shard(n, i);
 
+		if (s->role == ROLE_SERVING && n->ring->shards[i].suspect)
+			n->suspects = true;
 		if (s->role == ROLE_SERVING && s->repl)
 			repl_commit(n, s);
 		if (!TAILQ_EMPTY(&s->waiting))
 			shard_wake(s);
 	}
+	repl_wake(n);
 	return n->load_rc;
 }
 
@@ -947,7 +1019,7 @@ static void tick_fire(struct env_timer *t)
 void repl_wake(struct node *n)
 {
 	struct peer *p;
-	bool any = !TAILQ_EMPTY(&n->taking);
+	bool any = !TAILQ_EMPTY(&n->taking) || n->suspects;
 
 	if (n->tick_timer.armed || n->stopping)
 		return;
@@ -992,6 +1064,8 @@ void repl_tick(struct node *n)
 	}
 	take_tick(n);
 	recover_ask(n);
+	if (n->suspects)
+		n->suspects = vouch_all(n);
 	repl_wake(n);
 }
 

@@ -43,6 +43,7 @@ struct copy {
 	bool asked;           /* under way in a RECOVER */
 	bool complains;       /* the keeper is being told that it cannot go on, */
 	const char *trouble;  /* for that reason */
+	bool vouching;        /* the keeper is being told that it is level, though it was suspect */
 	bool proposed;        /* the keeper was asked to make it a member, and may have done so */
 	uint64_t refused_at;  /* it refused, having the map of that epoch */
 	uint64_t incarnation; /* of the node that told what it has */
@@ -78,6 +79,9 @@ void repl_wake(struct node *n);
 void repl_tick(struct node *n);
 /* The next tick comes in @ns at the latest. */
 void repl_soon(struct node *n, uint64_t ns);
+/* Tells the keeper which members that were suspect are not, any more: what we serve is the shard.
+ */
+void repl_vouch(struct node *n, struct shard *s);
 /* The keeper is asked to take us out: this copy must not lead. */
 void repl_resign(struct node *n, struct shard *s);
 void level_sync_start(struct node *n, struct copy *c);

@@ -36,9 +36,6 @@ void shards_free(struct node *n)
 void shard_next(const struct node *n, const struct shard *s, uint64_t *term, uint64_t *seq)
 {
 	*term = s->term;
-	/* a map that nobody keeps has no terms for our starts */
-	if (!n->ring->nodes[n->self].incarnation)
-		*term = s->term << 32 | (uint32_t)n->incarnation;
 	*seq = shard_seq(n, s) + 1;
 }
 

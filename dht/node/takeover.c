@@ -267,7 +267,8 @@ static bool all_told(struct node *n, struct take *t)
 				  "acknowledged did not come back: going on without it\"",
 				t->shard->number);
 		t->said = true;
-		copy_complain(n, c, "it did not come back");
+		/* it then leaves the members, as any that is down */
+		repl_vouch(n, t->shard);
 	}
 	return all;
 }
@@ -519,6 +520,9 @@ static void serve(struct node *n, struct shard *s)
 	s->role = ROLE_SERVING;
 	s->former = NULL;
 	s->committed = s->logged = shard_seq(n, s);
+	repl_vouch(n, s);
+	n->suspects |= n->ring->shards[s->number].suspect != 0;
+	repl_wake(n);
 	/* what waits runs from its beginning */
 	shard_wake(s);
 }
