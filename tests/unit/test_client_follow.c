@@ -308,6 +308,42 @@ static void test_follow_failover_costs_no_try(void **state)
 	end();
 }
 
+/* While nothing happens to the map, following it costs nothing. */
+static void test_follow_sends_nothing_else_while_all_is_well(void **state)
+{
+	unsigned before[64] = {0}, got[64] = {0};
+	struct result res = {0};
+
+	(void)state;
+	begin(3);
+	for (unsigned i = 0; i < 300; i++) { /* each link has been used */
+		if (i == 3)
+			for (unsigned n = 0; n < 3; n++)
+				for (unsigned t = 0; t < 64; t++)
+					before[t] += w.node[n]->got[t];
+		put(c, id_on(&w, i % 3), i + 1, NULL, &res);
+		if (i >= 200)
+			put2(c, id_on(&w, i % 3), id_on(&w, (i + 1) % 3), i + 1001, NULL, &res);
+		w_for(&w, 10 * MS);
+		assert_int_equal(res.rc, 0);
+	}
+	assert_int_equal(res.calls, 400);
+	for (unsigned n = 0; n < 3; n++)
+		for (unsigned t = 0; t < 64; t++)
+			got[t] += w.node[n]->got[t];
+	for (unsigned t = 0; t < 64; t++)
+		got[t] -= before[t];
+	assert_int_equal(got[WIRE_TXN], 297);
+	assert_int_equal(got[WIRE_PREPARE], 200);
+	assert_int_equal(got[WIRE_DECIDE], 200);
+	assert_int_equal(got[WIRE_FORGET], 200);
+	got[WIRE_TXN] = got[WIRE_PREPARE] = got[WIRE_DECIDE] = got[WIRE_FORGET] = 0;
+	got[WIRE_SESSION_OPEN] = 0; /* renewals */
+	for (unsigned t = 0; t < 64; t++)
+		assert_int_equal(got[t], 0);
+	end();
+}
+
 static void test_follow_keeps_a_few_links(void **state)
 {
 	struct result res = {0};
@@ -875,6 +911,7 @@ int main(void)
 		cmocka_unit_test(test_follow_pending_goes_to_the_new_primary_at_once),
 		cmocka_unit_test(test_follow_asks_while_requests_wait_for_a_dead_peer),
 		cmocka_unit_test(test_follow_failover_costs_no_try),
+		cmocka_unit_test(test_follow_sends_nothing_else_while_all_is_well),
 		cmocka_unit_test(test_follow_keeps_a_few_links),
 		cmocka_unit_test(test_follow_refused_as_too_old_goes_again_at_once),
 		cmocka_unit_test(test_follow_resends_carry_the_newest_epoch),

@@ -269,6 +269,46 @@ static void test_repl_watchers_hear_of_what_is_committed(void **state)
 	sim_run(t.r.s, ENV_SEC);
 	assert_int_equal(notices(&t, 0, WIRE_NOTICE_CHANGED), 2);
 	assert_int_equal(notices(&t, 0, WIRE_NOTICE_LOST), 1);
+	/* nor is it told when this one leads again */
+	sim_heal(t.r.s, t.r.n[0].host, t.r.n[1].host);
+	give(&t, 1);
+	sim_run(t.r.s, 3 * ENV_SEC);
+	MEMBERS(&t, 0, 1);
+	give_all(&t);
+	sim_run(t.r.s, 3 * ENV_SEC);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	assert_int_equal(notices(&t, 0, WIRE_NOTICE_CHANGED), 3);
+	trio_fini(&t);
+}
+
+static void test_repl_watchers_hear_of_nothing_before_who_did_it(void **state)
+{
+	struct wire_watch m = {.begin = true, .number = 1, .bits = 256};
+	unsigned done = 0;
+	uint64_t rid[5];
+	struct frame *f;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	m.id = t.id;
+	f = frame_new(WIRE_WATCH, 9, 64);
+	wire_put_watch(&f->b, &m);
+	link_send(t.k[0].l, f);
+	assert_int_equal(rig_status(&t.k[0], 9), WIRE_OK);
+	sim_slow(t.r.s, t.r.n[0].host, t.r.n[2].host, 50 * ENV_MS);
+	for (unsigned i = 0; i < 5; i++) {
+		rid[i] = send_add(&t, 0, t.number++);
+		sim_run(t.r.s, 5 * ENV_MS);
+	}
+	while (done < 5) {
+		sim_run(t.r.s, ENV_MS / 10);
+		done = 0;
+		for (unsigned i = 0; i < 5; i++)
+			done += answered(&t, 0, rid[i]);
+		assert_in_range(notices(&t, 0, WIRE_NOTICE_CHANGED), done ? done - 1 : 0, done + 1);
+	}
+	assert_int_equal(notices(&t, 0, WIRE_NOTICE_CHANGED), 5);
 	trio_fini(&t);
 }
 
@@ -751,6 +791,7 @@ int main(void)
 		cmocka_unit_test(test_repl_acknowledged_means_all_members_have_it),
 		cmocka_unit_test(test_repl_a_lost_backup_is_waited_for_until_the_map_drops_it),
 		cmocka_unit_test(test_repl_watchers_hear_of_what_is_committed),
+		cmocka_unit_test(test_repl_watchers_hear_of_nothing_before_who_did_it),
 		cmocka_unit_test(test_repl_broken_links_lose_nothing),
 		cmocka_unit_test(test_repl_several_shards_do_not_share_a_record),
 		cmocka_unit_test(test_repl_min_in_sync_makes_writes_wait),
