@@ -8,7 +8,7 @@
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
 
-static void die(const char *what, int rc)
+void cluster_die(const char *what, int rc)
 {
 	fprintf(stderr, "sim: %s: %s\n", what, log_errno(rc));
 	abort();
@@ -17,7 +17,15 @@ static void die(const char *what, int rc)
 static void must(const char *what, int rc)
 {
 	if (rc)
-		die(what, rc);
+		cluster_die(what, rc);
+}
+
+/* A machine that was just switched on. */
+static void set_clock(struct cluster *c, struct sim_host *h)
+{
+	if (c->cfg.clocks)
+		sim_host_clock(h, ENV_SEC + sim_below(c->s, 10000 * ENV_SEC),
+			(int)sim_below(c->s, 20001) - 10000);
 }
 
 static struct store_config small_store(void)
@@ -54,6 +62,25 @@ static int bootstrap(struct cluster *c, struct cluster_node *n)
 	return rc == -EEXIST ? 0 : rc;
 }
 
+static void join_config(struct cluster_node *n, struct node_config *cfg)
+{
+	cfg->addrs = &n->addrs;
+	cfg->naddrs = 1;
+	cfg->join = n->join;
+	cfg->njoin = n->njoin;
+	cfg->zone = n->zone[0] ? n->zone : NULL;
+	cfg->witness = n->witness;
+	cfg->weight = n->witness ? 0 : RING_WEIGHT_DEFAULT;
+	cfg->learn_rate = 0;
+	/* what takes minutes otherwise is over within a run */
+	cfg->recovery_wait = 5 * ENV_SEC;
+	cfg->erase_after = 5 * ENV_SEC;
+	cfg->keeper.voter_timeout = 5 * ENV_SEC;
+	cfg->keeper.gone_timeout = 20 * ENV_SEC;
+	cfg->keeper.step_every = 200 * ENV_MS;
+	cfg->keeper.snapshot_every = n->c->cfg.snapshot_every;
+}
+
 static int open_node(struct cluster *c, struct cluster_node *n, char *why, size_t why_len)
 {
 	struct store_config scfg = small_store();
@@ -67,9 +94,7 @@ static int open_node(struct cluster *c, struct cluster_node *n, char *why, size_
 		ncfg.keeper.session_timeout = c->cfg.session_timeout;
 	if (c->cfg.in_doubt)
 		ncfg.in_doubt_timeout = c->cfg.in_doubt;
-	c->first = c->node[0].addr;
-	ncfg.join = &c->first;
-	ncfg.njoin = 1;
+	join_config(n, &ncfg);
 	rc = bootstrap(c, n);
 	if (!rc)
 		rc = node_new(&n->node, e, n->store, &ncfg);
@@ -90,19 +115,22 @@ static void must_open(struct cluster *c, struct cluster_node *n)
 
 	if (rc) {
 		fprintf(stderr, "sim: store of %s: %s\n", n->addr, why);
-		die("cannot start a node", rc);
+		cluster_die("cannot start a node", rc);
 	}
 }
 
-static void make_node(struct cluster *c, unsigned i)
+void cluster_make_node(struct cluster *c, unsigned i)
 {
 	struct cluster_node *n = &c->node[i];
 	char name[16];
 
 	snprintf(name, sizeof(name), "n%u", i);
 	snprintf(n->addr, sizeof(n->addr), "%s:1", name);
+	n->addrs = n->addr;
+	n->witness = c->cfg.witness && i + 1 == c->cfg.nodes;
 	n->c = c;
 	n->host = sim_host_new(c->s, name);
+	set_clock(c, n->host);
 	n->id = orbit_id_hash(name, strlen(name));
 	n->disk = disk_mem_new();
 	n->index = index_mem_new();
@@ -111,40 +139,59 @@ static void make_node(struct cluster *c, unsigned i)
 	index_mem_faults(n->index)->miss = c->cfg.miss;
 	index_mem_faults(n->index)->stall = c->cfg.stall;
 	must("store_make_on", store_make_on(n->disk, c->fsid, &n->id));
+	if (c->cfg.zones)
+		snprintf(n->zone, sizeof(n->zone), "z%u", i % c->cfg.zones);
+	for (unsigned k = 0; k < (i ? i : 1); k++)
+		n->join[n->njoin++] = c->node[k].addr;
 }
 
-static bool all_registered(const struct cluster *c)
+static void describe(const struct cluster_node *n, struct ring_node *rn)
 {
-	for (unsigned i = 0; i < c->nnodes; i++) {
+	memset(rn, 0, sizeof(*rn));
+	rn->id = n->id;
+	rn->weight = n->witness ? 0 : RING_WEIGHT_DEFAULT;
+	rn->witness = n->witness;
+	rn->naddrs = 1;
+	snprintf(rn->addr[0], ENV_ADDR_MAX, "%s", n->addr);
+	snprintf(rn->zone, sizeof(rn->zone), "%s", n->zone);
+}
+
+static bool ready(struct cluster *c, char *why, size_t len)
+{
+	snprintf(why, len, "not all nodes are in the map");
+	for (unsigned i = 0; i < c->nnodes; i++)
 		if (!node_registered(c->node[i].node))
 			return false;
-	}
-	return true;
+	return !c->cfg.replicas || cluster_healthy(c, why, len);
 }
 
 struct cluster *cluster_new_with(const struct cluster_config *cfg)
 {
 	struct cluster *c = mem_zalloc(sizeof(*c));
 	struct ring_node *rn = mem_zalloc(cfg->nodes * sizeof(*rn));
+	unsigned replicas = cfg->replicas ? cfg->replicas : 1;
+	char why[160];
 
 	c->cfg = *cfg;
 	c->s = sim_new(cfg->seed);
-	c->nnodes = cfg->nodes;
 	memset(c->fsid, 0x5a, sizeof(c->fsid));
+	c->admin = sim_host_new(c->s, "admin");
+	c->nnodes = cfg->join ? 1 : cfg->nodes;
 	for (unsigned i = 0; i < c->nnodes; i++) {
-		make_node(c, i);
-		rn[i].id = c->node[i].id;
-		rn[i].weight = RING_WEIGHT_DEFAULT;
-		rn[i].naddrs = 1;
-		snprintf(rn[i].addr[0], ENV_ADDR_MAX, "%s", c->node[i].addr);
+		cluster_make_node(c, i);
+		describe(&c->node[i], &rn[i]);
 	}
-	must("ring_make", ring_make(&c->map, c->fsid, cfg->shard_bits, 1, rn, c->nnodes));
+	must("ring_make", ring_make(&c->map, c->fsid, cfg->shard_bits, replicas, rn, c->nnodes));
 	free(rn);
 	for (unsigned i = 0; i < c->nnodes; i++)
 		must_open(c, &c->node[i]);
-	for (unsigned tries = 0; !all_registered(c); tries++) {
-		if (tries == 1000)
-			die("the nodes do not come into the map", -110);
+	while (c->nnodes < cfg->nodes)
+		cluster_add(c);
+	for (unsigned tries = 0; !ready(c, why, sizeof(why)); tries++) {
+		if (tries == 6000) {
+			fprintf(stderr, "sim: %s\n", why);
+			cluster_die("the cluster does not form", -110);
+		}
 		sim_run(c->s, 10 * ENV_MS);
 	}
 	return c;
@@ -163,6 +210,7 @@ static void gone(struct cluster_node *n, enum disk_crash how)
 	struct cluster *c = n->c;
 	struct node_stats s;
 
+	cluster_map(c); /* while it can still be seen */
 	node_stats(n->node, &s);
 	c->stats.executed += s.executed;
 	c->stats.replayed += s.replayed;
@@ -174,6 +222,8 @@ static void gone(struct cluster_node *n, enum disk_crash how)
 	c->stats.errors += s.errors;
 	n->up = n->stopping = false;
 	sim_host_kill(n->host, how != DISK_PROCESS);
+	if (how != DISK_PROCESS)
+		set_clock(c, n->host);
 	node_free(n->node);
 	store_free(n->store);
 	n->node = NULL;
@@ -256,14 +306,16 @@ struct orbit_client *cluster_client(struct cluster *c, const struct orbit_policy
 
 	snprintf(name, sizeof(name), "c%u", c->nclients);
 	c->client_host[c->nclients] = sim_host_new(c->s, name);
+	set_clock(c, c->client_host[c->nclients]);
 	for (unsigned i = 0; i < c->nnodes; i++)
-		cfg.seeds[cfg.nseeds++] = c->node[i].addr;
+		if (!c->node[i].removed)
+			cfg.seeds[cfg.nseeds++] = c->node[i].addr;
 	memcpy(cfg.fsid, c->fsid, sizeof(cfg.fsid));
 	cfg.policy = *policy;
 	must("orbit_new", orbit_new(&client, sim_env(c->client_host[c->nclients++]), &cfg));
 	orbit_wait_ready(client, 30 * ENV_SEC, waited_cb, &w);
 	if (!sim_wait(c->s, &w.done, 60 * ENV_SEC))
-		die("orbit_wait_ready never called back", -110);
+		cluster_die("orbit_wait_ready never called back", -110);
 	if (w.rc)
 		fprintf(stderr, "sim: client: %s\n", orbit_last_error(client));
 	must("orbit_wait_ready", w.rc);

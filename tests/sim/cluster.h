@@ -15,7 +15,7 @@
 #include "dht/store/index.h"
 #include "tests/sim/sim.h"
 
-#define CLUSTER_NODES_MAX 8
+#define CLUSTER_NODES_MAX 10
 #define CLUSTER_CLIENTS_MAX 8
 
 struct cluster;
@@ -29,6 +29,12 @@ struct cluster_node {
 	struct node *node;
 	struct orbit_id id;
 	char addr[32];
+	const char *addrs;                   /* addr, as a list of one */
+	const char *join[CLUSTER_NODES_MAX]; /* whom it asks when it knows no cluster */
+	unsigned njoin;
+	char zone[16];
+	bool witness;
+	bool removed; /* it left the cluster for good */
 	bool up;
 	bool stopping; /* in good order; up ends with it */
 	enum disk_crash after_stop;
@@ -37,23 +43,32 @@ struct cluster_node {
 struct cluster_config {
 	uint64_t seed;
 	unsigned nodes, shard_bits;
+	unsigned replicas;        /* 0: one, and nobody cares whether all is where it ought to be */
+	bool join;                /* nodes join the first one; else they are in the first map */
+	unsigned zones;           /* nodes are spread over so many; 0: none */
+	bool witness;             /* the last node holds no data */
 	uint64_t session_timeout; /* 0: the default */
 	uint64_t in_doubt;        /* after which participants ask each other; 0: the default */
 	uint64_t capacity;        /* bytes of each disk; 0: no limit */
+	bool clocks;              /* are up to 1 % wrong, and begin some time */
 	unsigned miss, stall; /* of 1000: reads that are not in memory, changes that have to wait */
 };
 
 struct cluster {
 	struct sim *s;
 	struct cluster_config cfg;
-	struct ring_map *map;
+	struct ring_map *map; /* the newest that was seen: cluster_map() */
+	struct sim_host *admin;
 	uint8_t fsid[16];
 	unsigned nnodes, nclients;
 	struct cluster_node node[CLUSTER_NODES_MAX];
 	struct sim_host *client_host[CLUSTER_CLIENTS_MAX];
-	const char *first;       /* where the others join */
 	struct node_stats stats; /* of nodes that are gone, summed */
 };
+
+/* The node's disk and host, not running: for cluster_ring.c. */
+void cluster_make_node(struct cluster *c, unsigned i);
+void cluster_die(const char *what, int rc) __attribute__((noreturn));
 
 /* A running cluster of @nnodes with 1 << @shard_bits shards, one copy of each. Aborts the test with
  * a message when that fails. */
@@ -77,5 +92,29 @@ struct orbit_client *cluster_client(struct cluster *c, const struct orbit_policy
  * can be had back by orbit_close() after cluster_client_bury(): it does nothing any more. */
 void cluster_client_kill(struct cluster *c, unsigned i, bool silent);
 void cluster_client_bury(struct cluster *c, unsigned i);
+
+/* ---- clusters that keep their own map: cluster_ring.c ---- */
+
+/* The newest map that a running node has, or ever had; borrowed until the next event. */
+const struct ring_map *cluster_map(struct cluster *c);
+
+/* Place of the node in that map, or RING_NONE. */
+uint16_t cluster_place(struct cluster *c, unsigned i);
+/* And the node at a place; -1: none of ours. */
+int cluster_at(struct cluster *c, uint16_t place);
+
+/* A new node, which joins; its index. */
+unsigned cluster_add(struct cluster *c);
+
+/* Is everything as it ought to be: all nodes in the map and up, all of them with the same map,
+ * every shard where placement wants it, with all its copies? If not, @why (may be NULL) says what
+ * is missing. */
+bool cluster_healthy(struct cluster *c, char *why, size_t len);
+
+/* What orbitctl does: asks the keeper by way of node @via. done(arg, status); without an answer
+ * within 5 s WIRE_UNREACHABLE. */
+struct wire_ask_m;
+void cluster_ask(struct cluster *c, unsigned via, const struct wire_ask_m *m,
+	void (*done)(void *arg, uint16_t status), void *arg);
 
 #endif

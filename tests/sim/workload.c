@@ -14,6 +14,9 @@
 #define FAULTS_MAX (60 * ENV_SEC) /* how long they happen */
 #define CALM_MAX (120 * ENV_SEC)  /* in which everything completes after them */
 
+/* Runs with replicas are three of four. */
+#define RING_RUNS 0
+
 void broke(struct run *r, const char *fmt, ...)
 {
 	va_list ap;
@@ -151,11 +154,17 @@ static void begin(struct run *r)
 	struct cluster_config cfg = {.seed = r->cfg->seed, .nodes = nodes, .shard_bits = 4};
 	struct sim *s;
 
-	fault_choose(r, &cfg);
+	r->ring = RING_RUNS && r->cfg->seed % 4;
+	if (r->ring)
+		ring_choose(r, &cfg);
+	else
+		fault_choose(r, &cfg);
 	r->c = cluster_new_with(&cfg);
 	s = r->c->s;
 	r->per_client = r->cfg->per_client ? r->cfg->per_client : 40;
 	r->nactors = r->cfg->clients ? r->cfg->clients : 1 + (unsigned)sim_below(s, 3);
+	if (r->ring)
+		r->nactors = r->clients;
 	for (unsigned i = 0; i < r->nactors; i++) {
 		struct actor *a = &r->actor[i];
 		struct orbit_policy p;
@@ -184,15 +193,19 @@ static void run(struct run *r)
 	work(r, CALM_MAX);
 	if (!finished(r) && !r->broken)
 		broke(r, "%u transactions never completed after the faults ended", r->pending);
+	if (!r->broken && r->ring)
+		ring_heal(r);
 	if (!r->broken)
 		check_end(r);
-	if (!r->broken && r->cfg->seed % 4 == 0)
+	if (!r->broken && r->ring)
+		ring_compare(r);
+	if (!r->broken && !r->ring && r->cfg->seed % 4 == 0)
 		check_damage(r);
 	if (r->broken)
 		return;
 	close_actors(r);
 	check_left(r);
-	if (r->cfg->seed % 4 == 0)
+	if (!r->ring && r->cfg->seed % 4 == 0)
 		fault_restart_damaged(r);
 }
 

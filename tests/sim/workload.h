@@ -52,6 +52,17 @@ struct workload_config {
 	X(slow_links)                                                                              \
 	X(disks_filled)                                                                            \
 	X(clocks_wrong)                                                                            \
+	X(blackouts)                                                                               \
+	X(burnt)                                                                                   \
+	X(isolated)                                                                                \
+	X(joins)                                                                                   \
+	X(leaves)                                                                                  \
+	X(renames)                                                                                 \
+	X(weights)                                                                                 \
+	X(replicas_changed)                                                                        \
+	X(asked)                                                                                   \
+	X(heal_ms)                                                                                 \
+	X(copies_compared)                                                                         \
 	X(breaks)                                                                                  \
 	X(lost_answers)                                                                            \
 	X(pauses)                                                                                  \

@@ -7,30 +7,6 @@
 #include "dht/base/mem.h"
 #include "tests/sim/workload_int.h"
 
-enum fault {
-	FAULT_CRASH,
-	FAULT_STOP,
-	FAULT_DISK,
-	FAULT_CUT,
-	FAULT_BREAK,
-	FAULT_LOSE,
-	FAULT_ONEWAY,
-	FAULT_SLOW,
-	FAULT_PAUSE_NODE,
-	FAULT_PAUSE_CLIENT,
-	FAULT_KILL_CLIENT,
-	FAULT_FILL,
-	FAULT_CORRUPT, /* from here on: all the time */
-	FAULT_MISS,
-	FAULT_FULL,
-	FAULTS
-};
-
-static bool has(const struct run *r, enum fault f)
-{
-	return r->faults & 1u << f;
-}
-
 /* Some runs are all about one thing, as what needs several faults in a row happens rarely else. */
 static void focus(struct run *r, struct cluster_config *cfg, uint64_t x)
 {
@@ -55,17 +31,18 @@ void fault_choose(struct run *r, struct cluster_config *cfg)
 	static const uint64_t pace[] = {100 * ENV_MS, 300 * ENV_MS, ENV_SEC};
 
 	x ^= x >> 29;
+	r->think = 20 * ENV_MS;
 	/* each with one half, but the last ones */
-	r->faults = (unsigned)(x & ((1u << FAULT_CORRUPT) - 1));
+	r->faults = (unsigned)(x & ((1u << FAULT_POWER) - 1));
 	for (enum fault f = FAULT_CORRUPT; f < FAULTS; f++)
-		r->faults |= (x >> (16 + 2 * f) & 3) == 0 ? 1u << f : 0;
+		r->faults |= (x >> (2 * f) & 3) == 0 ? 1u << f : 0;
 	r->pace = pace[(x >> 48) % 3];
 	r->power = (x >> 52) % 5 < 2;
-	r->full = has(r, FAULT_FULL) || (has(r, FAULT_FILL) && r->power);
-	r->clocks = (x >> 61) % 2;
-	if (has(r, FAULT_FULL))
+	r->full = fault_has(r, FAULT_FULL) || (fault_has(r, FAULT_FILL) && r->power);
+	cfg->clocks = (x >> 61) % 2;
+	if (fault_has(r, FAULT_FULL))
 		cfg->capacity = (100 + (x >> 40) % 300) << 10;
-	if (has(r, FAULT_MISS)) {
+	if (fault_has(r, FAULT_MISS)) {
 		cfg->miss = 20 + (x >> 36) % 300;
 		cfg->stall = (x >> 33) % 100;
 	}
@@ -88,20 +65,29 @@ static void restart_node(void *arg)
 	struct restart *x = arg;
 	struct cluster *c = x->r->c;
 
+	if (x->r->burnt[x->node] || c->node[x->node].removed) {
+		free(x);
+		return;
+	}
 	if (c->node[x->node].stopping) {
 		sim_after(c->s, 100 * ENV_MS, restart_node, x);
 		return;
 	}
 	cluster_start(c, x->node);
+	/* a disk that is full stays so */
+	x->r->doomed[x->node] &=
+		disk_mem_faults(c->node[x->node].disk)->capacity != c->cfg.capacity;
 	free(x);
 }
 
-static void restart_later(struct run *r, unsigned node)
+void fault_restart_later(struct run *r, unsigned node)
 {
 	struct restart *x = mem_zalloc(sizeof(*x));
+	struct sim *s = r->c->s;
 
 	*x = (struct restart){r, node};
-	sim_after(r->c->s, sim_below(r->c->s, 3 * ENV_SEC), restart_node, x);
+	sim_after(s, sim_below(s, (r->ring && sim_chance(s, 100) ? 20 : 3) * ENV_SEC), restart_node,
+		x);
 }
 
 static struct sim_host *any_host(struct run *r)
@@ -114,14 +100,14 @@ static struct sim_host *any_host(struct run *r)
 
 static void crash(struct run *r, unsigned n)
 {
-	bool power = r->power && sim_chance(r->c->s, 500);
+	bool power = r->power && !r->ring && sim_chance(r->c->s, 500);
 
 	if (!r->c->node[n].up || r->c->node[n].stopping)
 		return;
 	cluster_crash(r->c, n, power ? DISK_POWER : DISK_PROCESS);
 	r->res->crashes++;
 	r->res->power_losses += power;
-	restart_later(r, n);
+	fault_restart_later(r, n);
 }
 
 static void stop(struct run *r, unsigned n)
@@ -131,7 +117,15 @@ static void stop(struct run *r, unsigned n)
 	/* what was stopped in good order needs no power */
 	cluster_stop(r->c, n, sim_chance(r->c->s, 500) ? DISK_LOSE : DISK_PROCESS);
 	r->res->stops++;
-	restart_later(r, n);
+	fault_restart_later(r, n);
+}
+
+/* May its store fail, so that it loses what it has not synced? */
+static bool may_fail(struct run *r, unsigned n)
+{
+	if (!r->c->node[n].up || r->c->node[n].stopping)
+		return false;
+	return r->ring ? ring_may_lose(r, n) : r->power;
 }
 
 /* The next write or sync fails; see fault_watch(). */
@@ -139,8 +133,9 @@ static void fail_disk(struct run *r, unsigned n)
 {
 	struct disk_mem_faults *f = disk_mem_faults(r->c->node[n].disk);
 
-	if (!r->power || !r->c->node[n].up || r->c->node[n].stopping)
+	if (!may_fail(r, n))
 		return;
+	r->doomed[n] = true;
 	if (sim_chance(r->c->s, 500))
 		f->sync_fails = true;
 	else
@@ -156,24 +151,17 @@ static void fill_disk(struct run *r, unsigned n)
 	struct disk_mem_faults *f = disk_mem_faults(d);
 	uint64_t total, avail;
 
-	if (!r->power)
-		return;
 	if (sim_chance(r->c->s, 400)) {
 		f->capacity = r->c->cfg.capacity;
+		r->doomed[n] = f->sync_fails || f->write_fails;
 		return;
 	}
+	if (!may_fail(r, n))
+		return;
+	r->doomed[n] = true;
 	d->ops->space(d, &total, &avail);
 	f->capacity = total - avail + sim_below(r->c->s, 200 << 10);
 	r->res->disks_filled++;
-}
-
-/* The host's clock is wrong by up to 1 %, and began some time. */
-static void set_clock(struct run *r, struct sim_host *h)
-{
-	struct sim *s = r->c->s;
-
-	sim_host_clock(
-		h, ENV_SEC + sim_below(s, 1000000 * ENV_SEC), (int)sim_below(s, 20001) - 10000);
 }
 
 static void kill_client(struct run *r)
@@ -251,7 +239,7 @@ static void one_fault(struct run *r, enum fault f)
 		kill_client(r);
 		break;
 	default:
-		break;
+		ring_fault(r, f, n);
 	}
 }
 
@@ -262,7 +250,7 @@ static enum fault pick(const struct run *r)
 	unsigned n = 0;
 
 	for (enum fault f = 0; f < FAULT_CORRUPT; f++)
-		if (has(r, f))
+		if (fault_has(r, f))
 			kind[n++] = f;
 	kind[n++] = FAULT_CORRUPT;
 	return kind[sim_below(r->c->s, n)];
@@ -286,14 +274,10 @@ static void fault(void *arg)
 
 void fault_begin(struct run *r)
 {
-	sim_net(r->c->s)->corrupt_ppm = has(r, FAULT_CORRUPT) ? 500 : 0;
+	sim_net(r->c->s)->corrupt_ppm = fault_has(r, FAULT_CORRUPT) ? 500 : 0;
 	if (r->far)
 		sim_net(r->c->s)->delay_max = 20 * ENV_MS;
-	for (unsigned i = 0; r->clocks && i < r->c->nnodes; i++)
-		set_clock(r, r->c->node[i].host);
-	for (unsigned i = 0; r->clocks && i < r->c->nclients; i++)
-		set_clock(r, r->c->client_host[i]);
-	r->res->clocks_wrong += r->clocks;
+	r->res->clocks_wrong += r->c->cfg.clocks;
 	fault(r);
 }
 
@@ -304,10 +288,10 @@ void fault_watch(struct run *r)
 
 		if (!n->up || n->stopping || !node_broken(n->node))
 			continue;
-		if (!r->power)
+		if (!r->power && !r->doomed[i])
 			broke(r, "the store of node %u broke", i);
 		cluster_crash(r->c, i, DISK_POWER);
-		restart_later(r, i);
+		fault_restart_later(r, i);
 	}
 }
 
@@ -319,6 +303,8 @@ void fault_end(struct run *r)
 	sim_net(c->s)->corrupt_ppm = 0;
 	sim_heal_all(c->s);
 	for (unsigned i = 0; i < c->nnodes; i++) {
+		if (r->burnt[i])
+			continue;
 		disk_mem_faults(c->node[i].disk)->capacity = 0;
 		disk_mem_faults(c->node[i].disk)->write_fails = false;
 		disk_mem_faults(c->node[i].disk)->sync_fails = false;
@@ -336,7 +322,9 @@ void fault_end(struct run *r)
 	for (unsigned i = 0; i < c->nnodes; i++) {
 		if (c->node[i].stopping)
 			broke(r, "node %u never stopped", i);
-		cluster_start(c, i);
+		r->doomed[i] = false;
+		if (!r->burnt[i] && !c->node[i].removed)
+			cluster_start(c, i);
 	}
 }
 

@@ -94,6 +94,38 @@ struct read {
 	int rc;
 };
 
+/* Each run has some of them. */
+enum fault {
+	FAULT_CRASH,
+	FAULT_STOP,
+	FAULT_DISK,
+	FAULT_CUT,
+	FAULT_BREAK,
+	FAULT_LOSE,
+	FAULT_ONEWAY,
+	FAULT_SLOW,
+	FAULT_PAUSE_NODE,
+	FAULT_PAUSE_CLIENT,
+	FAULT_KILL_CLIENT,
+	FAULT_FILL,
+	/* of clusters that keep their own map */
+	FAULT_POWER,
+	FAULT_BURN,
+	FAULT_ISOLATE,
+	FAULT_JOIN,
+	FAULT_LEAVE,
+	FAULT_RENAME,
+	FAULT_WEIGHT,
+	FAULT_REPLICAS,
+	/* from here on: all the time */
+	FAULT_CORRUPT,
+	FAULT_MISS,
+	FAULT_FULL,
+	FAULTS
+};
+
+enum loss { LOSS_NONE, LOSS_ONE, LOSS_ALL }; /* workload_ring.c */
+
 struct run {
 	const struct workload_config *cfg;
 	struct workload_result *res;
@@ -106,16 +138,22 @@ struct run {
 	struct shown **shown; /* what reads showed, in their order */
 	size_t nshown, shown_cap;
 	uint64_t clock;
-	unsigned faults;  /* bits: the kinds that happen in this run */
-	uint64_t pace;    /* ns between them, at most */
-	bool power;       /* power losses are among them */
-	bool full;        /* disks are small */
-	bool quiet;       /* no more faults */
-	bool impatient;   /* many transactions are cancelled */
-	bool far;         /* the net is slow */
-	bool clocks;      /* clocks go wrong */
-	bool broken;      /* an invariant did not hold */
-	unsigned pending; /* reads, syncs and writes in flight */
+	unsigned faults;                 /* bits: the kinds that happen in this run */
+	bool ring;                       /* the cluster keeps its own map */
+	enum loss loss;                  /* if so */
+	unsigned clients;                /* if so */
+	uint64_t think;                  /* ns between the things that a client does, at most */
+	bool leaving[CLUSTER_NODES_MAX]; /* is to go for good */
+	bool burnt[CLUSTER_NODES_MAX];   /* is gone for good */
+	bool doomed[CLUSTER_NODES_MAX];  /* its disk fails: it will have to start anew */
+	uint64_t pace;                   /* ns between them, at most */
+	bool power;                      /* power losses are among them */
+	bool full;                       /* disks are small */
+	bool quiet;                      /* no more faults */
+	bool impatient;                  /* many transactions are cancelled */
+	bool far;                        /* the net is slow */
+	bool broken;                     /* an invariant did not hold */
+	unsigned pending;                /* reads, syncs and writes in flight */
 };
 
 /* What an operation adds to the counters. */
@@ -163,13 +201,30 @@ void hist_free(struct run *r);
 
 /* ---- workload_fault.c ---- */
 
+static inline bool fault_has(const struct run *r, enum fault f)
+{
+	return r->faults & 1u << f;
+}
+
 void fault_choose(struct run *r, struct cluster_config *cfg);
 void fault_begin(struct run *r);
 /* To be called often: processes whose store broke end. */
 void fault_watch(struct run *r);
 void fault_end(struct run *r);
 void fault_flip(struct run *r);
+void fault_restart_later(struct run *r, unsigned node);
 /* Starts the nodes on what flips have left of their disks. */
 void fault_restart_damaged(struct run *r);
+
+/* ---- workload_ring.c ---- */
+
+void ring_choose(struct run *r, struct cluster_config *cfg);
+/* May the node lose what it has not synced? */
+bool ring_may_lose(struct run *r, unsigned node);
+void ring_fault(struct run *r, enum fault f, unsigned node);
+/* Waits until everything is where it belongs. */
+void ring_heal(struct run *r);
+/* Are the copies of each shard equal? */
+void ring_compare(struct run *r);
 
 #endif
