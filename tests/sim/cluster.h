@@ -47,6 +47,7 @@ struct cluster_config {
 	bool join;                /* nodes join the first one; else they are in the first map */
 	unsigned zones;           /* nodes are spread over so many; 0: none */
 	bool witness;             /* the last node holds no data */
+	unsigned snapshot_every;  /* of the keeper\'s log; 0: the default */
 	uint64_t session_timeout; /* 0: the default */
 	uint64_t in_doubt;        /* after which participants ask each other; 0: the default */
 	uint64_t capacity;        /* bytes of each disk; 0: no limit */

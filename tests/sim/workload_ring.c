@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "dht/base/mem.h"
+#include "dht/store/history.h"
 #include "dht/wire/wire_keep.h"
 #include "tests/sim/workload_int.h"
 
@@ -59,6 +60,7 @@ void ring_choose(struct run *r, struct cluster_config *cfg)
 		cfg->nodes = 3;
 		cfg->witness = true;
 	}
+	cfg->snapshot_every = draw(&x, 2) ? 0 : 5 + (unsigned)draw(&x, 30);
 	cfg->join = draw(&x, 4) == 0;
 	if (draw(&x, 4) == 0)
 		cfg->zones = 2 + (unsigned)draw(&x, 2);
@@ -424,16 +426,28 @@ static void reading_done(struct store_read *sr, int rc)
 	x->rc = rc;
 }
 
+struct waiting {
+	struct store_wait w;
+	bool woken;
+};
+
+static void woken(struct store_wait *w)
+{
+	container_of(w, struct waiting, w)->woken = true;
+}
+
 static int read_bytes(struct run *r, struct store *st, uint16_t shard, const struct orbit_id *id,
 	uint64_t off, size_t len, void *dst)
 {
 	struct reading x = {.r.done = reading_done};
-	int rc = -EAGAIN;
+	int rc;
 
-	for (int i = 0; rc == -EAGAIN && i < 10000; i++) {
-		rc = store_read(st, &x.r, shard, id, off, len, dst);
-		if (rc == -EAGAIN)
-			sim_run(r->c->s, ENV_MS);
+	while ((rc = store_read(st, &x.r, shard, id, off, len, dst)) == -EAGAIN) {
+		struct waiting w = {.w.ready = woken};
+
+		store_wait(st, &w.w);
+		if (!sim_wait(r->c->s, &w.woken, 10 * ENV_SEC))
+			return -ETIMEDOUT;
 	}
 	if (rc == -EINPROGRESS)
 		rc = sim_wait(r->c->s, &x.done, 10 * ENV_SEC) ? x.rc : -ETIMEDOUT;
@@ -449,7 +463,9 @@ static int dump_stream(
 	int n;
 
 	do {
+		store_blocking(st, true);
 		n = store_ranges(st, shard, id, at, TXN_STREAM_MAX - at, range, 64, &at);
+		store_blocking(st, false);
 		for (int i = 0; i < n; i++) {
 			void *room = mem_zalloc(range[i].len);
 			int rc = read_bytes(r, st, shard, id, range[i].off, range[i].len, room);
@@ -464,8 +480,9 @@ static int dump_stream(
 	return n < 0 ? n : 0;
 }
 
-static const char classes[] = {KEY_HEADER, KEY_MAP, KEY_HOLD, KEY_ORPHAN, KEY_REPLY, KEY_FLOOR,
-	KEY_PREPARED, KEY_OUTCOME, KEY_TERM};
+/* KEY_TERM is written when the store sees fit: what it says is asked for by store_history(). */
+static const char classes[] = {
+	KEY_HEADER, KEY_MAP, KEY_HOLD, KEY_ORPHAN, KEY_REPLY, KEY_FLOOR, KEY_PREPARED, KEY_OUTCOME};
 
 /* Where two copies of a shard differ; false when they don't. */
 static bool differ(struct run *r, uint16_t shard, unsigned a, unsigned b, char *where, size_t len)
@@ -485,6 +502,15 @@ static bool differ(struct run *r, uint16_t shard, unsigned a, unsigned b, char *
 		snprintf(
 			where, len, "class %c (%zu and %zu bytes)", classes[k], x[0].len, x[1].len);
 	}
+	for (int i = 0; i < 2 && !found; i++) {
+		struct history h = store_history(st[i], shard);
+
+		x[i].len = 0;
+		history_encode(&h, &x[i]);
+		found = i && (x[0].len != x[1].len || memcmp(x[0].data, x[1].data, x[0].len));
+		snprintf(where, len, "history (the second one ends with %llu, %llu)",
+			(unsigned long long)h.term, (unsigned long long)h.seq);
+	}
 	for (unsigned o = 0; o < OBJECTS && !found; o++) {
 		int rc[2];
 
@@ -492,9 +518,7 @@ static bool differ(struct run *r, uint16_t shard, unsigned a, unsigned b, char *
 			continue;
 		for (int i = 0; i < 2; i++) {
 			x[i].len = 0;
-			store_blocking(st[i], true);
 			rc[i] = dump_stream(r, st[i], shard, &r->id[o], &x[i]);
-			store_blocking(st[i], false);
 		}
 		found = rc[0] || rc[1] || x[0].len != x[1].len ||
 			memcmp(x[0].data, x[1].data, x[0].len);
