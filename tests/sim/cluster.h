@@ -112,6 +112,9 @@ unsigned cluster_add(struct cluster *c);
  * is missing. */
 bool cluster_healthy(struct cluster *c, char *why, size_t len);
 
+/* Prints the map, for whoever has to find out why. */
+void cluster_print(struct cluster *c);
+
 /* What orbitctl does: asks the keeper by way of node @via. done(arg, status); without an answer
  * within 5 s WIRE_UNREACHABLE. */
 struct wire_ask_m;

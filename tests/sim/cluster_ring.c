@@ -104,6 +104,35 @@ bool cluster_healthy(struct cluster *c, char *why, size_t len)
 	return true;
 }
 
+void cluster_print(struct cluster *c)
+{
+	const struct ring_map *m = cluster_map(c);
+
+	fprintf(stderr, "sim: epoch %llu, %u copies wanted, keeper %d\n",
+		(unsigned long long)m->epoch, m->replicas, cluster_at(c, m->keeper));
+	for (unsigned i = 0; i < m->nnodes; i++)
+		fprintf(stderr,
+			"sim: node %d: number %u, incarnation %llu,%s%s%s%s weight %u, zone %s\n",
+			cluster_at(c, (uint16_t)i), m->nodes[i].number,
+			(unsigned long long)m->nodes[i].incarnation,
+			m->nodes[i].up ? " up" : " down", m->nodes[i].leaving ? " leaving" : "",
+			m->nodes[i].witness ? " witness" : "", m->nodes[i].voter ? " voter" : "",
+			m->nodes[i].weight, m->nodes[i].zone);
+	for (unsigned i = 0; i < ring_nshards(m); i++) {
+		const struct ring_shard *s = &m->shards[i];
+
+		fprintf(stderr, "sim: shard %u: term %llu, primary %d, members", i,
+			(unsigned long long)s->term, cluster_at(c, s->primary));
+		for (unsigned k = 0; k < s->nmembers; k++)
+			fprintf(stderr, " %d%s", cluster_at(c, s->member[k]),
+				s->suspect & 1u << k ? "?" : "");
+		for (unsigned k = 0; k < s->nlearners; k++)
+			fprintf(stderr, "%s %d", k ? "" : ", learners",
+				cluster_at(c, s->learner[k]));
+		fputc('\n', stderr);
+	}
+}
+
 /* ---- asking ---- */
 
 struct asking {

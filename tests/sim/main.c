@@ -41,9 +41,11 @@ struct totals {
 	uint64_t passed, failed;
 };
 
+static unsigned rings; /* see struct workload_config */
+
 static int run_one(uint64_t seed, bool verbose, struct workload_result *res)
 {
-	struct workload_config cfg = {.seed = seed, .verbose = verbose};
+	struct workload_config cfg = {.seed = seed, .verbose = verbose, .rings = rings};
 	int rc;
 
 	memset(res, 0, sizeof(*res));
@@ -173,6 +175,7 @@ int main(int argc, char **argv)
 		{"first", required_argument, NULL, 'f'},
 		{"jobs", required_argument, NULL, 'j'},
 		{"seed", required_argument, NULL, 's'},
+		{"rings", required_argument, NULL, 'r'},
 		{"verbose", no_argument, NULL, 'v'},
 		{"scale", no_argument, NULL, 'S'},
 		{0},
@@ -197,6 +200,9 @@ int main(int argc, char **argv)
 		case 's':
 			one = optarg;
 			break;
+		case 'r':
+			rings = (unsigned)strtoul(optarg, NULL, 10);
+			break;
 		case 'S':
 			return scale_run() ? 1 : 0;
 		case 'v':
@@ -204,6 +210,7 @@ int main(int argc, char **argv)
 			break;
 		default:
 			fprintf(stderr, "usage: sim [--seeds N] [--first S] [--jobs J] [--seed S] "
+					"[--rings R] "
 					"[--verbose] [--scale]\n");
 			return 2;
 		}

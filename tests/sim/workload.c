@@ -14,9 +14,6 @@
 #define FAULTS_MAX (60 * ENV_SEC) /* how long they happen */
 #define CALM_MAX (120 * ENV_SEC)  /* in which everything completes after them */
 
-/* Runs with replicas are three of four. */
-#define RING_RUNS 1
-
 void broke(struct run *r, const char *fmt, ...)
 {
 	va_list ap;
@@ -109,6 +106,7 @@ static void print_stalled(void *arg, const struct orbit_stalled *s)
 
 static void print_pending(struct run *r)
 {
+	cluster_print(r->c);
 	for (unsigned i = 0; i < r->nactors; i++)
 		if (!r->actor[i].dead && !r->actor[i].closed)
 			orbit_each(r->actor[i].client, false, print_stalled, &i);
@@ -154,7 +152,7 @@ static void begin(struct run *r)
 	struct cluster_config cfg = {.seed = r->cfg->seed, .nodes = nodes, .shard_bits = 4};
 	struct sim *s;
 
-	r->ring = RING_RUNS && r->cfg->seed % 4;
+	r->ring = r->cfg->seed % 4 < r->cfg->rings;
 	if (r->ring)
 		ring_choose(r, &cfg);
 	else

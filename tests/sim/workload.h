@@ -29,6 +29,7 @@ struct workload_config {
 	unsigned nodes;      /* 0: by the seed */
 	unsigned clients;    /* 0: by the seed */
 	unsigned per_client; /* transactions each; 0: 40 */
+	unsigned rings;      /* of four runs so many are of clusters that keep copies */
 	bool verbose;
 };
 
