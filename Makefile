@@ -184,11 +184,11 @@ bench: all ## measure against a plain directory and libfuse's passthrough
 
 # ---- running ----
 
-QUICK    := BIN=$(BIN) DIR="$(DIR)" MNT="$(MNT)" GIVEN="$(if $(DIR), DIR=$(DIR))$(if $(MNT), MNT=$(MNT))"
+QUICK    := BIN=$(BIN) DIR="$(DIR)" MNT="$(MNT)" GIVEN="$(if $(DIR), DIR=$(DIR))$(if $(MNT), MNT=$(MNT))$(if $(filter-out build,$(BUILD)), BUILD=$(BUILD))"
 .PHONY: quickstart quickstop
-quickstart: ## build, make a filesystem and mount it: DIR=data MNT=mountpoint NODES=n
+quickstart: ## build, make a filesystem and mount it: DIR=data MNT=mountpoint NODES=n R=copies
 	@$(MAKE) --no-print-directory -j$(JOBS) all
-	@$(QUICK) NODES="$(NODES)" tools/quickstart.sh start
+	@$(QUICK) NODES="$(NODES)" R="$(R)" tools/quickstart.sh start
 
 quickstop: ## unmount and end what quickstart started, same DIR and MNT
 	@$(QUICK) tools/quickstart.sh stop

@@ -5,6 +5,7 @@
 #   DIR    where its data lies     (default: ~/.local/share/orbitfs/quickstart)
 #   MNT    where it is mounted     (default: DIR/mnt)
 #   NODES  0 or unset: a store within the mount's process; n: that many orbitd on loopback
+#   R      copies of everything on them (default: 3, or as many as there are nodes)
 #
 # What was started is remembered in DIR/pids as "name pid starttime": a pid alone may be somebody
 # else's by the time it is to be ended.
@@ -13,6 +14,7 @@ BIN=$(cd "${BIN:-build/bin}" && pwd)
 DIR=${DIR:-${XDG_DATA_HOME:-$HOME/.local/share}/orbitfs/quickstart}
 MNT=${MNT:-$DIR/mnt}
 NODES=${NODES:-}
+R=${R:-}
 FIRST_PORT=7400
 
 die() { echo "quickstart: $*" >&2; exit 1; }
@@ -45,30 +47,47 @@ free_port() { # the first from $1 on that nobody listens at
 	echo "$p"
 }
 
+start_node() { # i addr [join]
+	if [ -e "$DIR/node$1.pid" ] && running "$(cat "$DIR/node$1.pid")" \
+		"$(awk -v n="node$1" '$1 == n { t = $3 } END { print t }' "$DIR/pids" 2>/dev/null)"; then
+		return
+	fi
+	"$BIN/orbitd" --daemon --store "$DIR/node$1" --listen "$2" ${3:+--join "$3"} \
+		--log "$DIR/node$1.log" --pid "$DIR/node$1.pid" --config /dev/null
+	remember "node$1" "$(cat "$DIR/node$1.pid")"
+}
+
+# Waits until all nodes are up and all has its copies.
+await_nodes() { # n
+	local i
+	for ((i = 0; i < 300; i++)); do
+		[ "$("$BIN/orbitctl" status --json -o "cluster=$CLUSTER" | grep -o '"up": true' | wc -l)" = "$1" ] &&
+			"$BIN/orbitctl" status -o "cluster=$CLUSTER" >/dev/null && return
+		sleep 0.1
+	done
+	"$BIN/orbitctl" status -o "cluster=$CLUSTER" >&2 || true
+	die "the nodes do not get well"
+}
+
 start_nodes() {
-	local i port=$FIRST_PORT addr addrs=()
+	local i port=$FIRST_PORT addrs=()
 	if [ ! -e "$DIR/cluster" ]; then
 		for ((i = 1; i <= NODES; i++)); do
 			port=$(free_port $port)
 			addrs+=("127.0.0.1:$port")
 			port=$((port + 1))
 		done
+		[ -e "$DIR/node1" ] || "$BIN/orbitctl" cluster init --store "$DIR/node1" --addr "${addrs[0]}" \
+			--replicas "${R:-$((NODES < 3 ? NODES : 3))}" >/dev/null
 	else
 		IFS=, read -ra addrs <"$DIR/cluster"
 	fi
-	for ((i = 1; i <= ${#addrs[@]}; i++)); do
-		addr=${addrs[i - 1]}
-		if [ -e "$DIR/node$i.pid" ] && running "$(cat "$DIR/node$i.pid")" \
-			"$(awk -v n="node$i" '$1 == n { t = $3 } END { print t }' "$DIR/pids" 2>/dev/null)"; then
-			continue
-		fi
-		"$BIN/orbitd" --daemon --fsid quickstart --store "$DIR/node$i" --listen "$addr" \
-			--log "$DIR/node$i.log" --pid "$DIR/node$i.pid" --config /dev/null
-		remember "node$i" "$(cat "$DIR/node$i.pid")"
-	done
 	CLUSTER=$(IFS=,; echo "${addrs[*]}")
+	for ((i = 1; i <= ${#addrs[@]}; i++)); do
+		start_node $i "${addrs[i - 1]}" "$([ $i = 1 ] || echo "${addrs[0]}")"
+	done
 	if [ ! -e "$DIR/cluster" ]; then
-		"$BIN/orbitctl" ring create "${addrs[@]}"
+		await_nodes ${#addrs[@]}
 		"$BIN/orbitctl" mkfs -o "cluster=$CLUSTER"
 		echo "$CLUSTER" >"$DIR/cluster"
 	fi

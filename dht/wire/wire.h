@@ -45,8 +45,7 @@ enum wire_type {
 	WIRE_LIST = 17,   /* walk a class of keys of a shard -> REPLY */
 	WIRE_STATUS = 18, /* -> STATS */
 	WIRE_STATS = 19,
-	WIRE_RING_SET = 20, /* orbitctl hands a node the ring map -> REPLY */
-	WIRE_CARRY = 21,    /* a request for another node -> what that answers */
+	WIRE_CARRY = 21, /* a request for another node -> what that answers */
 	/* the keeper, wire_keep.h */
 	WIRE_ASK = 30,   /* to the keeper's leader, passed on by any node -> REPLY */
 	WIRE_RAFT = 31,  /* between voters; no answer */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures orbitfs against libfuse's passthrough example and a plain directory, in one run, in turn.
 #
-#   bench.sh BUILD-DIR [TARGET ...]     targets: plain passthrough embedded nodes3
+#   bench.sh BUILD-DIR [TARGET ...]     targets: plain passthrough embedded nodes3r1 nodes3r2 nodes3r3
 #
 # Environment: ROUNDS=3 (the median counts), MB=512 (the big file), WORK=folder to work in.
 # Cold rows: the mount is made anew and the kernel's caches are dropped before (needs root).
@@ -9,7 +9,7 @@ set -u
 out=${1:?usage: bench.sh BUILD-DIR [TARGET ...]}
 shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(plain passthrough embedded nodes3)
+[ ${#targets[@]} -gt 0 ] || targets=(plain passthrough embedded nodes3r1 nodes3r2 nodes3r3)
 rounds=${ROUNDS:-3} mb=${MB:-512}
 work=$(mktemp -d "${WORK:-/var/tmp}/orbitfs-bench.XXXXXX")
 bin=$(cd "$out/bin" && pwd)
@@ -62,9 +62,10 @@ up() { # target: mount it (again) on what it has
 		[ -e "$work/store" ] || "$bin/orbitctl" mkfs --store "$work/store" >/dev/null || fail "mkfs"
 		"$bin/orbitfs" -o log="$work/orbitfs.log" --store "$work/store" "$work/mnt" || fail "orbitfs does not mount"
 		mounted=1 dir=$work/mnt ;;
-	nodes3)
-		[ -e "$work/nodes/addrs" ] || start_nodes
-		"$bin/orbitfs" -o log="$work/orbitfs.log",cluster="$(cat "$work/nodes/addrs")" "$work/mnt" || fail "orbitfs does not mount"
+	nodes3r?)
+		local w=$work/$t
+		[ -e "$w/addrs" ] || start_nodes "$w" "${t#nodes3r}"
+		"$bin/orbitfs" -o log="$work/orbitfs.log",cluster="$(cat "$w/addrs")" "$work/mnt" || fail "orbitfs does not mount"
 		mounted=1 dir=$work/mnt ;;
 	*) fail "unknown target $t" ;;
 	esac
@@ -79,25 +80,25 @@ down() {
 	fi
 }
 
-start_nodes() {
-	local i addrs=()
-	mkdir -p "$work/nodes"
-	local fsid
-	fsid=$(tr -d - </proc/sys/kernel/random/uuid)
+start_nodes() { # target folder copies
+	local i addrs=() w=$1
+	mkdir -p "$w"
+	for i in 0 1 2; do addrs+=("127.0.0.1:$((20000 + RANDOM % 20000))"); done
+	"$bin/orbitctl" cluster init --store "$w/0" --addr "${addrs[0]}" --replicas "$2" >/dev/null || fail "cluster init"
 	for i in 0 1 2; do
-		local port=$((20000 + RANDOM % 20000))
-		"$bin/orbitctl" store init --store "$work/nodes/$i" --fsid "$fsid" >/dev/null || fail "store init"
-		"$bin/orbitd" --store "$work/nodes/$i" --listen 127.0.0.1:$port --log "$work/nodes/$i.log" &
+		"$bin/orbitd" --config /dev/null --store "$w/$i" --listen "${addrs[i]}" \
+			$([ $i = 0 ] || echo --join "${addrs[0]}") --log "$w/$i.log" &
 		pids+=($!)
-		addrs+=("127.0.0.1:$port")
 	done
-	for i in $(seq 100); do
-		"$bin/orbitctl" ring create "${addrs[@]}" >/dev/null 2>"$work/ring.log" && break
-		[ "$i" = 100 ] && fail "ring create: $(cat "$work/ring.log")"
+	(IFS=,; echo "${addrs[*]}" >"$w/addrs")
+	for i in $(seq 300); do
+		"$bin/orbitctl" status --json -o cluster="${addrs[0]}" 2>"$work/status.log" |
+			grep -q '"health": "HEALTHY".*"up": true.*"up": true.*"up": true' &&
+			"$bin/orbitctl" rebalance status --json -o cluster="${addrs[0]}" | grep -q '"copies_left": 0' && break
+		[ "$i" = 300 ] && fail "the nodes do not get well: $(cat "$work/status.log")"
 		sleep 0.1
 	done
-	(IFS=,; echo "${addrs[*]}" >"$work/nodes/addrs")
-	"$bin/orbitctl" mkfs -o cluster="$(cat "$work/nodes/addrs")" >/dev/null || fail "mkfs"
+	"$bin/orbitctl" mkfs -o cluster="$(cat "$w/addrs")" >/dev/null || fail "mkfs"
 }
 
 drop() { sync; echo 3 >/proc/sys/vm/drop_caches 2>/dev/null || warn_cold=1; }

@@ -40,9 +40,13 @@ printf 'frob = 1\n' >"$D/conf"
 one_line 2 "frob" $orbitd --config "$D/conf"
 one_line 2 "nothere" $orbitd --config "$D/nothere"
 one_line 2 "unknown command" $orbitctl frob
-one_line 2 "not an option here" $orbitctl ping x:1 --fsid y
+one_line 2 "not an option here" $orbitctl ping x:1 --name y
 one_line 2 "want --store" $orbitctl status
-one_line 2 "want HOST:PORT[=" $orbitctl ring create 127.0.0.1:1=heavy
+one_line 2 "want -o cluster" $orbitctl node leave 1
+one_line 2 "want --addr" $orbitctl cluster init --store "$D/x"
+one_line 2 "bad value" $orbitctl cluster init --store "$D/x" --addr x:1 --shards 1000
+one_line 2 "bad value" $orbitctl cluster init --store "$D/x" --addr x:1 --replicas 8
+one_line 2 "--advertise" $orbitd --store "$D/x" --listen 0.0.0.0:7400 --join x:1
 
 # nobody there
 free_port
@@ -52,13 +56,15 @@ one_line 1 "refused" $orbitctl status -o "cluster=127.0.0.1:$PORT" --timeout 1s
 
 # stores
 one_line 32 "no store there" $orbitfs --store "$D/none" "$M"
-one_line 1 "--fsid" $orbitd --config /dev/null --store "$D/none" --listen "127.0.0.1:$PORT"
+one_line 1 "--join" $orbitd --config /dev/null --store "$D/none" --listen "127.0.0.1:$PORT"
+one_line 1 "not an address" $orbitd --config /dev/null --store "$D/none" --listen "127.0.0.1:$PORT" --join nowhere --log "$D/orbitd.log"
 mkdir "$D/full"
 touch "$D/full/mine"
 one_line 1 "not empty" $orbitctl mkfs --store "$D/full"
 one_line 1 "already" $orbitctl mkfs --store "$STORE"
+one_line 1 "not empty" $orbitctl cluster init --store "$D/full" --addr x:1
+one_line 1 "already" $orbitctl cluster init --store "$STORE" --addr x:1
 orbitd="$orbitd --log $D/orbitd.log"
-one_line 1 "another filesystem" $orbitd --config /dev/null --store "$STORE" --fsid other --listen "127.0.0.1:$PORT"
 mount_store
 echo precious >"$M/file"
 one_line 32 "in use" $orbitfs --store "$STORE" "$D/full"
@@ -67,17 +73,23 @@ one_line 1 "in use" $orbitd --config /dev/null --store "$STORE" --listen "127.0.
 check "unmount" unmount
 
 # a cluster
-start_nodes 1
-one_line 32 "ring" $orbitfs -o "cluster=$CLUSTER,timeout=1s" "$M"
+first_node
 mkdir "$D/other"
-one_line 1 "in use" $orbitd --config /dev/null --store "$D/port" --fsid test --listen "${ADDR[1]}"
-check "ring create" "$orbitctl" ring create "${ADDR[@]}"
-check "and again, the same" "$orbitctl" ring create "${ADDR[@]}"
-one_line 1 "belongs to a ring" $orbitctl ring create "${ADDR[1]}=7"
+one_line 1 "in use" $orbitd --config /dev/null --store "$D/port" --join "${ADDR[1]}" --listen "${ADDR[1]}"
+one_line 1 "not empty" $orbitd --config /dev/null --store "$D/full" --join "${ADDR[1]}" --listen "127.0.0.1:$PORT"
+one_line 1 "already" $orbitctl cluster init --store "$D/node1" --addr "${ADDR[1]}"
 one_line 32 "no filesystem" $orbitfs -o "cluster=$CLUSTER,timeout=3s" "$M"
 check "mkfs" "$orbitctl" mkfs -o "cluster=$CLUSTER"
 one_line 1 "already" $orbitctl mkfs -o "cluster=$CLUSTER"
-one_line 1 "same node" $orbitctl ring create "${ADDR[1]}" "localhost:${ADDR[1]##*:}"
+one_line 3 "no such node" $orbitctl node leave 7 -o "cluster=$CLUSTER"
+one_line 2 "want a weight" $orbitctl node weight 1 heavy -o "cluster=$CLUSTER"
+one_line 2 "64 hex digits" $orbitctl node rename 1 --to x -o "cluster=$CLUSTER"
+one_line 2 "want 1 to" $orbitctl cluster replicas 9 -o "cluster=$CLUSTER"
+
+# a store of another cluster
+cp -a "$STORE" "$D/foreign"
+free_port
+one_line 1 "another filesystem" $orbitd --config /dev/null --store "$D/foreign" --join "${ADDR[1]}" --listen "127.0.0.1:$PORT"
 
 # forged and truncated messages close the link, and the node lives on
 port=${ADDR[1]##*:}

@@ -42,12 +42,15 @@ is "right" "$(cat "$D/got")" before
 kill_node 1
 stat "$M/notyet2" >/dev/null 2>"$D/stat.err" &
 job=$!
-wait_for 10 stalled
 # (some of them may be the mount's own: it looks for orphans)
-for handle in $("$BIN/orbitctl" stalled "$M" | sed -n 's/^handle=\([0-9]*\) .*kind=read.*/\1/p'); do
-	check "cancel $handle" "$BIN/orbitctl" stalled "$M" --cancel "$handle"
-done
-check "it ends" wait_for 5 dead $job
+cancel_reads() {
+	local handle
+	for handle in $("$BIN/orbitctl" stalled "$M" | sed -n 's/^handle=\([0-9]*\) .*kind=read.*/\1/p'); do
+		check "cancel $handle" "$BIN/orbitctl" stalled "$M" --cancel "$handle"
+	done
+	dead $job
+}
+check "it ends" wait_for 10 cancel_reads
 refuse "a handle that is not there" "$BIN/orbitctl" stalled "$M" --cancel 999999999
 check "retry is harmless" "$BIN/orbitctl" stalled "$M" --retry
 pid=$(mount_pid)

@@ -184,7 +184,7 @@ static void test_carry_says_when_it_is_impossible(void **state)
 	assert_int_equal(rig_status(&d.k, carry(&d, &nobody, WIRE_STATUS, &b)), WIRE_WRONG_NODE);
 	/* what may not be carried, and what is cut short */
 	assert_int_equal(rig_status(&d.k, carry_to(&d, 1, WIRE_CARRY, &b)), WIRE_BAD_REQUEST);
-	assert_int_equal(rig_status(&d.k, carry_to(&d, 1, WIRE_RING_SET, &b)), WIRE_BAD_REQUEST);
+	assert_int_equal(rig_status(&d.k, carry_to(&d, 1, WIRE_STATS, &b)), WIRE_BAD_REQUEST);
 	assert_int_equal(rig_status(&d.k, carry_to(&d, 1, WIRE_PREPARE, &b)), WIRE_BAD_REQUEST);
 	rig_crash(&d.r, 1, DISK_PROCESS);
 	assert_int_equal(rig_status(&d.k, carry_to(&d, 1, WIRE_STATUS, &b)), WIRE_UNREACHABLE);

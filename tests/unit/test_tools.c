@@ -11,6 +11,7 @@
 
 #include "dht/base/mem.h"
 #include "tools/common/fsid.h"
+#include "tools/common/health.h"
 #include "tools/common/text.h"
 #include "tools/orbitd/config.h"
 #include "tools/orbitfs/options.h"
@@ -215,6 +216,101 @@ static void test_options_that_are_wrong_are_named(void **state)
 	options_fini(&o);
 }
 
+/* ---- health ---- */
+
+/* Three nodes, 16 shards, three copies of each. */
+static struct ring_map *three_nodes(void)
+{
+	struct ring_node n[3];
+	uint8_t fsid[16] = {1};
+	struct ring_map *m;
+
+	for (int i = 0; i < 3; i++) {
+		n[i] = (struct ring_node){.weight = 100, .naddrs = 1, .up = true};
+		n[i].id.b[0] = (uint8_t)i;
+		snprintf(n[i].addr[0], sizeof(n[i].addr[0]), "h%d:1", i);
+	}
+	assert_int_equal(ring_make(&m, fsid, 4, 3, n, 3), 0);
+	for (int i = 0; i < 3; i++) {
+		m->nodes[i].up = true;
+		m->nodes[i].number = (uint32_t)i + 1;
+	}
+	return m;
+}
+
+static void test_health_says_what_is_wrong(void **state)
+{
+	struct ring_map *m = three_nodes();
+	struct ring_shard *s = &m->shards[5];
+	struct health h;
+
+	(void)state;
+	health_of(m, true, &h);
+	assert_int_equal(h.level, HEALTH_GOOD);
+	assert_int_equal(h.healthy, 16);
+	assert_string_equal(h.why, "");
+	health_of(m, false, &h);
+	assert_int_equal(h.level, HEALTH_DEGRADED);
+	assert_non_null(strstr(h.why, "no leader"));
+
+	s->nmembers = 2; /* the third is gone, nobody makes up for it */
+	health_of(m, true, &h);
+	assert_int_equal(h.level, HEALTH_DEGRADED);
+	assert_int_equal(h.degraded, 1);
+	assert_int_equal(h.healthy, 15);
+	s->learner[0] = s->member[2];
+	s->nlearners = 1; /* now somebody does */
+	health_of(m, true, &h);
+	assert_int_equal(h.level, HEALTH_RECOVERING);
+	assert_int_equal(h.recovering, 1);
+	m->min_in_sync = 3;
+	health_of(m, true, &h);
+	assert_int_equal(h.level, HEALTH_UNAVAILABLE);
+	assert_int_equal(h.unwritable, 1);
+	m->min_in_sync = 1;
+	s->nmembers = 1;
+	m->nodes[s->primary].up = false;
+	health_of(m, true, &h);
+	assert_int_equal(h.level, HEALTH_UNAVAILABLE);
+	assert_non_null(strstr(h.why, "served by nobody"));
+	assert_non_null(strstr(h.why, "is down"));
+	ring_unref(m);
+}
+
+static void test_health_wants_no_more_copies_than_nodes(void **state)
+{
+	struct ring_map *m = three_nodes();
+	struct health h;
+
+	uint16_t order[3];
+
+	(void)state;
+	m->nodes[0].number = 9;
+	health_order(m, order);
+	assert_int_equal(order[0], 1);
+	assert_int_equal(order[1], 2);
+	assert_int_equal(order[2], 0);
+	m->nodes[2].leaving = true;
+	for (unsigned i = 0; i < ring_nshards(m); i++) {
+		struct ring_shard *s = &m->shards[i];
+		unsigned n = 0;
+
+		for (unsigned j = 0; j < 3; j++) {
+			if (s->member[j] != 2)
+				s->member[n++] = s->member[j];
+		}
+		s->nmembers = (uint8_t)n;
+		s->primary = s->member[0];
+	}
+	health_of(m, true, &h);
+	assert_int_equal(h.level, HEALTH_GOOD);
+	assert_int_equal(h.want, 2);
+	m->nodes[2].leaving = false;
+	health_of(m, true, &h);
+	assert_int_equal(h.level, HEALTH_DEGRADED);
+	ring_unref(m);
+}
+
 /* ---- orbitd ---- */
 
 static void test_config_flags_win_over_the_file(void **state)
@@ -231,9 +327,28 @@ static void test_config_flags_win_over_the_file(void **state)
 			why, sizeof(why)),
 		0);
 	assert_string_equal(c.store, "/a");
-	assert_int_equal(c.nlisten, 1);
-	assert_string_equal(c.listen[0], "x:9");
+	assert_int_equal(c.listen.n, 1);
+	assert_string_equal(c.listen.at[0], "x:9");
 	assert_int_equal(c.level, LOG_LVL_WARN);
+	config_fini(&c);
+	assert_int_equal(config_load(&c, 7,
+				 WORDS(S("orbitd"), S("--listen"), S("0.0.0.0:9"), S("--join"),
+					 S("y:1"), S("--config"), path),
+				 why, sizeof(why)),
+		-EINVAL);
+	assert_non_null(strstr(why, "--advertise"));
+	config_fini(&c);
+	assert_int_equal(
+		config_load(&c, 9,
+			WORDS(S("orbitd"), S("--advertise"), S("z:9"), S("--join"), S("y:1"),
+				S("--witness"), S("--weight=7"), S("--config"), path),
+			why, sizeof(why)),
+		0);
+	assert_int_equal(c.listen.n, 2);
+	assert_string_equal(c.advertise.at[0], "z:9");
+	assert_string_equal(c.join.at[0], "y:1");
+	assert_int_equal(c.weight, 7);
+	assert_true(c.witness);
 	config_fini(&c);
 	assert_true(dprintf(fd, "frob = 1\n") > 0);
 	assert_int_equal(
@@ -257,6 +372,8 @@ int main(void)
 		cmocka_unit_test(test_options_cluster_list_ends_where_options_begin),
 		cmocka_unit_test(test_options_as_fstab_gives_them),
 		cmocka_unit_test(test_options_that_are_wrong_are_named),
+		cmocka_unit_test(test_health_says_what_is_wrong),
+		cmocka_unit_test(test_health_wants_no_more_copies_than_nodes),
 		cmocka_unit_test(test_config_flags_win_over_the_file),
 	};
 

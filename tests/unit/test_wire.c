@@ -331,7 +331,7 @@ static void test_wire_carry(void **state)
 	assert_int_equal(wire_get_carry(cur_of(v.data, 33), &got), -EBADMSG);
 	buf_fini(&v);
 	ASSERT_REFUSES("carry", wire_get_carry, &got, 32, WIRE_CARRY);
-	ASSERT_REFUSES("carry", wire_get_carry, &got, 32, WIRE_RING_SET);
+	ASSERT_REFUSES("carry", wire_get_carry, &got, 32, WIRE_STATS);
 	ASSERT_REFUSES("carry", wire_get_carry, &got, 33, 1);
 }
 

@@ -37,6 +37,24 @@ int await(struct await *w)
 	return w->rc;
 }
 
+struct pause {
+	struct env_timer timer;
+	struct await w;
+};
+
+static void pause_over(struct env_timer *t)
+{
+	await_done(&container_of(t, struct pause, timer)->w, 0);
+}
+
+void await_pause(struct loop *lp, uint64_t ns)
+{
+	struct pause p = {.timer.fire = pause_over, .w.loop = lp};
+
+	env_timer_set(loop_env(lp), &p.timer, env_now(loop_env(lp)) + ns);
+	await(&p.w);
+}
+
 /* ---- where ---- */
 
 int cluster_where_seeds(struct cluster_where *w, const char *list)

@@ -75,5 +75,7 @@ void await_done(void *arg, int rc);
 void await_end(void *arg);
 /* Runs the loop until then; returns rc. */
 int await(struct await *w);
+/* Runs the loop for @ns. */
+void await_pause(struct loop *lp, uint64_t ns);
 
 #endif

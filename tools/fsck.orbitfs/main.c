@@ -18,6 +18,7 @@
 #include "dht/base/mem.h"
 #include "fs/check/check.h"
 #include "tools/common/cluster.h"
+#include "tools/common/health.h"
 #include "tools/common/text.h"
 #include "tools/common/version.h"
 
@@ -276,10 +277,42 @@ static void print_counts(const struct check_report *r)
 		printf("%" PRIu64 " removed while open, to be reaped\n", r->orphans);
 }
 
+/* Copies that are missing are no damage, but worth knowing. */
+static void count_copies(struct fsck *f, struct health *h)
+{
+	const struct ring_map *m = orbit_ring(f->cluster.client);
+
+	*h = (struct health){0};
+	if (m)
+		health_of(m, true, h);
+}
+
+static void print_copies(struct fsck *f, const struct health *h)
+{
+	unsigned few = h->recovering + h->degraded;
+
+	if (f->json) {
+		json_number(&f->out, "shards_with_copies_missing", few);
+		json_number(&f->out, "shards_unavailable", h->unavailable);
+		json_number(&f->out, "shards_suspect", h->suspect);
+		return;
+	}
+	if (few)
+		printf("%u shards have fewer than %u copies (see orbitctl status)\n", few, h->want);
+	if (h->unavailable)
+		printf("%u shards are not available\n", h->unavailable);
+	if (h->suspect)
+		printf("%u shards may have lost what was not synced\n", h->suspect);
+}
+
 static void print_end(struct fsck *f, int rc, const struct check_report *r)
 {
+	struct health h;
+
+	count_copies(f, &h);
 	if (f->json) {
 		json_close(&f->out);
+		print_copies(f, &h);
 		json_number(&f->out, "inodes", r->inodes);
 		json_number(&f->out, "directories", r->directories);
 		json_number(&f->out, "files", r->files);
@@ -299,6 +332,7 @@ static void print_end(struct fsck *f, int rc, const struct check_report *r)
 	}
 	if (f->verbose)
 		print_counts(r);
+	print_copies(f, &h);
 	if (rc == -ENOENT)
 		printf("no filesystem here: make one with orbitctl mkfs\n");
 	else if (rc == -EINTR)

@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,12 +15,18 @@
 #include "tools/orbitctl/ctl.h"
 
 enum opt {
-	OPT_WHERE = 1, /* --store, -o cluster= */
-	OPT_STORE = 2, /* --store only */
-	OPT_FSID = 4,
-	OPT_RING = 8, /* --shard-bits, --replicas, --out */
+	OPT_WHERE = 1,   /* --store, -o cluster= */
+	OPT_STORE = 2,   /* --store only */
+	OPT_CLUSTER = 4, /* -o cluster= only */
+	OPT_INIT = 8,    /* --addr, --name, --shards, --replicas, --zone, --weight */
 	OPT_STALLED = 16,
 	OPT_COUNT = 32,
+	OPT_LEAVE = 64,     /* --undo */
+	OPT_REMOVE = 128,   /* --force */
+	OPT_RENAME = 256,   /* --to */
+	OPT_REPLICAS = 512, /* --min-in-sync */
+	OPT_AGAIN = 1024,   /* --watch */
+	OPT_SHARDS = 4096,  /* --members */
 };
 
 static const struct command {
@@ -29,20 +36,41 @@ static const struct command {
 	int (*run)(struct ctl *k);
 	const char *usage, *help;
 } commands[] = {
+	{"cluster init", OPT_STORE | OPT_INIT, 0, 0, cmd_cluster_init,
+		"cluster init --store DIR --addr HOST:PORT [--name NAME] [--replicas N] [--shards "
+		"N] [--zone Z] [--weight W]",
+		"make the store of the first node of a new cluster"},
+	{"cluster replicas", OPT_CLUSTER | OPT_REPLICAS, 1, 1, cmd_cluster_replicas,
+		"cluster replicas N [--min-in-sync M] -o cluster=...",
+		"keep N copies of everything; take writes while M are in sync"},
 	{"mkfs", OPT_WHERE, 0, 0, cmd_mkfs, "mkfs (--store DIR | -o cluster=HOST:PORT[,...])",
 		"make a filesystem: in a new store of its own in DIR, or in a cluster"},
-	{"store init", OPT_STORE | OPT_FSID, 0, 0, cmd_store_init,
-		"store init --store DIR --fsid NAME",
-		"make the empty store of a cluster's node, for the filesystem NAME"},
-	{"ring create", OPT_RING, 1, -1, cmd_ring_create,
-		"ring create HOST:PORT[=WEIGHT[@ZONE]]... [--shard-bits N] [--replicas N] [--out "
-		"FILE]",
-		"make the first ring map of these running nodes and hand it to them"},
-	{"ring show", OPT_WHERE, 0, 0, cmd_ring_show,
-		"ring show (--store DIR | -o cluster=HOST:PORT[,...])",
+	{"node leave", OPT_CLUSTER | OPT_LEAVE, 1, 1, cmd_node_leave,
+		"node leave NODE [--undo] -o cluster=...",
+		"move a node's data to the others; or let it stay after all"},
+	{"node remove", OPT_CLUSTER | OPT_REMOVE, 1, 1, cmd_node_remove,
+		"node remove NODE [--force] -o cluster=...",
+		"strike a node that is down or has left; even if data goes with it"},
+	{"node weight", OPT_CLUSTER, 2, 2, cmd_node_weight, "node weight NODE W -o cluster=...",
+		"change a node's share of the data"},
+	{"node rename", OPT_CLUSTER | OPT_RENAME, 1, 1, cmd_node_rename,
+		"node rename NODE [--to ID|random] -o cluster=...",
+		"change a node's ID: its data moves accordingly"},
+	{"session fence", OPT_CLUSTER, 1, 1, cmd_session_fence, "session fence N -o cluster=...",
+		"end a client's session"},
+	{"ring show", OPT_WHERE | OPT_SHARDS, 0, 0, cmd_ring_show,
+		"ring show [--members] (--store DIR | -o cluster=HOST:PORT[,...])",
 		"show the ring map: its nodes and how many shards each serves"},
-	{"status", OPT_WHERE, 0, 0, cmd_status, "status (--store DIR | -o cluster=HOST:PORT[,...])",
-		"ask every node how it is"},
+	{"status", OPT_WHERE | OPT_AGAIN, 0, 0, cmd_status,
+		"status [--watch] (--store DIR | -o cluster=HOST:PORT[,...])",
+		"is all well? health, nodes, shards"},
+	{"rebalance status", OPT_CLUSTER | OPT_AGAIN, 0, 0, cmd_rebalance,
+		"rebalance status [--watch] -o cluster=...",
+		"what is being moved, and how long it takes"},
+	{"shard", OPT_WHERE, 1, 1, cmd_shard, "shard N (--store DIR | -o cluster=...)",
+		"who serves a shard, who has copies of it"},
+	{"verify", OPT_CLUSTER, 0, 0, cmd_verify, "verify -o cluster=...",
+		"compare all copies of everything with each other"},
 	{"ping", OPT_COUNT, 1, -1, cmd_ping, "ping HOST:PORT... [--count N]",
 		"see who answers there, and how fast"},
 	{"route", OPT_WHERE, 1, 1, cmd_route, "route NAME|ID (--store DIR | -o cluster=...)",
@@ -66,11 +94,12 @@ static void usage(FILE *f)
 {
 	fputs("usage: orbitctl COMMAND ...\n\n", f);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(f, "  %-12s %s\n", commands[i].name, commands[i].help);
+		fprintf(f, "  %-16s %s\n", commands[i].name, commands[i].help);
 	fputs("\n  --json          print for machines      --timeout T   wait so long (10s; 0: for "
 	      "ever)\n"
 	      "  --help          with COMMAND: its usage --verbose     show the log, too\n\n"
-	      "exit codes: 0 done, 1 failed, 2 usage, 3 not found\n",
+	      "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused (status: not all is\n"
+	      "well), 5 (status) something is not available\n",
 		f);
 }
 
@@ -175,10 +204,18 @@ static const struct option longs[] = {
 	{"store", required_argument, NULL, 's'},
 	{"json", no_argument, NULL, 'j'},
 	{"timeout", required_argument, NULL, 't'},
-	{"fsid", required_argument, NULL, 'f'},
-	{"shard-bits", required_argument, NULL, 'b'},
+	{"addr", required_argument, NULL, 'a'},
+	{"name", required_argument, NULL, 'f'},
+	{"shards", required_argument, NULL, 'b'},
 	{"replicas", required_argument, NULL, 'r'},
-	{"out", required_argument, NULL, 'O'},
+	{"zone", required_argument, NULL, 'z'},
+	{"weight", required_argument, NULL, 'w'},
+	{"undo", no_argument, NULL, 'u'},
+	{"force", no_argument, NULL, 'F'},
+	{"to", required_argument, NULL, 'T'},
+	{"min-in-sync", required_argument, NULL, 'm'},
+	{"watch", no_argument, NULL, 'W'},
+	{"members", no_argument, NULL, 'M'},
 	{"retry", no_argument, NULL, 'R'},
 	{"cancel", required_argument, NULL, 'C'},
 	{"count", required_argument, NULL, 'n'},
@@ -194,13 +231,26 @@ static unsigned meant_for(int opt)
 	case 's':
 		return OPT_WHERE | OPT_STORE;
 	case 'o':
-		return OPT_WHERE;
+		return OPT_WHERE | OPT_CLUSTER;
+	case 'a':
 	case 'f':
-		return OPT_FSID;
 	case 'b':
 	case 'r':
-	case 'O':
-		return OPT_RING;
+	case 'z':
+	case 'w':
+		return OPT_INIT;
+	case 'u':
+		return OPT_LEAVE;
+	case 'F':
+		return OPT_REMOVE;
+	case 'T':
+		return OPT_RENAME;
+	case 'm':
+		return OPT_REPLICAS;
+	case 'W':
+		return OPT_AGAIN;
+	case 'M':
+		return OPT_SHARDS;
 	case 'R':
 	case 'C':
 		return OPT_STALLED;
@@ -211,18 +261,92 @@ static unsigned meant_for(int opt)
 	}
 }
 
-static int take_number(const char *text, unsigned max, unsigned *out)
+static int take_number(const char *text, unsigned min, unsigned max, unsigned *out)
 {
 	uint64_t v;
 
-	if (text_parse_number(text, max, &v))
+	if (text_parse_number(text, max, &v) || v < min)
 		return -EINVAL;
 	*out = (unsigned)v;
 	return 0;
 }
 
+static int take_addr(struct ctl *k, const char *value)
+{
+	if (k->naddrs == ARRAY_LEN(k->addr) || !*value || strlen(value) >= ENV_ADDR_MAX)
+		return -EINVAL;
+	k->addr[k->naddrs++] = value;
+	return 0;
+}
+
+static int take_zone(struct ctl *k, const char *value)
+{
+	if (strlen(value) >= RING_ZONE_MAX)
+		return -EINVAL;
+	k->zone = value;
+	return 0;
+}
+
+static int take_shards(struct ctl *k, const char *value)
+{
+	if (take_number(value, 1, 1u << RING_SHARD_BITS_MAX, &k->shards))
+		return -EINVAL;
+	return k->shards & (k->shards - 1) ? -EINVAL : 0;
+}
+
+/* Options that only some commands have. */
+static int take_own(struct ctl *k, int opt, const char *value)
+{
+	switch (opt) {
+	case 'a':
+		return take_addr(k, value);
+	case 'f':
+		k->name = value;
+		return 0;
+	case 'b':
+		return take_shards(k, value);
+	case 'r':
+		return take_number(value, 1, RING_REPLICAS_MAX, &k->replicas);
+	case 'z':
+		return take_zone(k, value);
+	case 'w':
+		return take_number(value, 1, CTL_WEIGHT_MAX, &k->weight);
+	case 'm':
+		return take_number(value, 1, RING_REPLICAS_MAX, &k->min_in_sync);
+	case 'T':
+		k->to = value;
+		return 0;
+	case 'C':
+		k->cancel = value;
+		return 0;
+	case 'n':
+		return take_number(value, 0, 1000000, &k->count);
+	default:
+		return -EINVAL;
+	}
+}
+
 static int take(struct ctl *k, int opt, const char *value)
 {
+	static const struct {
+		int opt;
+		size_t at;
+	} flags[] = {
+		{'j', offsetof(struct ctl, json)},
+		{'v', offsetof(struct ctl, verbose)},
+		{'u', offsetof(struct ctl, undo)},
+		{'F', offsetof(struct ctl, force)},
+		{'W', offsetof(struct ctl, watch)},
+		{'M', offsetof(struct ctl, members)},
+		{'R', offsetof(struct ctl, retry)},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+		if (opt == flags[i].opt) {
+			*(bool *)((char *)k + flags[i].at) = true;
+			return 0;
+		}
+	}
 	switch (opt) {
 	case 's':
 		k->where.store = value;
@@ -231,34 +355,11 @@ static int take(struct ctl *k, int opt, const char *value)
 		if (strncmp(value, "cluster=", 8))
 			return -EINVAL;
 		return cluster_where_seeds(&k->where, value + 8);
-	case 'j':
-		k->json = true;
-		return 0;
-	case 'v':
-		k->verbose = true;
-		return 0;
 	case 't':
+		k->timeout_given = true;
 		return text_parse_duration(value, &k->timeout);
-	case 'f':
-		k->fsid = value;
-		return 0;
-	case 'b':
-		return take_number(value, RING_SHARD_BITS_MAX, &k->shard_bits);
-	case 'r':
-		return take_number(value, 1, &k->replicas);
-	case 'O':
-		k->out = value;
-		return 0;
-	case 'R':
-		k->retry = true;
-		return 0;
-	case 'C':
-		k->cancel = value;
-		return 0;
-	case 'n':
-		return take_number(value, 1000000, &k->count);
 	default:
-		return -EINVAL;
+		return take_own(k, opt, value);
 	}
 }
 
@@ -312,15 +413,17 @@ static int parse(struct ctl *k, const struct command *cmd, int argc, char **argv
 		return complain(cmd, "want --store DIR or -o cluster=HOST:PORT", "");
 	if ((cmd->opts & OPT_STORE) && !k->where.store)
 		return complain(cmd, "want --store DIR", "");
+	if ((cmd->opts & OPT_CLUSTER) && !k->where.nseeds)
+		return complain(cmd, "want -o cluster=HOST:PORT", "");
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	struct ctl k = {.timeout = 10 * ENV_SEC,
-		.shard_bits = RING_SHARD_BITS_DEFAULT,
-		.replicas = 1,
-		.count = 3};
+		.shards = 1u << RING_SHARD_BITS_DEFAULT,
+		.replicas = 3,
+		.weight = RING_WEIGHT_DEFAULT};
 	const struct command *cmd;
 	int words, code;
 

@@ -1,11 +1,8 @@
-/* mkfs, store init: making what is not there yet. */
+/* mkfs: an empty filesystem. */
 #include <errno.h>
-#include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "fs/ops/fs.h"
-#include "tools/common/fsid.h"
 #include "tools/orbitctl/ctl.h"
 
 int cmd_mkfs(struct ctl *k)
@@ -32,35 +29,4 @@ int cmd_mkfs(struct ctl *k)
 	else if (rc)
 		code = ctl_fail(k, "%s", ctl_why(rc));
 	return ctl_close(k, &c, code);
-}
-
-int cmd_store_init(struct ctl *k)
-{
-	char id[ORBIT_ID_HEX], hex[FSID_HEX];
-	struct orbit_id node;
-	uint8_t fsid[16];
-	int rc;
-
-	if (!k->fsid || fsid_parse(k->fsid, fsid))
-		return ctl_fail(k, "want --fsid with a name or 32 hex digits"), CTL_USAGE;
-	if (getentropy(&node, sizeof(node)))
-		return ctl_fail(k, "random numbers: %s", strerror(errno));
-	rc = store_make(k->where.store, fsid, &node);
-	if (rc)
-		return ctl_fail(k, "%s: %s", k->where.store,
-			rc == -EEXIST      ? "there is a store already"
-			: rc == -ENOTEMPTY ? "the folder is not empty"
-					   : strerror(-rc));
-	if (k->json) {
-		struct json j;
-
-		json_begin(&j, stdout);
-		json_object(&j, NULL);
-		json_text(&j, "node", orbit_id_hex(&node, id));
-		json_text(&j, "fsid", fsid_hex(fsid, hex));
-		json_close(&j);
-	} else {
-		printf("node %s of filesystem %s\n", orbit_id_hex(&node, id), fsid_hex(fsid, hex));
-	}
-	return CTL_OK;
 }

@@ -10,14 +10,21 @@
 #include <unistd.h>
 
 #include "dht/base/mem.h"
+#include "dht/ring/ring.h"
+#include "tools/common/text.h"
 
 const char config_help[] =
-	"usage: orbitd --store DIR --listen HOST:PORT [--fsid NAME] [FLAGS]\n"
+	"usage: orbitd --store DIR --listen HOST:PORT [--join HOST:PORT] [FLAGS]\n"
 	"\n"
 	"  --store DIR          where the data lies\n"
 	"  --listen HOST:PORT   where to serve; up to four times\n"
-	"  --fsid NAME          make the store if there is none, for the filesystem of this name\n"
-	"  --ring FILE          take the ring map in FILE if it is newer\n"
+	"  --join HOST:PORT     a node of the cluster to join; up to four. Makes the store if\n"
+	"                       there is none\n"
+	"  --advertise HOST:PORT where others reach this node, if not where it listens; up to "
+	"four\n"
+	"  --zone NAME          what fails together with it: copies are kept in different zones\n"
+	"  --weight N           its share of the data when it is new (100)\n"
+	"  --witness            only vote, hold no data\n"
 	"  --log FILE           where messages go (else stderr, or syslog as a daemon)\n"
 	"  --log-level LEVEL    error, warn, info or debug\n"
 	"  --pid FILE           write the process id there\n"
@@ -25,9 +32,10 @@ const char config_help[] =
 	"  --config FILE        read these keys from FILE (" CONFIG_DEFAULT_FILE ")\n"
 	"  --help, --version\n";
 
+#define WEIGHT_MAX 1000000
+
 struct loading {
 	struct config *c;
-	bool listen_fresh; /* the next listen replaces those of the file */
 	const char *file;
 	char *why;
 	size_t why_len;
@@ -39,18 +47,38 @@ static void set_text(char **at, const char *value)
 	*at = mem_dup(value, strlen(value));
 }
 
-static int add_listen(struct loading *l, const char *value)
+static void addrs_clear(struct config_addrs *a)
 {
-	struct config *c = l->c;
+	while (a->n)
+		free(a->at[--a->n]);
+}
 
-	if (l->listen_fresh) {
-		while (c->nlisten)
-			free(c->listen[--c->nlisten]);
-		l->listen_fresh = false;
-	}
-	if (c->nlisten == CONFIG_LISTEN_MAX)
+static int addrs_add(struct config_addrs *a, const char *value)
+{
+	if (a->fresh)
+		addrs_clear(a);
+	a->fresh = false;
+	if (a->n == CONFIG_ADDRS_MAX || !*value || strlen(value) >= ENV_ADDR_MAX)
 		return -EINVAL;
-	c->listen[c->nlisten++] = mem_dup(value, strlen(value));
+	a->at[a->n++] = mem_dup(value, strlen(value));
+	return 0;
+}
+
+static int set_bool(bool *at, const char *value)
+{
+	*at = !strcmp(value, "yes") || !strcmp(value, "true") || !strcmp(value, "1");
+	return *at || !strcmp(value, "no") || !strcmp(value, "false") || !strcmp(value, "0")
+		       ? 0
+		       : -EINVAL;
+}
+
+static int set_weight(struct config *c, const char *value)
+{
+	uint64_t v;
+
+	if (text_parse_number(value, WEIGHT_MAX, &v) || !v)
+		return -EINVAL;
+	c->weight = (uint32_t)v;
 	return 0;
 }
 
@@ -59,29 +87,31 @@ static int set_key(struct loading *l, const char *key, const char *value)
 {
 	struct config *c = l->c;
 	char **text = !strcmp(key, "store")  ? &c->store
-		      : !strcmp(key, "fsid") ? &c->fsid
-		      : !strcmp(key, "ring") ? &c->ring
+		      : !strcmp(key, "zone") ? &c->zone
 		      : !strcmp(key, "log")  ? &c->log
 		      : !strcmp(key, "pid")  ? &c->pid
 					     : NULL;
 
 	if (text) {
-		if (!*value)
+		if (!*value || (text == &c->zone && strlen(value) >= RING_ZONE_MAX))
 			return -EINVAL;
 		set_text(text, value);
 		return 0;
 	}
 	if (!strcmp(key, "listen"))
-		return add_listen(l, value);
+		return addrs_add(&c->listen, value);
+	if (!strcmp(key, "advertise"))
+		return addrs_add(&c->advertise, value);
+	if (!strcmp(key, "join"))
+		return addrs_add(&c->join, value);
+	if (!strcmp(key, "weight"))
+		return set_weight(c, value);
 	if (!strcmp(key, "log-level"))
 		return log_parse_level(value, &c->level);
-	if (!strcmp(key, "daemon")) {
-		c->daemon = !strcmp(value, "yes") || !strcmp(value, "true") || !strcmp(value, "1");
-		return c->daemon || !strcmp(value, "no") || !strcmp(value, "false") ||
-				       !strcmp(value, "0")
-			       ? 0
-			       : -EINVAL;
-	}
+	if (!strcmp(key, "daemon"))
+		return set_bool(&c->daemon, value);
+	if (!strcmp(key, "witness"))
+		return set_bool(&c->witness, value);
 	return -ENOENT;
 }
 
@@ -118,8 +148,11 @@ static int load_file(struct loading *l, const char *path, bool must)
 static const struct option longs[] = {
 	{"store", required_argument, NULL, 0},
 	{"listen", required_argument, NULL, 0},
-	{"fsid", required_argument, NULL, 0},
-	{"ring", required_argument, NULL, 0},
+	{"join", required_argument, NULL, 0},
+	{"advertise", required_argument, NULL, 0},
+	{"zone", required_argument, NULL, 0},
+	{"weight", required_argument, NULL, 0},
+	{"witness", no_argument, NULL, 0},
 	{"log", required_argument, NULL, 0},
 	{"log-level", required_argument, NULL, 0},
 	{"pid", required_argument, NULL, 0},
@@ -174,30 +207,44 @@ static void make_absolute(char **path)
 	*path = full;
 }
 
+/* It listens at every address of the machine, and was not told how others call it. */
+static bool unspecific(const struct config *c)
+{
+	const char *a = c->listen.at[0];
+
+	return !c->advertise.n &&
+	       (!strncmp(a, "0.0.0.0:", 8) || !strncmp(a, "[::]:", 5) || !strncmp(a, "*:", 2));
+}
+
 int config_load(struct config *c, int argc, char **argv, char *why, size_t why_len)
 {
 	struct loading l = {.c = c, .why = why, .why_len = why_len};
 	const char *file = NULL;
 	int rc;
 
-	*c = (struct config){.level = LOG_LVL_INFO};
+	*c = (struct config){.level = LOG_LVL_INFO, .weight = RING_WEIGHT_DEFAULT};
 	rc = scan(&l, argc, argv, &file);
 	if (rc || c->help || c->version)
 		return rc;
 	rc = load_file(&l, file ? file : CONFIG_DEFAULT_FILE, file != NULL);
 	if (rc)
 		return rc;
-	l.listen_fresh = true;
+	c->listen.fresh = c->advertise.fresh = c->join.fresh = true;
 	rc = scan(&l, argc, argv, &file);
 	if (rc)
 		return rc;
-	if (!c->store || !c->nlisten) {
+	if (!c->store || !c->listen.n) {
 		snprintf(why, why_len, "%s is missing (see --help)",
 			c->store ? "--listen HOST:PORT" : "--store DIR");
 		return -EINVAL;
 	}
+	if (unspecific(c)) {
+		snprintf(why, why_len,
+			"--advertise HOST:PORT is missing: others can't reach this node at %s",
+			c->listen.at[0]);
+		return -EINVAL;
+	}
 	make_absolute(&c->store);
-	make_absolute(&c->ring);
 	make_absolute(&c->log);
 	make_absolute(&c->pid);
 	return 0;
@@ -205,11 +252,11 @@ int config_load(struct config *c, int argc, char **argv, char *why, size_t why_l
 
 void config_fini(struct config *c)
 {
-	while (c->nlisten)
-		free(c->listen[--c->nlisten]);
+	addrs_clear(&c->listen);
+	addrs_clear(&c->advertise);
+	addrs_clear(&c->join);
 	free(c->store);
-	free(c->fsid);
-	free(c->ring);
+	free(c->zone);
 	free(c->log);
 	free(c->pid);
 }

@@ -7,18 +7,28 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "dht/base/log.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/orbitfs/orbitd.conf"
-#define CONFIG_LISTEN_MAX 4
+#define CONFIG_ADDRS_MAX 4
+
+struct config_addrs {
+	char *at[CONFIG_ADDRS_MAX];
+	unsigned n;
+	bool fresh; /* the next replaces those of the file */
+};
 
 struct config {
 	char *store;
-	char *listen[CONFIG_LISTEN_MAX];
-	unsigned nlisten;
-	char *fsid;
-	char *ring;
+	struct config_addrs listen;
+	struct config_addrs
+		advertise; /* where others reach us; if none are given, those of listen */
+	struct config_addrs join;
+	char *zone;
+	uint32_t weight;
+	bool witness;
 	char *log;
 	char *pid;
 	enum log_level level;

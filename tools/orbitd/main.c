@@ -2,18 +2,16 @@
  * orbitd: one node of a cluster. See orbitd(8).
  *
  *   configuration; fork if it is to be a daemon
- *   open the store (make it if it is new and --fsid says whose), load the node
- *   take the ring map of --ring, listen, say so
+ *   open the store (make it if there is none and --join says for which cluster), load the node
+ *   listen, say so; the node registers itself
  *   run until SIGTERM or SIGINT; then stop serving, close the store
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "dht/base/mem.h"
@@ -22,11 +20,11 @@
 #include "tools/common/fsid.h"
 #include "tools/common/version.h"
 #include "tools/orbitd/config.h"
+#include "tools/orbitd/join.h"
 
 #define EXIT_USAGE 2
 #define WATCH_EVERY ENV_SEC
-#define JOIN_MAX 16
-#define RING_FILE_MAX (64u << 20) /* bytes of a ring map's file */
+#define CHECK_TIMEOUT ENV_SEC
 
 struct orbitd {
 	struct config c;
@@ -34,7 +32,6 @@ struct orbitd {
 	struct env_timer watch; /* looks after the store */
 	bool stopping;
 	int report; /* to who waits for us, or -1 */
-	const char *join[JOIN_MAX];
 	char why[512];
 };
 
@@ -46,95 +43,76 @@ static int fail(struct orbitd *d, int rc, const char *what, const char *reason)
 
 /* ---- the store ---- */
 
-/* Makes the store if there is none, when --fsid says for which filesystem. */
-static int make_if_new(struct orbitd *d, const uint8_t fsid[16])
+/* Makes the store of the cluster that --join names. */
+static int make_new(struct orbitd *d)
 {
 	struct orbit_id id;
-	int rc;
+	uint8_t fsid[16];
+	char hex[FSID_HEX];
+	int rc = join_meet(d->cluster.loop, &d->c, fsid, d->why, sizeof(d->why));
 
+	if (rc)
+		return rc;
 	if (getentropy(&id, sizeof(id)))
 		return fail(d, -errno, "random numbers", NULL);
 	rc = store_make(d->c.store, fsid, &id);
-	if (rc == -EEXIST)
-		return 0;
 	if (rc)
 		return fail(d, rc, d->c.store,
 			rc == -ENOTEMPTY ? "the folder is not empty and holds no store" : NULL);
-	log_info("mod=orbitd store=%s msg=\"made a new store\"", d->c.store);
+	log_info("mod=orbitd store=%s fsid=%s msg=\"made a new store\"", d->c.store,
+		fsid_hex(fsid, hex));
 	return 0;
+}
+
+static int open_once(struct orbitd *d)
+{
+	struct store_config cfg = store_config_default();
+
+	return store_open(
+		&d->cluster.store, d->cluster.env, d->c.store, &cfg, d->why, sizeof(d->why));
 }
 
 static int open_store(struct orbitd *d)
 {
-	struct store_config cfg = store_config_default();
-	uint8_t fsid[16];
-	char hex[FSID_HEX];
-	int rc = 0;
+	int rc = open_once(d);
 
-	if (d->c.fsid) {
-		if (fsid_parse(d->c.fsid, fsid))
-			return fail(d, -EINVAL, "--fsid", "neither a name nor 32 hex digits");
-		rc = make_if_new(d, fsid);
-	}
-	if (!rc)
-		rc = store_open(&d->cluster.store, d->cluster.env, d->c.store, &cfg, d->why,
-			sizeof(d->why));
-	if (rc == -ENOENT && !d->c.fsid)
-		return fail(d, rc, d->c.store, "no store there; --fsid NAME makes one");
-	if (rc)
+	if (rc != -ENOENT)
 		return rc;
-	if (d->c.fsid && memcmp(fsid, store_info(d->cluster.store)->fsid, 16)) {
-		snprintf(d->why, sizeof(d->why),
-			"%s: belongs to another filesystem (%s), not to \"%s\"", d->c.store,
-			fsid_hex(store_info(d->cluster.store)->fsid, hex), d->c.fsid);
-		return -EMEDIUMTYPE;
-	}
-	return 0;
+	if (!d->c.join.n)
+		return fail(d, rc, d->c.store,
+			"no store there: --join HOST:PORT makes one for a cluster that is there, "
+			"orbitctl cluster init that of a new cluster's first node");
+	rc = make_new(d);
+	return rc ? rc : open_once(d);
 }
 
-/* ---- the ring map ---- */
+/* ---- the node ---- */
 
-static int read_ring(const char *path, struct ring_map **m)
+static int open_node(struct orbitd *d)
 {
-	struct buf b = {0};
-	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
-	void *room;
-
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) || st.st_size > RING_FILE_MAX)
-		rc = -EFBIG;
-	room = rc ? NULL : buf_add(&b, (size_t)st.st_size);
-	if (!rc && (!room || read(fd, room, (size_t)st.st_size) != st.st_size))
-		rc = -EIO;
-	if (!rc)
-		rc = ring_decode(b.data, b.len, m);
-	buf_fini(&b);
-	close(fd);
-	return rc;
-}
-
-/* The node that the map names as keeper begins with it; the others join by it. */
-static int take_ring(struct orbitd *d, struct node_config *cfg, const char *join[])
-{
-	struct ring_map *m;
+	const struct config_addrs *addrs = d->c.advertise.n ? &d->c.advertise : &d->c.listen;
+	struct node_config cfg = node_config_default();
+	const struct ring_map *m;
 	int rc;
 
-	if (!d->c.ring)
-		return 0;
-	rc = read_ring(d->c.ring, &m);
+	cfg.addrs = (const char *const *)addrs->at;
+	cfg.naddrs = addrs->n;
+	cfg.join = (const char *const *)d->c.join.at;
+	cfg.njoin = d->c.join.n;
+	cfg.zone = d->c.zone;
+	cfg.weight = d->c.weight;
+	cfg.witness = d->c.witness;
+	rc = node_new(&d->cluster.node, d->cluster.env, d->cluster.store, &cfg);
 	if (rc)
-		return fail(d, rc, d->c.ring, rc == -EBADMSG ? "not a ring map" : NULL);
-	if (memcmp(m->fsid, store_info(d->cluster.store)->fsid, sizeof(m->fsid)))
-		rc = fail(d, -EMEDIUMTYPE, d->c.ring, "ring map of another filesystem");
-	else if (!orbit_id_cmp(&m->nodes[m->keeper].id, &store_info(d->cluster.store)->node))
-		rc = keeper_bootstrap(d->cluster.store, m);
-	for (unsigned i = 0; i < m->nnodes && i < JOIN_MAX; i++)
-		join[cfg->njoin++] = mem_dup(m->nodes[i].addr[0], strlen(m->nodes[i].addr[0]));
-	cfg->join = join;
-	ring_unref(m);
-	return rc == -EEXIST ? 0 : rc;
+		return fail(d, rc, d->c.store, NULL);
+	m = node_ring(d->cluster.node);
+	if (!m && !d->c.join.n)
+		return fail(d, -ENOENT, d->c.store,
+			"belongs to no cluster yet: --join HOST:PORT is missing");
+	if (m && m->nnodes > 1)
+		return 0; /* it has joined */
+	return join_check(d->cluster.loop, &d->c, store_info(d->cluster.store)->fsid, CHECK_TIMEOUT,
+		d->why, sizeof(d->why));
 }
 
 /* ---- life ---- */
@@ -164,11 +142,11 @@ static void on_watch(struct env_timer *t)
 
 static int listen_all(struct orbitd *d)
 {
-	for (unsigned i = 0; i < d->c.nlisten; i++) {
-		int rc = node_listen(d->cluster.node, d->c.listen[i], NULL);
+	for (unsigned i = 0; i < d->c.listen.n; i++) {
+		int rc = node_listen(d->cluster.node, d->c.listen.at[i], NULL);
 
 		if (rc)
-			return fail(d, rc, d->c.listen[i],
+			return fail(d, rc, d->c.listen.at[i],
 				rc == -EADDRINUSE ? "the port is in use"
 				: rc == -EINVAL   ? "not an address: want HOST:PORT"
 						  : NULL);
@@ -178,7 +156,6 @@ static int listen_all(struct orbitd *d)
 
 static int bring_up(struct orbitd *d)
 {
-	struct node_config cfg = node_config_default();
 	char id[ORBIT_ID_HEX];
 	int rc = loop_new(&d->cluster.loop);
 
@@ -186,14 +163,8 @@ static int bring_up(struct orbitd *d)
 		return fail(d, rc, "event loop", NULL);
 	d->cluster.env = loop_env(d->cluster.loop);
 	rc = open_store(d);
-	if (rc)
-		return rc;
-	rc = take_ring(d, &cfg, d->join);
-	if (rc)
-		return rc;
-	rc = node_new(&d->cluster.node, d->cluster.env, d->cluster.store, &cfg);
-	if (rc)
-		return fail(d, rc, d->c.store, NULL);
+	if (!rc)
+		rc = open_node(d);
 	if (!rc && (loop_on_signal(d->cluster.loop, SIGTERM, on_signal, d) ||
 			   loop_on_signal(d->cluster.loop, SIGINT, on_signal, d)))
 		rc = fail(d, -EINVAL, "signals", "cannot be caught");

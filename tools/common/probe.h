@@ -1,14 +1,14 @@
 /*
  * probe: questions to one node, by its address, without a session: who are you, what map have you,
- * how are you, take this map. One question at a time; each call runs the loop until the answer is
- * there.
+ * how are you; and what is asked of the keeper. One question at a time; each call runs the loop
+ * until the answer is there.
  */
-#ifndef TOOLS_ORBITCTL_PROBE_H
-#define TOOLS_ORBITCTL_PROBE_H
+#ifndef TOOLS_COMMON_PROBE_H
+#define TOOLS_COMMON_PROBE_H
 
 #include "dht/net/loop.h"
 #include "dht/ring/ring.h"
-#include "dht/wire/wire.h"
+#include "dht/wire/wire_keep.h"
 
 struct probe;
 
@@ -26,8 +26,13 @@ int64_t probe_ping(struct probe *p);
 /* The node's ring map, to be dropped with ring_unref(): 0; -ENOENT it has none; -errno. */
 int probe_map(struct probe *p, struct ring_map **out);
 
-/* Hands it a ring map: 0 or -errno. */
-int probe_set_map(struct probe *p, const struct ring_map *m);
+/* Asks the keeper, through this node: 0 and the first epoch in which the change is, or -errno and
+ * what the keeper says of it (may be ""). */
+int probe_keeper(
+	struct probe *p, const struct wire_ask_m *m, uint64_t *epoch, char *text, size_t text_len);
+
+/* Sends @f (its ID is set here) and waits for what answers it: frame_unref() that. 0 or -errno. */
+int probe_ask(struct probe *p, struct frame *f, struct frame **answer);
 
 /* Its STATS: fn for each pair. 0 or -errno. */
 int probe_stats(struct probe *p,

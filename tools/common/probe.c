@@ -2,7 +2,7 @@
  * States: connecting -> greeting (HELLO sent) -> idle <-> asking; any -> down. What ends a wait is
  * the answer, the link going down, an ERROR from the node, or the timer.
  */
-#include "tools/orbitctl/probe.h"
+#include "tools/common/probe.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -96,8 +96,7 @@ static int wait_for(struct probe *p, const bool *what)
 	return p->down ? p->down : -ETIMEDOUT;
 }
 
-/* Sends @f and waits for the frame that answers it; frame_unref() it. */
-static int ask(struct probe *p, struct frame *f, struct frame **answer)
+int probe_ask(struct probe *p, struct frame *f, struct frame **answer)
 {
 	struct env *e = loop_env(p->lp);
 	int rc;
@@ -106,7 +105,7 @@ static int ask(struct probe *p, struct frame *f, struct frame **answer)
 		frame_unref(f);
 		return p->down;
 	}
-	p->id = f->id;
+	f->id = ++p->id;
 	p->late = false;
 	rc = link_send(p->link, f);
 	if (rc)
@@ -183,7 +182,7 @@ int64_t probe_ping(struct probe *p)
 	struct env *e = loop_env(p->lp);
 	uint64_t begin = env_now(e);
 	struct frame *answer;
-	int rc = ask(p, frame_new(WIRE_PING, p->id + 1, 0), &answer);
+	int rc = probe_ask(p, frame_new(WIRE_PING, 0, 0), &answer);
 
 	if (rc)
 		return rc;
@@ -193,12 +192,12 @@ int64_t probe_ping(struct probe *p)
 
 int probe_map(struct probe *p, struct ring_map **out)
 {
-	struct frame *f = frame_new(WIRE_MAP_GET, p->id + 1, 16), *answer;
+	struct frame *f = frame_new(WIRE_MAP_GET, 0, 16), *answer;
 	struct wire_map m;
 	int rc;
 
 	wire_put_map_get(&f->b, 0);
-	rc = ask(p, f, &answer);
+	rc = probe_ask(p, f, &answer);
 	if (rc)
 		return rc;
 	rc = answer->type == WIRE_MAP ? wire_get_map(frame_cur(answer), &m) : -EPROTO;
@@ -208,26 +207,26 @@ int probe_map(struct probe *p, struct ring_map **out)
 	return rc;
 }
 
-int probe_set_map(struct probe *p, const struct ring_map *m)
+int probe_keeper(
+	struct probe *p, const struct wire_ask_m *m, uint64_t *epoch, char *text, size_t text_len)
 {
-	struct frame *f, *answer;
+	struct frame *f = frame_new(WIRE_ASK, 0, 256), *answer;
 	struct wire_reply r;
-	struct buf map = {0};
 	int rc;
 
-	ring_encode(m, &map);
-	f = frame_new(WIRE_RING_SET, p->id + 1, map.len + 16);
-	wire_put_map(&f->b, &(struct wire_map){.epoch = m->epoch,
-				    .form = WIRE_MAP_WHOLE,
-				    .map = map.data,
-				    .map_len = map.len});
-	buf_fini(&map);
-	rc = ask(p, f, &answer);
+	*text = 0;
+	wire_put_ask(&f->b, m);
+	rc = probe_ask(p, f, &answer);
 	if (rc)
 		return rc;
 	rc = answer->type == WIRE_REPLY ? wire_get_reply(frame_cur(answer), &r) : -EPROTO;
-	if (!rc)
+	if (!rc) {
 		rc = wire_errno(r.status);
+		*epoch = r.epoch;
+		if (rc)
+			snprintf(text, text_len, "%.*s", (int)r.results_len,
+				(const char *)r.results);
+	}
 	frame_unref(answer);
 	return rc;
 }
@@ -237,7 +236,7 @@ int probe_stats(struct probe *p,
 	void *arg)
 {
 	struct frame *answer;
-	int rc = ask(p, frame_new(WIRE_STATUS, p->id + 1, 0), &answer);
+	int rc = probe_ask(p, frame_new(WIRE_STATUS, 0, 0), &answer);
 
 	if (rc)
 		return rc;
