@@ -14,7 +14,7 @@
  * the shards are gated: nothing else is applied to them until then.
  *
  * An effect ends with what the shards record of it: the reply in the lowest shard's section, and
- * floors (sess.c) and numbers (shard.c) in each.
+ * floors (sess.c) in each.
  */
 #include "dht/node/impl.h"
 

@@ -9,9 +9,10 @@
  * in it, once the floor has passed it and enough of them have come together; KEY_FLOOR is then
  * written along, as the floor that the reply had recorded goes with it.
  *
- * A floor that only reads brought stays in memory. It can be lost by a restart; what it refused is
- * then refused by nobody, but nothing can arrive late across a restart either: links broke, and
- * peer.c drops what it had in line for an earlier incarnation. Abandoned numbers are in the log
+ * A floor that only reads brought stays in memory. It can be lost by a restart or when another node
+ * takes over; what it refused is then refused by nobody, but nothing can arrive late either: what
+ * was sent under the map before is refused, and peer.c drops what it had in line for an earlier
+ * incarnation. Abandoned numbers are in the log
  * before the request that named them is answered.
  */
 #include "dht/node/impl.h"

@@ -1,9 +1,7 @@
 /*
- * A shard's terms and numbers. Every effect has a (term, number): the number goes on from term to
- * term, a new term begins with the first effect after a start of the node, as something that was
- * acknowledged may have been lost before. No term is given twice, even when the effect that began
- * it was lost: it is made of the map's term of the shard and of the node's starts, which are
- * counted on disk before anything is served. The store keeps track (dht/store/history.h).
+ * A shard's terms and numbers. Every effect has a (term, number): the term is the map's, which gets
+ * another one for the shard whenever the node was started anew; the number goes on from term to
+ * term. The store keeps track (dht/store/history.h).
  */
 #include "dht/node/impl.h"
 
