@@ -39,6 +39,9 @@
 #define SAY_AGAIN ENV_SEC
 #define PACE_BURST (50 * ENV_MS) /* of the rate that may be fetched at once */
 #define RATE_WINDOW ENV_SEC
+#define FETCHES 20 /* that the rate allows in a second, at least */
+#define FETCH_MIN (64u << 10)
+#define FETCH_MAX (1u << 20)
 
 /* ---- marks ---- */
 
@@ -144,6 +147,15 @@ void learn_fetched(struct node *n, size_t bytes)
 		all->window_bytes = 0;
 	}
 	all->window_bytes += bytes;
+}
+
+uint32_t learn_most(const struct node *n)
+{
+	uint64_t most = n->cfg.learn_rate / FETCHES;
+
+	if (!n->cfg.learn_rate || most > FETCH_MAX)
+		return FETCH_MAX;
+	return most < FETCH_MIN ? FETCH_MIN : (uint32_t)most;
 }
 
 /* Bytes per second, lately. */

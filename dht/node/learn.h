@@ -152,6 +152,8 @@ void learn_refused(struct learn *l, const struct wire_reply *m, const char *what
 /* When something may be fetched; 0: now. And: that much was. */
 uint64_t learn_pace(struct node *n);
 void learn_fetched(struct node *n, size_t bytes);
+/* Bytes that may be asked for at once. */
+uint32_t learn_most(const struct node *n);
 
 /* ---- learn_walk.c ---- */
 

@@ -192,7 +192,7 @@ static void pull_go(struct puller *p)
 		.shard = p->s->number,
 		.term = h.term,
 		.from = h.seq + 1,
-		.max = WIRE_TAIL_MAX};
+		.max = p->paced ? learn_most(n) : WIRE_TAIL_MAX};
 	uint64_t when = p->paced ? learn_pace(n) : 0;
 	uint16_t node;
 	struct frame *f;

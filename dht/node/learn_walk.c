@@ -22,9 +22,6 @@
 #define EFFECT_FULL (256u << 10) /* bytes of meta at which an effect is applied */
 #define NEEDS_FULL (64u << 10)   /* ranges */
 
-#define FETCHES 20            /* that the rate allows in a second, at least */
-#define FETCH_MIN (64u << 10) /* bytes of one BYTES */
-
 static void walk_ask(struct learn *l);
 static void walk_compare(struct learn *l);
 static void walk_fetch(struct learn *l);
@@ -425,7 +422,7 @@ static void walk_ask(struct learn *l)
 	const struct learn_walk *w = &l->walk;
 	struct wire_walk m = {.token = l->token,
 		.shard = l->s->number,
-		.max = PAGE,
+		.max = w->most < PAGE ? w->most : PAGE,
 		.off = w->off,
 		.after = w->after.b,
 		.after_len = w->after.len};
@@ -505,12 +502,8 @@ static void walk_fetch(struct learn *l)
 
 void learn_walk(struct learn *l)
 {
-	uint64_t most = l->n->cfg.learn_rate / FETCHES;
-
 	learn_walk_fini(l);
-	if (!l->n->cfg.learn_rate || most > WIRE_BYTES_MAX)
-		most = WIRE_BYTES_MAX;
-	l->walk.most = most < FETCH_MIN ? FETCH_MIN : (uint32_t)most;
+	l->walk.most = learn_most(l->n);
 	effect_anew(l);
 	walk_ask(l);
 }

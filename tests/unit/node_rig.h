@@ -59,6 +59,8 @@ struct rig {
 	bool by_hand;      /* there is no keeper: the test gives the maps */
 };
 
+static uint64_t rig_seed; /* 0: always the same */
+static unsigned rig_tail; /* effects that a store can read back; 0: the default */
 static const uint8_t rig_fsid[16] = "0123456789abcde";
 
 static inline struct orbit_id rig_node_id(unsigned i)
@@ -79,6 +81,7 @@ static inline void rig_boot(struct rig *r, unsigned i)
 	cfg.index_buffer = 1 << 20;
 	cfg.cache_size = 1 << 20;
 	cfg.reserve = 64 << 10;
+	cfg.tail_max = rig_tail;
 	assert_int_equal(store_open_on(&n->store, sim_env(n->host), n->disk, n->index, &cfg, why,
 				 sizeof(why)),
 		0);
@@ -152,7 +155,7 @@ static inline void rig_make(
 	struct ring_node nodes[RIG_NODES] = {0};
 
 	memset(r, 0, sizeof(*r));
-	r->s = sim_new(7);
+	r->s = sim_new(rig_seed ? rig_seed : 7);
 	r->cfg = *cfg;
 	r->by_hand = by_hand;
 	r->nnodes = nnodes;
