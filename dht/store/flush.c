@@ -153,7 +153,8 @@ static void remove_dead(struct store *st)
 	for (size_t i = 0; i < st->nsegs;) {
 		struct seg *s = st->segs[i];
 
-		if (!s->dead) {
+		/* somebody is about to open it: another flush will do */
+		if (!s->dead || (s->pins && !s->file)) {
 			i++;
 			continue;
 		}

@@ -365,6 +365,39 @@ static void test_store_power_loss_keeps_what_was_synced(void **state)
 	rig_fini(&r);
 }
 
+/* A segment that a read has yet to open is not removed, whatever order the workers take. */
+static void test_store_read_of_what_is_about_to_go(void **state)
+{
+	static uint8_t data[40000], other[40000], got[40000];
+
+	(void)state;
+	fill(data, sizeof(data), 3);
+	for (uint64_t seed = 1; seed < 400; seed++) {
+		struct rig_done rd = {.r.done = rig_was_read};
+		struct rig r;
+
+		rig_init(&r, seed);
+		assert_int_equal(rig_write(&r, &obj, 0, data, sizeof(data)), 0);
+		for (unsigned i = 0; i < 5; i++)
+			assert_int_equal(rig_write(&r, &obj, 1 << 20, data, 20000), 0);
+		assert_int_equal(rig_close(&r), 0);
+		assert_int_equal(rig_open(&r), 0);
+		assert_int_equal(rig_write(&r, &obj, 1 << 20, data, 100), 0);
+		test_env_idle(&r.env);
+		assert_int_equal(
+			store_read(r.st, &rd.r, 1, &obj, 0, sizeof(got), got), -EINPROGRESS);
+		assert_int_equal(rig_write(&r, &obj, 0, other, sizeof(other)), 0);
+		while (!rd.done && (test_env_fire(&r.env, UINT64_MAX) || test_env_step(&r.env)))
+			;
+		rig_until(&r, &rd);
+		assert_int_equal(rd.rc, 0);
+		assert_memory_equal(got, data, sizeof(got));
+		test_env_advance(&r.env, 60 * ENV_SEC);
+		assert_int_equal(disk_mem_size(r.disk, "log-0000000000000000"), -ENOENT);
+		rig_fini(&r);
+	}
+}
+
 /* What was synced is not counted as waiting for writeback, else nothing is written on the loop any
  * more. */
 static void test_store_counts_what_waits_for_writeback(void **state)
@@ -388,6 +421,7 @@ static void test_store_counts_what_waits_for_writeback(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_store_read_of_what_is_about_to_go),
 		cmocka_unit_test(test_store_counts_what_waits_for_writeback),
 		cmocka_unit_test(test_store_puts_and_gets),
 		cmocka_unit_test(test_store_writes_overlap),
