@@ -87,7 +87,7 @@ int files_save_meta(struct files *f, const struct files_meta *m)
 	return rc;
 }
 
-static int load_meta(struct files *f, struct files_meta *m)
+int files_load_meta(struct files *f, struct files_meta *m)
 {
 	struct buf b = {0};
 	int rc = f->d->ops->load(f->d, "keeper-meta", &b, META_LEN);
@@ -668,7 +668,7 @@ int files_number(struct disk *d, uint32_t *number)
 {
 	struct files f = {.d = d};
 	struct files_meta m;
-	int rc = load_meta(&f, &m);
+	int rc = files_load_meta(&f, &m);
 
 	*number = m.number;
 	return rc;
@@ -735,7 +735,7 @@ int files_load(struct files *f, struct disk *d, struct files_meta *meta,
 	*n = 0;
 	rc = d->ops->list(d, each_name, &names);
 	if (!rc)
-		rc = load_meta(f, meta);
+		rc = files_load_meta(f, meta);
 	if (!rc && f->snap)
 		rc = files_load_snapshot(f, snap);
 	if (!rc)

@@ -46,6 +46,8 @@ void files_close(struct files *f);
 /* Which server the files are of; 0: there are none. */
 int files_number(struct disk *d, uint32_t *number);
 
+/* All zeros when there are none. */
+int files_load_meta(struct files *f, struct files_meta *meta);
 int files_save_meta(struct files *f, const struct files_meta *meta);
 
 /* One record per entry, appended to @b, for files_append(): may be made anywhere. */

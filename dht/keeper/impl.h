@@ -3,6 +3,7 @@
  *
  *   keeper.c    life; libraft's calls and what follows from each of them
  *   io.c        what libraft gets of the outside world: disk, messages, time
+ *   recv.c      messages that came, and what has to be put right on libraft
  *   message.c   its messages as bytes
  *   files.c     what is on disk
  *   state.c     the state machine: the map and the sessions
@@ -75,9 +76,10 @@ struct session *state_nonce(struct state *s, const uint8_t nonce[16]);
 
 /* A message as a WIRE_RAFT frame; entries that don't fit are left out, as libraft sends them again.
  * NULL: it does not fit at all. */
-struct frame *message_put(uint32_t from, const struct raft_message *m);
+struct frame *message_put(uint32_t from, raft_term term, const struct raft_message *m);
 struct message_head {
 	uint32_t from, to;
+	raft_term term; /* of the sender */
 };
 /* What is given belongs to libraft when it is handed to it, else message_free() it. */
 int message_get(struct cur c, struct message_head *h, struct raft_message *m);
@@ -100,6 +102,8 @@ struct keep_io {
 	uint64_t given, done; /* ops, counted */
 	uint64_t last_meta;   /* the last op that was meta */
 	uint64_t elected;     /* the last term for which this process stood for election */
+	raft_term reach_term; /* recv_reach() */
+	raft_index reach;
 	struct io_sends held; /* wait for what has to be on disk */
 	struct io_sends sent; /* their callback comes */
 	struct env_task task;
@@ -203,6 +207,12 @@ void keeper_settle(struct keeper *k);
 void keeper_settle_soon(struct keeper *k);
 /* Proposes an entry: takes the buffer. 0, or a code of libraft. */
 int keeper_propose(struct keeper *k, struct buf *b, struct raft_apply *req, raft_apply_cb cb);
+
+/* Reads what there is on disk and takes part; 0, -EUCLEAN, -EIO. Takes part no more. */
+int keeper_run(struct keeper *k);
+void keeper_rest(struct keeper *k);
+/* What a follower may say that it has of the leader's log, whatever follows in its own. */
+raft_index recv_reach(const struct keeper *k, raft_term term, raft_index last);
 
 void lead_on(struct keeper *k);
 void lead_off(struct keeper *k);

@@ -104,12 +104,16 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
 {
 	struct keeper *k = keeper_of(io);
 	struct io_send *s = mem_zalloc(sizeof(*s));
+	struct raft_message copy = *m;
 
 	s->req = req;
 	s->cb = cb;
 	s->to = (uint32_t)m->server_id;
 	s->after = send_after(k);
-	s->frame = m->server_id ? message_put(k->number, m) : NULL;
+	if (copy.type == RAFT_IO_APPEND_ENTRIES_RESULT && !copy.append_entries_result.rejected)
+		copy.append_entries_result.last_log_index = recv_reach(k,
+			copy.append_entries_result.term, copy.append_entries_result.last_log_index);
+	s->frame = copy.server_id ? message_put(k->number, k->raft.current_term, &copy) : NULL;
 	if (TAILQ_EMPTY(&k->io.held) && s->after <= k->io.done)
 		send_now(k, s);
 	else

@@ -9,10 +9,6 @@
  *                        of earlier terms are applied
  *   broken     none      never: the disk failed, or libraft gave up; the node has to stop
  *   stopping   not ticked  keeper_free()
- *
- * A follower whose log has a change of the configuration that the leader does not have must forget
- * it. libraft can only go back to a configuration that is still in its log, so in that case the log
- * is cut on disk and libraft started anew from there (recv_conflict()).
  */
 #include "dht/keeper/keeper.h"
 
@@ -251,8 +247,7 @@ static void tick_fire(struct env_timer *t)
 
 /* ---- life ---- */
 
-/* Reads what there is and takes part. */
-static int run(struct keeper *k)
+int keeper_run(struct keeper *k)
 {
 	char address[FILES_ADDRESS_MAX];
 	int rc;
@@ -293,7 +288,7 @@ static void closed(struct raft *r)
 	(void)r;
 }
 
-static void rest(struct keeper *k)
+void keeper_rest(struct keeper *k)
 {
 	if (!k->running)
 		return;
@@ -329,7 +324,7 @@ int keeper_new(struct keeper **out, struct env *e, struct store *st,
 	if (rc)
 		log_error("mod=keeper rc=-%s msg=\"keeper-meta is damaged\"", log_errno(rc));
 	if (!rc && k->number)
-		rc = run(k);
+		rc = keeper_run(k);
 	if (rc) {
 		keeper_free(k);
 		return rc;
@@ -357,7 +352,7 @@ void keeper_free(struct keeper *k)
 	if (!k)
 		return;
 	k->stopping = true;
-	rest(k);
+	keeper_rest(k);
 	if (k->lead.on)
 		lead_off(k);
 	/* those that wait are told */
@@ -401,150 +396,6 @@ uint32_t keeper_leader(const struct keeper *k)
 int keeper_broken(const struct keeper *k)
 {
 	return k->io.failed;
-}
-
-/* ---- messages ---- */
-
-/* The term of an entry of our log; 0: there is none. */
-static raft_term term_of(const struct raft *r, raft_index index)
-{
-	const struct raft_log *l = &r->log;
-	size_t n = l->front <= l->back ? l->back - l->front : l->size - l->front + l->back;
-
-	if (!l->size || index <= l->offset || index > l->offset + n)
-		return 0;
-	return l->entries[(l->front + (index - l->offset - 1)) % l->size].term;
-}
-
-static bool is_change(const struct raft *r, raft_index index)
-{
-	const struct raft_log *l = &r->log;
-
-	return l->entries[(l->front + (index - l->offset - 1)) % l->size].type == RAFT_CHANGE;
-}
-
-/* Would the message make us forget a change of the configuration? From which entry on; 0: no. */
-static raft_index recv_conflict(const struct raft *r, const struct raft_message *m)
-{
-	const struct raft_append_entries *a = &m->append_entries;
-	raft_index at, from = 0;
-
-	if (m->type != RAFT_IO_APPEND_ENTRIES || a->term < r->current_term)
-		return 0;
-	if (a->prev_log_index && term_of(r, a->prev_log_index) &&
-		term_of(r, a->prev_log_index) != a->prev_log_term)
-		return 0; /* it will be refused */
-	for (unsigned i = 0; i < a->n_entries && !from; i++) {
-		raft_term term = term_of(r, a->prev_log_index + 1 + i);
-
-		if (term && term != a->entries[i].term)
-			from = a->prev_log_index + 1 + i;
-	}
-	if (!from || from <= r->commit_index)
-		return 0;
-	for (at = from; term_of(r, at); at++) {
-		if (is_change(r, at))
-			return from;
-	}
-	return 0;
-}
-
-/* Cuts our log and begins anew from what is on disk; the leader sends again what it sent. */
-static void begin_anew(struct keeper *k, raft_index from)
-{
-	struct files files;
-	struct files_meta meta;
-	struct raft_snapshot *snap;
-	struct raft_entry *entries;
-	uint64_t start;
-	size_t n;
-	int rc;
-
-	log_info("mod=keeper index=%llu msg=\"a change of the voters was not agreed on, and is "
-		 "forgotten\"",
-		from);
-	rest(k);
-	rc = files_load(&files, store_disk(k->st), &meta, &snap, &start, &entries, &n);
-	if (!rc) {
-		files_free(snap, entries, n);
-		rc = files_truncate(&files, from);
-		files_close(&files);
-	}
-	/* what was applied comes from the snapshot and the log again, up to what is committed */
-	if (!rc)
-		rc = run(k);
-	if (rc)
-		k->io.failed = rc;
-}
-
-/* A server votes for whoever asks and has all that it has, whether or not it knows already that it
- * is a voter (Raft, 4.1): the change that makes it one may be in the candidate's log alone. libraft
- * refuses that, so it is told for the while of the question. */
-static void recv_vote(struct keeper *k, struct raft_message *m)
-{
-	struct raft_configuration *c = &k->raft.configuration;
-	struct raft_server *self = NULL;
-	bool added = false;
-	int role = RAFT_VOTER;
-
-	for (unsigned i = 0; i < c->n; i++) {
-		if (c->servers[i].id == k->number)
-			self = &c->servers[i];
-	}
-	if (!self && !files_add_server(c, k->number, RAFT_VOTER)) {
-		added = true;
-		self = &c->servers[c->n - 1];
-	}
-	if (self) {
-		role = self->role;
-		self->role = RAFT_VOTER;
-	}
-	k->io.recv(&k->io.io, m);
-	if (added) {
-		raft_free(c->servers[--c->n].address);
-	} else if (self) {
-		self->role = role;
-	}
-}
-
-void keeper_raft(struct keeper *k, struct frame *f)
-{
-	struct raft_message m;
-	struct message_head h;
-	raft_index from;
-	char address[FILES_ADDRESS_MAX];
-
-	if (k->stopping || k->io.failed || !k->number)
-		return;
-	if (message_get(frame_cur(f), &h, &m)) {
-		log_warn("mod=keeper msg=\"a voter's message that makes no sense\"");
-		return;
-	}
-	if (h.to != k->number || (!k->running && run(k))) {
-		message_free(&m);
-		keeper_settle(k);
-		return;
-	}
-	from = recv_conflict(&k->raft, &m);
-	if (from && io_busy(k)) {
-		message_free(&m); /* it comes again */
-		return;
-	}
-	if (from) {
-		message_free(&m);
-		begin_anew(k, from);
-		keeper_settle(k);
-		return;
-	}
-	snprintf(address, sizeof(address), "%" PRIu32, h.from);
-	m.server_address = address;
-	k->in_raft = true;
-	if (m.type == RAFT_IO_REQUEST_VOTE && k->raft.state == RAFT_FOLLOWER)
-		recv_vote(k, &m);
-	else
-		k->io.recv(&k->io.io, &m);
-	k->in_raft = false;
-	keeper_settle(k);
 }
 
 /* ---- questions ---- */

@@ -53,13 +53,14 @@ static void put_snapshot(struct buf *b, const struct raft_install_snapshot *m)
 	buf_blob(b, m->data.base, m->data.len);
 }
 
-struct frame *message_put(uint32_t from, const struct raft_message *m)
+struct frame *message_put(uint32_t from, raft_term term, const struct raft_message *m)
 {
 	struct frame *f = frame_new(WIRE_RAFT, 0, 64);
 	struct buf *b = &f->b;
 
 	buf_u32(b, from);
 	buf_u32(b, (uint32_t)m->server_id);
+	buf_u64(b, term);
 	buf_u8(b, (uint8_t)m->type);
 	switch (m->type) {
 	case RAFT_IO_APPEND_ENTRIES:
@@ -244,6 +245,7 @@ int message_get(struct cur c, struct message_head *h, struct raft_message *m)
 	memset(m, 0, sizeof(*m));
 	h->from = cur_u32(&c);
 	h->to = cur_u32(&c);
+	h->term = cur_u64(&c);
 	m->type = cur_u8(&c);
 	m->server_id = h->from;
 	if (!cur_ok(&c) || !h->from || !h->to || h->from == h->to || get_body(&c, m))
