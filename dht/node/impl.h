@@ -11,6 +11,10 @@
  *   durable.c  syncs on all copies of a shard
  *   lease.c    who may answer, and who does not answer
  *   takeover.c becoming primary
+ *   learn.c    bringing a copy level (learn.h): learn_pull.c, learn_walk.c, walk.c
+ *   teach.c    the other side of that (teach.h): teach_read.c
+ *   repair.c   damage that a read met
+ *   erase.c    what is held of shards that others have
  *   exec.c     evaluating, effects, answers: what transactions and votes have in common
  *   single.c   transactions on shards served here
  *   replay.c   was a transaction executed whose shards have come apart?
