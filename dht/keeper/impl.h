@@ -227,6 +227,8 @@ void judge_suspect(struct keeper *k, struct ask *a);
 /* Draws the consequences; true: the draft has changed. */
 bool judge(struct keeper *k, struct ring_map *draft);
 bool judge_due(struct keeper *k);
+/* Which nodes are up is known, not remembered: each was heard of since this leader took office. */
+bool judge_knows(struct keeper *k);
 struct heard *judge_find(struct keeper *k, uint32_t number);
 void judge_late(struct keeper *k, uint64_t late);
 void judge_free(struct keeper *k);

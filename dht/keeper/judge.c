@@ -3,6 +3,10 @@
  * was silent for fail_timeout, counted from when this leader took office at the earliest, or at
  * once when its address refuses connections.
  *
+ * Nodes that die together fall silent within one alive_every of each other. They are taken out of
+ * the map together, or the first would leave to the last what only the last then has: so whoever
+ * was silent for nearly as long as one that is dead is waited for.
+ *
  * A SUSPECT is answered when it is known who is right: if something is heard from the suspect after
  * the report, only what the reporter leads loses it; else it is taken for dead like any other.
  */
@@ -13,6 +17,8 @@
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
 #include "dht/keeper/impl.h"
+
+#define TOGETHER 5 /* the part of fail_timeout that is a little more than an alive_every */
 
 struct heard *judge_find(struct keeper *k, uint32_t number)
 {
@@ -86,14 +92,57 @@ void judge_late(struct keeper *k, uint64_t late)
 		h->at += late;
 }
 
-static bool is_dead(struct keeper *k, const struct ring_node *n, uint64_t now)
+static bool is_silent(const struct keeper *k, const struct heard *h, uint64_t now)
 {
-	const struct heard *h;
+	return now > h->at && now - h->at > k->cfg.fail_timeout;
+}
 
-	if (!n->up || n->number == k->number)
-		return false;
-	h = judge_find(k, n->number);
-	return h->refused || (now > h->at && now - h->at > k->cfg.fail_timeout);
+/* Marks those that are dead in @dead, if it is given; how many there are. */
+static unsigned find_dead(struct keeper *k, const struct ring_map *m, uint64_t now, bool *dead)
+{
+	uint64_t first = UINT64_MAX;
+	unsigned silent = 0, others = 0, refused = 0;
+
+	for (unsigned i = 0; i < m->nnodes; i++) {
+		const struct heard *h;
+
+		if (!m->nodes[i].up || m->nodes[i].number == k->number)
+			continue;
+		h = judge_find(k, m->nodes[i].number);
+		refused += h->refused;
+		if (is_silent(k, h, now) && !h->refused) {
+			silent++;
+			first = h->at < first ? h->at : first;
+		}
+	}
+	for (unsigned i = 0; silent + refused > 0 && i < m->nnodes; i++) {
+		const struct heard *h;
+
+		if (!m->nodes[i].up || m->nodes[i].number == k->number)
+			continue;
+		h = judge_find(k, m->nodes[i].number);
+		others += silent && !h->refused && !is_silent(k, h, now) &&
+			  h->at <= first + k->cfg.fail_timeout / TOGETHER;
+		if (dead)
+			dead[i] = h->refused || is_silent(k, h, now);
+	}
+	if (!others)
+		return silent + refused;
+	for (unsigned i = 0; dead && i < m->nnodes; i++)
+		dead[i] = dead[i] && judge_find(k, m->nodes[i].number)->refused;
+	return refused;
+}
+
+bool judge_knows(struct keeper *k)
+{
+	const struct ring_map *m = k->state.map;
+
+	for (unsigned i = 0; i < m->nnodes; i++) {
+		if (m->nodes[i].up && m->nodes[i].number != k->number &&
+			judge_find(k, m->nodes[i].number)->at <= k->lead.since)
+			return false;
+	}
+	return true;
 }
 
 /* Is it known by now who is right? */
@@ -115,11 +164,7 @@ bool judge_due(struct keeper *k)
 		if (is_decided(k, m, a))
 			return true;
 	}
-	for (unsigned i = 0; i < m->nnodes; i++) {
-		if (is_dead(k, &m->nodes[i], now))
-			return true;
-	}
-	return false;
+	return find_dead(k, m, now, NULL) > 0;
 }
 
 static bool judge_doubts(struct keeper *k, struct ring_map *d)
@@ -148,24 +193,26 @@ static bool judge_doubts(struct keeper *k, struct ring_map *d)
 
 bool judge(struct keeper *k, struct ring_map *d)
 {
+	bool *dead = mem_zalloc(d->nnodes * sizeof(*dead));
 	uint64_t now = env_now(k->env);
-	bool changed = false;
+	unsigned n = find_dead(k, d, now, dead);
 
-	for (unsigned i = 0; i < d->nnodes; i++) {
+	for (unsigned i = 0; n > 0 && i < d->nnodes; i++) {
 		struct heard *h;
 
-		if (!is_dead(k, &d->nodes[i], now))
+		if (!dead[i])
 			continue;
 		h = judge_find(k, d->nodes[i].number);
 		log_warn("mod=keeper node=%s number=%" PRIu32 " silent_ms=%" PRIu64 " msg=\"%s\"",
 			d->nodes[i].addr[0], d->nodes[i].number,
 			now > h->at ? (now - h->at) / ENV_MS : 0,
 			h->refused ? "is down: refuses connections" : "is down: silent");
-		plan_down(d, (uint16_t)i);
 		h->refused = false;
 		h->down_at = now;
-		changed = true;
 	}
+	if (n > 0)
+		plan_down_all(d, dead);
+	free(dead);
 	/* a node that is down by now leaves no doubts */
-	return judge_doubts(k, d) || changed;
+	return judge_doubts(k, d) || n > 0;
 }

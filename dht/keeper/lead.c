@@ -294,7 +294,8 @@ static bool due(struct keeper *k, uint64_t now)
 {
 	const struct ring_map *m = k->state.map;
 
-	return !TAILQ_EMPTY(&k->lead.line) || k->lead.nfences || now >= k->lead.step_at ||
+	return !TAILQ_EMPTY(&k->lead.line) || k->lead.nfences ||
+	       (now >= k->lead.step_at && judge_knows(k)) ||
 	       m->keeper != ring_find_number(m, k->number) || voters_due(k) || judge_due(k);
 }
 
@@ -313,7 +314,8 @@ void lead_pump(struct keeper *k)
 	changed |= take_fences(k, d);
 	changed |= take_keeper(k, d);
 	changed |= voters_flag(k, d);
-	if (changed || now >= l->step_at)
+	/* whoever is only remembered as up may be dead, and must not replace one that lives */
+	if ((changed || now >= l->step_at) && judge_knows(k))
 		changed |= take_step(k, d, now);
 	if (changed)
 		propose(k, d);
