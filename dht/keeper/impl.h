@@ -29,6 +29,7 @@
 #include "dht/store/work.h"
 
 #define KEEPER_HEARTBEAT 75 /* ms */
+#define KEEPER_STAND 30     /* ms: between voters that stand for election at once */
 #define KEEPER_ELECTION 300 /* ms; and up to twice that */
 
 /* ---- the state machine (state.c) ---- */
@@ -190,6 +191,9 @@ struct keeper {
 	struct state state;
 	struct applied applied; /* what the last entry gave */
 	uint64_t told;          /* epoch that was told to the owner */
+
+	uint32_t refused; /* node whose address refused connections while another led, */
+	uint64_t refused_at;
 
 	struct lead lead;
 	struct session_asks sessions; /* under way */

@@ -73,10 +73,41 @@ void judge_suspect(struct keeper *k, struct ask *a)
 		k->ops->probe(k->arg, k->state.map->nodes[node].number);
 }
 
+/*
+ * The leader's process is gone: a voter need not wait for its silence to last. The voters stand for
+ * election one after the other, as two at once could win neither.
+ */
+static void leader_gone(struct keeper *k)
+{
+	const struct raft_configuration *c = &k->raft.configuration;
+	struct raft *r = &k->raft;
+	uint64_t now = env_now(k->env);
+	unsigned before = 0;
+
+	if (!k->running || k->stopping || r->state != RAFT_FOLLOWER)
+		return;
+	for (unsigned i = 0; i < c->n; i++)
+		before += c->servers[i].role == RAFT_VOTER && c->servers[i].id < k->number &&
+			  c->servers[i].id != r->follower_state.current_leader.id;
+	raft_free(r->follower_state.current_leader.address);
+	r->follower_state.current_leader.address = NULL;
+	r->follower_state.current_leader.id = 0;
+	r->follower_state.randomized_election_timeout = KEEPER_STAND * (before + 1);
+	r->election_timer_start = now / ENV_MS;
+	k->tick_at = now + KEEPER_STAND * (before + 1) * ENV_MS + ENV_MS;
+	env_timer_set(k->env, &k->tick, k->tick_at);
+}
+
 void keeper_refused(struct keeper *k, uint32_t number)
 {
 	uint16_t at = keeper_leads(k) ? ring_find_number(k->state.map, number) : RING_NONE;
 
+	if (!keeper_leads(k)) {
+		k->refused = number;
+		k->refused_at = env_now(k->env);
+		if (number && number == keeper_leader(k))
+			leader_gone(k);
+	}
 	if (at == RING_NONE || number == k->number || !k->state.map->nodes[at].up)
 		return;
 	judge_find(k, number)->refused = true;

@@ -20,6 +20,7 @@
 #include "dht/keeper/impl.h"
 
 #define DRAWS 20000         /* of placement, in one step: some ms */
+#define FRESH ENV_SEC       /* a refusal of before the office still counts */
 #define LATE (100 * ENV_MS) /* a tick that comes later was held up */
 
 void lead_answer(struct keeper *k, struct ask *a, uint16_t status, const char *text)
@@ -336,6 +337,10 @@ void lead_on(struct keeper *k)
 	l->voters_at = l->since;
 	l->voting = false;
 	judge_free(k);
+	/* what was seen of the one that led before */
+	if (k->refused && l->since - k->refused_at < FRESH)
+		keeper_refused(k, k->refused);
+	k->refused = 0;
 	sessions_on(k);
 	log_info("mod=keeper number=%" PRIu32 " term=%llu epoch=%" PRIu64 " msg=\"leads\"",
 		k->number, k->raft.current_term, k->state.map->epoch);

@@ -32,7 +32,7 @@
 #define MAP_FORMAT 1
 #define AGAIN_MIN (50 * ENV_MS)
 #define AGAIN_MAX ENV_SEC
-#define ASK_TIMEOUT (2 * ENV_SEC) /* for an answer of the leader */
+#define ASK_TIMEOUT ENV_SEC /* for an answer of the leader */
 #define JOIN_TIMEOUT (3 * ENV_SEC)
 #define SAVE_EVERY ENV_SEC
 
@@ -464,6 +464,7 @@ int keep_adopt(struct node *n, struct ring_map *m)
 {
 	struct ring_map *old = (struct ring_map *)n->ring;
 	struct keep *k = n->keep;
+	bool was = n->registered;
 	int rc;
 
 	if (old && m->epoch <= old->epoch)
@@ -476,7 +477,8 @@ int keep_adopt(struct node *n, struct ring_map *m)
 	if (old)
 		diff_keep(k, old, m);
 	find_self(n);
-	log_info("mod=node epoch=%" PRIu64 " nodes=%u registered=%d msg=\"new ring map\"", m->epoch,
+	log_line(n->registered == was && old ? LOG_LVL_DEBUG : LOG_LVL_INFO,
+		"mod=node epoch=%" PRIu64 " nodes=%u registered=%d msg=\"new ring map\"", m->epoch,
 		m->nnodes, n->registered);
 	rc = node_adopt(n, old);
 	ring_unref(old);
@@ -810,35 +812,32 @@ static void do_register(struct keep *k)
 static void alive(struct keep_ask *a, uint16_t status, uint64_t epoch)
 {
 	struct node *n = a->n;
-	struct keep *k = n->keep;
 
-	k->asking = false;
-	if (n->stopping)
-		return;
-	if (status != WIRE_NO_KEEPER)
+	if (!n->stopping && status != WIRE_NO_KEEPER)
 		route_epoch(n, leader_of(n, 0), epoch);
-	later(k, status == WIRE_NO_KEEPER ? backoff(k) : n->cfg.alive_every);
-	if (status != WIRE_NO_KEEPER)
-		k->tries = 0;
+	else if (!n->stopping && n->registered)
+		later(n->keep, AGAIN_MIN); /* at another one */
+	free(a);
 }
 
+/* Whether or not the one before was answered: a leader that hangs must not keep us from telling the
+ * next one. */
 static void say_alive(struct keep *k)
 {
 	struct node *n = k->n;
-	struct wire_ask_m *m = &k->ask.m;
+	struct keep_ask *a = mem_zalloc(sizeof(*a));
 	struct store_usage u;
 
 	store_usage(n->st, &u);
-	memset(m, 0, sizeof(*m));
-	m->what = ASK_ALIVE;
-	m->node = n->id;
-	m->incarnation = n->incarnation;
-	m->epoch = n->ring->epoch;
-	m->used = u.log;
-	m->available = u.available;
-	k->asking = true;
-	k->ask.done = alive;
-	keep_ask(n, &k->ask);
+	a->m.what = ASK_ALIVE;
+	a->m.node = n->id;
+	a->m.incarnation = n->incarnation;
+	a->m.epoch = n->ring->epoch;
+	a->m.used = u.log;
+	a->m.available = u.available;
+	a->done = alive;
+	later(k, n->cfg.alive_every);
+	keep_ask(n, a);
 }
 
 static void keep_fire(struct env_timer *t)
@@ -846,12 +845,14 @@ static void keep_fire(struct env_timer *t)
 	struct keep *k = container_of(t, struct keep, timer);
 	struct node *n = k->n;
 
-	if (n->stopping || k->asking)
-		return; /* who answers goes on */
+	if (n->stopping)
+		return;
 	if (n->ring && n->registered && keeper_leads(n->keeper) && n->ring->nnodes == 1)
 		return; /* it need not tell itself; the next map sets the timer */
 	if (n->ring && n->registered) {
 		say_alive(k);
+	} else if (k->asking) {
+		return; /* who answers goes on */
 	} else if (n->ring && (k->tries % 4 != 3 || !n->cfg.njoin)) {
 		do_register(k);
 	} else {
@@ -910,7 +911,9 @@ bool keep_wants(const struct node *n, const struct orbit_id *id)
 {
 	uint16_t at = n->ring ? ring_find(n->ring, id) : RING_NONE;
 
-	return at != RING_NONE && n->ring->nodes[at].up && keeper_leads(n->keeper);
+	/* the leader sees who dies; the others see whether the leader does */
+	return at != RING_NONE && n->ring->nodes[at].up &&
+	       (keeper_leads(n->keeper) || at == n->ring->keeper);
 }
 
 void keep_link_down(struct node *n, const struct orbit_id *id, bool refused)

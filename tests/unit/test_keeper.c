@@ -259,6 +259,34 @@ static void test_keeper_survives_its_leader(void **state)
 	world_fini(&w);
 }
 
+/* Whose node refuses connections is not waited for. */
+static void test_keeper_replaces_a_leader_that_refuses_at_once(void **state)
+{
+	struct world w;
+	uint64_t t;
+	int old;
+
+	(void)state;
+	world_init(&w);
+	boot_all(&w, 3);
+	world_await_voters(&w, 3);
+	for (unsigned round = 0; round < 5; round++) {
+		old = world_leader(&w);
+		world_crash(&w, (unsigned)old, DISK_PROCESS, 1);
+		for (int i = 0; i < 3; i++) {
+			if (i != old)
+				keeper_refused(w.m[i].k, w.m[old].number);
+		}
+		t = sim_now(w.s);
+		while (!world_node(&w, 0) || world_node(&w, (unsigned)old)->up)
+			world_run(&w, WORLD_STEP);
+		assert_in_range(sim_now(w.s) - t, 0, 200 * ENV_MS);
+		world_boot(&w, (unsigned)old);
+		world_run(&w, 2 * ENV_SEC);
+	}
+	world_fini(&w);
+}
+
 /* On a slow disk: the rig looks at what is there when something is said (world_heard()). */
 static void test_keeper_votes_when_the_disk_has_it(void **state)
 {
@@ -625,6 +653,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_entries_start_from_their_epoch),
 		cmocka_unit_test(test_keeper_grows_to_an_odd_number_of_voters),
 		cmocka_unit_test(test_keeper_survives_its_leader),
+		cmocka_unit_test(test_keeper_replaces_a_leader_that_refuses_at_once),
 		cmocka_unit_test(test_keeper_votes_when_the_disk_has_it),
 		cmocka_unit_test(test_keeper_does_nothing_without_a_majority),
 		cmocka_unit_test(test_keeper_judges_who_is_alive),
