@@ -241,6 +241,49 @@ static void test_node_learn_primary_lost(void **state)
 	world_fini(&w);
 }
 
+/* What it walks over is not committed, and the primary dies before anybody else has it: the copy
+ * must not keep it. */
+static void test_node_learn_uncommitted(void **state)
+{
+	struct node_config cfg = slow();
+	struct learn_mark *mark;
+	struct world w;
+
+	(void)state;
+	world_init_with(&w, &cfg);
+	world_load(&w, 100);
+	world_map(&w, NODES(0), NODES(1), 0);
+	assert_true(world_wait_level(&w, 1, 60 * ENV_SEC));
+	join_and_compare(&w, 1);
+	world_load(&w, 500);
+	world_map(&w, NODES(0, 1), NODES(2), 0);
+	walk_on(&w, 2, 10 * ENV_MS);
+	sim_cut(w.r.s, w.r.n[0].host, w.r.n[1].host, true);
+	for (unsigned i = 0; i < 200; i++)
+		world_op(&w);
+	sim_run(w.r.s, 100 * ENV_MS);
+	assert_true(world_history(&w, 0).seq > world_history(&w, 1).seq);
+	world_node(&w, 2)->cfg.learn_rate = 0;
+	mark = &world_node(&w, 2)->learn->marks[WORLD_SHARD];
+	for (unsigned i = 0; i < 1000000 && mark->copy == WIRE_COPY_WALKING; i++)
+		sim_run(w.r.s, 10000);
+	/* it has bits of what node 1 lacks, and not yet the effects */
+	assert_int_equal(mark->copy, WIRE_COPY_AHEAD);
+	assert_true(mark->seq > world_history(&w, 1).seq);
+	assert_true(world_history(&w, 2).seq <= world_history(&w, 1).seq);
+	rig_hangup(&w.k);
+	rig_crash(&w.r, 0, DISK_PROCESS);
+	sim_heal_all(w.r.s);
+	world_map(&w, NODES(1), NODES(2), 1);
+	sim_run(w.r.s, 3 * ENV_SEC);
+	rig_connect(&w.r, &w.k, 1);
+	assert_true(world_wait_level(&w, 2, 60 * ENV_SEC));
+	world_map(&w, NODES(1, 2), NOBODY, 1);
+	sim_run(w.r.s, ENV_SEC);
+	assert_true(world_equal(&w, 1, 2));
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -251,6 +294,7 @@ int main(void)
 		cmocka_unit_test(test_node_learn_power),
 		cmocka_unit_test(test_node_learn_under_load),
 		cmocka_unit_test(test_node_learn_primary_lost),
+		cmocka_unit_test(test_node_learn_uncommitted),
 	};
 
 	log_set_level(getenv("VERBOSE") ? LOG_LVL_INFO : LOG_LVL_ERROR);
