@@ -223,7 +223,7 @@ static inline void world_init_with(struct world *w, uint64_t seed, const struct 
 	w->n = WORLD_MAX;
 	for (unsigned i = 0; i < w->n; i++) {
 		struct orbit_id id = world_id(i);
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof(name), "n%u", i);
 		w->m[i].w = w;
