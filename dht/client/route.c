@@ -123,8 +123,9 @@ static void install(struct orbit_client *c, struct ring_map *m)
 {
 	struct peer *p;
 
-	log_info("mod=client epoch=%llu nodes=%u shards=%u msg=\"ring map\"",
-		(unsigned long long)m->epoch, m->nnodes, ring_nshards(m));
+	if (!c->map || c->map->nnodes != m->nnodes) /* while data moves they come by the dozen */
+		log_info("mod=client epoch=%llu nodes=%u shards=%u msg=\"ring map\"",
+			(unsigned long long)m->epoch, m->nnodes, ring_nshards(m));
 	ring_unref(c->map);
 	c->map = m;
 	memcpy(c->fsid, m->fsid, sizeof(c->fsid));

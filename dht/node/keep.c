@@ -32,7 +32,7 @@
 #define MAP_FORMAT 1
 #define AGAIN_MIN (50 * ENV_MS)
 #define AGAIN_MAX ENV_SEC
-#define ASK_TIMEOUT ENV_SEC /* for an answer of the leader */
+#define PASS_TIMEOUT ENV_SEC /* for an answer of the leader to somebody else */
 #define JOIN_TIMEOUT (3 * ENV_SEC)
 #define SAVE_EVERY ENV_SEC
 
@@ -135,6 +135,13 @@ static void ask_answered(struct call *call, int rc, struct frame *f)
 	ask_done(a, m.status, m.epoch);
 }
 
+/* A leader that hangs has a successor soon, who takes for dead whom it does not hear of within
+ * fail_timeout: we must not wait so long for the old one. */
+static uint64_t ask_timeout(const struct node *n, const struct wire_ask_m *m)
+{
+	return m->what == ASK_ALIVE ? n->cfg.fail_timeout / 4 : n->cfg.fail_timeout / 2;
+}
+
 void keep_ask(struct node *n, struct keep_ask *a)
 {
 	uint16_t at = leader_of(n, n->keep->turn);
@@ -149,7 +156,7 @@ void keep_ask(struct node *n, struct keep_ask *a)
 	a->call.done = ask_answered;
 	f = frame_new(WIRE_ASK, 0, 256);
 	wire_put_ask(&f->b, &a->m);
-	peer_call_within(n, at, f, &a->call, ASK_TIMEOUT);
+	peer_call_within(n, at, f, &a->call, ask_timeout(n, &a->m));
 }
 
 static void session_local(void *arg, const struct wire_session *m)
@@ -182,7 +189,7 @@ void keep_session(struct node *n, struct keep_session *s)
 	s->call.done = session_answered;
 	f = frame_new(WIRE_SESSION_OPEN, 0, 32);
 	wire_put_session_open(&f->b, &s->m);
-	peer_call_within(n, at, f, &s->call, ASK_TIMEOUT);
+	peer_call_within(n, at, f, &s->call, PASS_TIMEOUT);
 }
 
 /* ---- what others ask ---- */
@@ -285,7 +292,7 @@ static void pass_on(struct conn *c, struct frame *f, struct frame *copy, bool se
 		return;
 	}
 	p->call.done = passed_back;
-	peer_call_within(c->n, at, copy, &p->call, ASK_TIMEOUT);
+	peer_call_within(c->n, at, copy, &p->call, PASS_TIMEOUT);
 }
 
 void keep_asked(struct conn *c, struct frame *f)

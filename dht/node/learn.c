@@ -583,8 +583,8 @@ static void asked(struct learn *l, const struct wire_reply *m, struct frame *f)
 	if (r.mode == WIRE_LEARN_TAIL && mark_of(l)->copy == WIRE_COPY_WALKING)
 		goto bad;
 	l->token = r.token;
-	log_info("mod=learn shard=%u term=%" PRIu64 " seq=%" PRIu64 " to=%" PRIu64
-		 " mode=%s msg=\"learning\"",
+	log_debug("mod=learn shard=%u term=%" PRIu64 " seq=%" PRIu64 " to=%" PRIu64
+		  " mode=%s msg=\"learning\"",
 		l->s->number, l->term, store_history(l->n->st, l->s->number).seq, l->history.seq,
 		r.mode == WIRE_LEARN_WALK ? "walk" : "tail");
 	if (r.mode == WIRE_LEARN_WALK) {
@@ -692,7 +692,7 @@ void learn_adopt(struct node *n)
 			!orbit_id_cmp(&l->source, &n->ring->nodes[rs->primary].id))
 			continue;
 		if (l) {
-			if (s->role == ROLE_BACKUP)
+			if (s->role != ROLE_LEARNER && s->role != ROLE_NONE)
 				n->stats.learned++;
 			learn_end(l);
 		}

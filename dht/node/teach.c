@@ -244,8 +244,8 @@ static void learn_arrive(struct conn *c, struct frame *f)
 	a = reply_new(n, WIRE_OK, 0, 64);
 	wire_put_learn_reply_head(&a->b, &out);
 	history_encode(&mine, &a->b);
-	log_info("mod=teach shard=%u term=%" PRIu64 " seq=%" PRIu64
-		 " mode=%s msg=\"a copy learns\"",
+	log_debug("mod=teach shard=%u term=%" PRIu64 " seq=%" PRIu64
+		  " mode=%s msg=\"a copy learns\"",
 		m.shard, m.term, mine.seq, out.mode == WIRE_LEARN_WALK ? "walk" : "tail");
 	conn_send(c, a, f->id);
 }
