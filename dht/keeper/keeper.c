@@ -338,7 +338,7 @@ int keeper_new(struct keeper **out, struct env *e, struct store *st,
 void keeper_stop(struct keeper *k)
 {
 	k->stopping = true;
-	env_timer_clear(k->env, &k->tick);
+	keeper_rest(k);   /* what is not agreed on yet may never be, without our answers */
 	keeper_settle(k); /* leaves office */
 }
 

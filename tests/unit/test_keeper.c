@@ -448,6 +448,34 @@ static void test_keeper_replaces_a_voter_that_is_gone(void **state)
 	world_fini(&w);
 }
 
+/* A leader that stops does not wait for an agreement that nobody is left to give. */
+static void test_keeper_stops_with_a_change_under_way(void **state)
+{
+	struct wire_ask_m m = {.what = ASK_WEIGHT, .node = world_id(1), .weight = 50};
+	struct wire_session_open q = {.what = WIRE_SESSION_NEW, .nonce = {9}};
+	struct said a = {0}, b = {0};
+	struct world w;
+	int leader;
+
+	(void)state;
+	world_init(&w);
+	boot_all(&w, 3);
+	world_await_voters(&w, 3);
+	leader = world_leader(&w);
+	w.m[leader].cut = true;
+	keeper_ask(w.m[leader].k, &m, said_ask, &a);
+	keeper_session(w.m[leader].k, &q, said_session, &b);
+	sim_run(w.s, 50 * ENV_MS);
+	assert_false(a.done || b.done);
+	keeper_stop(w.m[leader].k);
+	sim_run(w.s, 50 * ENV_MS);
+	assert_true(a.done && b.done);
+	assert_int_equal(a.status, WIRE_NO_KEEPER);
+	assert_int_equal(b.status, WIRE_NO_KEEPER);
+	assert_false(keeper_busy(w.m[leader].k));
+	world_fini(&w);
+}
+
 /* ---- disks ---- */
 
 static const char *file_of(const struct world *w, unsigned i, const char *prefix, char *name)
@@ -659,6 +687,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_judges_who_is_alive),
 		cmocka_unit_test(test_keeper_brings_a_voter_level_by_a_snapshot),
 		cmocka_unit_test(test_keeper_replaces_a_voter_that_is_gone),
+		cmocka_unit_test(test_keeper_stops_with_a_change_under_way),
 		cmocka_unit_test(test_keeper_tells_a_torn_end_from_damage),
 		cmocka_unit_test(test_keeper_stops_when_its_disk_fails),
 		cmocka_unit_test(test_keeper_waits_for_room_on_its_disk),
