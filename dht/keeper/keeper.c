@@ -372,6 +372,11 @@ struct ring_map *keeper_map(const struct keeper *k)
 	return k->state.map;
 }
 
+uint32_t keeper_own_number(const struct keeper *k)
+{
+	return k->number;
+}
+
 void keeper_number(struct keeper *k, uint32_t number)
 {
 	if (!k->number)

@@ -69,6 +69,8 @@ int keeper_bootstrap(struct store *st, const struct ring_map *first);
 struct ring_map *keeper_map(const struct keeper *k);
 /* The number that the map gives this node: it takes part in votes when it is asked to. */
 void keeper_number(struct keeper *k, uint32_t number);
+/* The number that its files say, or that it was told; 0: none. */
+uint32_t keeper_own_number(const struct keeper *k);
 
 /* Does it lead? Who does, as far as it knows, by number; 0: nobody. */
 bool keeper_leads(const struct keeper *k);

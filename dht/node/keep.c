@@ -949,6 +949,9 @@ int keep_new(struct node *n)
 	rc = keeper_new(&n->keeper, n->env, n->st, &n->cfg.keeper, &keeper_ops, n);
 	if (!rc)
 		rc = load(n);
+	/* who votes keeps no map besides; by its ID alone it would not know itself after a rename */
+	if (!rc && !k->number)
+		k->number = keeper_own_number(n->keeper);
 	if (!rc && keeper_map(n->keeper))
 		rc = keep_adopt(n, keeper_map(n->keeper));
 	return rc == -EEXIST ? 0 : rc;

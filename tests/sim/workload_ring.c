@@ -436,19 +436,23 @@ static void woken(struct store_wait *w)
 	container_of(w, struct waiting, w)->woken = true;
 }
 
+static bool wait_store(struct run *r, struct store *st)
+{
+	struct waiting w = {.w.ready = woken};
+
+	store_wait(st, &w.w);
+	return sim_wait(r->c->s, &w.woken, 10 * ENV_SEC);
+}
+
 static int read_bytes(struct run *r, struct store *st, uint16_t shard, const struct orbit_id *id,
 	uint64_t off, size_t len, void *dst)
 {
 	struct reading x = {.r.done = reading_done};
 	int rc;
 
-	while ((rc = store_read(st, &x.r, shard, id, off, len, dst)) == -EAGAIN) {
-		struct waiting w = {.w.ready = woken};
-
-		store_wait(st, &w.w);
-		if (!sim_wait(r->c->s, &w.woken, 10 * ENV_SEC))
+	while ((rc = store_read(st, &x.r, shard, id, off, len, dst)) == -EAGAIN)
+		if (!wait_store(r, st))
 			return -ETIMEDOUT;
-	}
 	if (rc == -EINPROGRESS)
 		rc = sim_wait(r->c->s, &x.done, 10 * ENV_SEC) ? x.rc : -ETIMEDOUT;
 	return rc;
@@ -463,9 +467,13 @@ static int dump_stream(
 	int n;
 
 	do {
-		store_blocking(st, true);
-		n = store_ranges(st, shard, id, at, TXN_STREAM_MAX - at, range, 64, &at);
-		store_blocking(st, false);
+		uint64_t next = at;
+
+		while ((n = store_ranges(st, shard, id, at, TXN_STREAM_MAX - at, range, 64,
+				&next)) == -EAGAIN)
+			if (!wait_store(r, st))
+				return -ETIMEDOUT;
+		at = next;
 		for (int i = 0; i < n; i++) {
 			void *room = mem_zalloc(range[i].len);
 			int rc = read_bytes(r, st, shard, id, range[i].off, range[i].len, room);
