@@ -215,6 +215,10 @@ static void dispatch(struct conn *c, struct frame *f)
 	case WIRE_RAFT:
 		keep_raft(c, f);
 		break;
+	case WIRE_MAP:
+		if (c->role == WIRE_ROLE_NODE)
+			keep_brought(n, f);
+		break;
 	case WIRE_EPOCH:
 		keep_epoch(n, &c->node, f);
 		break;

@@ -542,6 +542,18 @@ int keep_take(struct node *n, const struct wire_map *m)
 	return rc;
 }
 
+void keep_brought(struct node *n, struct frame *f)
+{
+	struct wire_map m;
+	int rc = wire_get_map(frame_cur(f), &m);
+
+	if (!rc && !n->stopping)
+		rc = keep_take(n, &m);
+	if (rc && rc != -EEXIST)
+		log_warn("mod=node rc=-%s msg=\"a node brought a ring map that is of no use here\"",
+			log_errno(rc));
+}
+
 void keep_epoch(struct node *n, const struct orbit_id *from, struct frame *f)
 {
 	struct cur c = frame_cur(f);
@@ -605,14 +617,14 @@ static void save_fire(struct env_timer *t)
 	work_start(&s->w, k->gate, n, k, save_run, save_done);
 }
 
-/* Who votes has it in the keeper's files. */
+/* Who votes too: what the keeper's files give at a start is the map of the last snapshot, until a
+ * leader tells which later entries are committed; and without a newer map the other voters may not
+ * be found, so that there never is one. */
 static void save_soon(struct node *n)
 {
 	struct keep *k = n->keep;
 
-	if (k->saving || k->save_timer.armed || n->ring->epoch <= k->saved ||
-		(n->self != RING_NONE && n->ring->nodes[n->self].voter) ||
-		keeper_map(n->keeper) == n->ring)
+	if (k->saving || k->save_timer.armed || n->ring->epoch <= k->saved)
 		return;
 	env_timer_set(n->env, &k->save_timer, env_now(n->env) + SAVE_EVERY);
 }
@@ -949,7 +961,7 @@ int keep_new(struct node *n)
 	rc = keeper_new(&n->keeper, n->env, n->st, &n->cfg.keeper, &keeper_ops, n);
 	if (!rc)
 		rc = load(n);
-	/* who votes keeps no map besides; by its ID alone it would not know itself after a rename */
+	/* by its ID alone it would not know itself after a rename */
 	if (!rc && !k->number)
 		k->number = keeper_own_number(n->keeper);
 	if (!rc && keeper_map(n->keeper))

@@ -25,6 +25,8 @@ void keep_free(struct node *n);
 int keep_adopt(struct node *n, struct ring_map *m);
 /* What a MAP says. 0, -EBADMSG, or as above. */
 int keep_take(struct node *n, const struct wire_map *m);
+/* A MAP came that was not asked for. */
+void keep_brought(struct node *n, struct frame *f);
 /* Appends the answer to a MAP_GET. */
 void keep_put_map(const struct node *n, uint64_t epoch, struct buf *b);
 

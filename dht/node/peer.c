@@ -209,6 +209,21 @@ static void peer_up(struct link *l, void *arg)
 	link_send(p->link, f);
 }
 
+/* A node that was started anew may know none of the others by its map, or not its own new ID, so
+ * that it can not ask anybody: the voters, who look for it, bring it theirs. */
+static void bring_map(struct peer *p, uint64_t epoch)
+{
+	struct node *n = p->n;
+	struct frame *f;
+
+	if (!n->ring || epoch >= n->ring->epoch || n->self == RING_NONE ||
+		!n->ring->nodes[n->self].voter)
+		return;
+	f = frame_new(WIRE_MAP, 0, 64);
+	keep_put_map(n, epoch, &f->b);
+	link_send(p->link, f);
+}
+
 static void peer_greeted(struct peer *p, struct frame *f)
 {
 	char want[ORBIT_ID_HEX], got[ORBIT_ID_HEX];
@@ -223,6 +238,8 @@ static void peer_greeted(struct peer *p, struct frame *f)
 		return;
 	}
 	why = hello_refuse(n, &h, &status);
+	if (!why)
+		bring_map(p, h.epoch);
 	if (!why && orbit_id_cmp(&h.node, &p->id))
 		why = "another node answers at this address";
 	if (why) {
