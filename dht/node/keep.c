@@ -24,6 +24,7 @@
 #include "dht/base/crc.h"
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+#include "dht/node/peer.h"
 #include "dht/store/disk.h"
 #include "dht/store/work.h"
 
@@ -447,6 +448,7 @@ static void find_self(struct node *n)
 	const struct ring_map *m = n->ring;
 	char id[ORBIT_ID_HEX];
 	uint16_t at = ring_find(m, &n->id);
+	struct peer *p;
 
 	if (at == RING_NONE && n->keep->number) {
 		at = ring_find_number(m, n->keep->number);
@@ -454,6 +456,9 @@ static void find_self(struct node *n)
 			n->id = m->nodes[at].id;
 			log_info("mod=node node=%s msg=\"has a new ID\"", orbit_id_hex(&n->id, id));
 			store_rename(n->st, &n->id, renamed, NULL);
+			/* the others go by what HELLO said */
+			TAILQ_FOREACH (p, &n->peers, entry)
+				peer_break(p, -ECONNRESET);
 		}
 	}
 	n->self = at;

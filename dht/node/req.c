@@ -207,6 +207,21 @@ struct frame *reply_new(struct node *n, uint16_t status, uint16_t failed, size_t
 	return f;
 }
 
+/* Does it say no more than that our log failed, while there are other copies? Then who leads them
+ * once this node has stopped is to be asked. */
+static bool is_our_trouble(const struct node *n, const struct frame *f)
+{
+	struct wire_reply m;
+
+	if ((!n->log_failed && !store_broken(n->st)) || wire_get_reply(frame_cur(f), &m) ||
+		(m.status != WIRE_READ_ONLY && m.status != WIRE_IO))
+		return false;
+	for (unsigned i = 0; i < n->nshards; i++)
+		if (n->shards[i].repl)
+			return true;
+	return false;
+}
+
 static void send_off(struct req *r)
 {
 	struct frame *f = r->reply;
@@ -214,7 +229,7 @@ static void send_off(struct req *r)
 	r->reply = NULL;
 	if (r->ops->answered)
 		r->ops->answered(r, f);
-	if (r->conn && r->id)
+	if (r->conn && r->id && !is_our_trouble(r->n, f))
 		conn_send(r->conn, f, r->id);
 	else
 		frame_unref(f);
