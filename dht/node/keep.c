@@ -65,6 +65,7 @@ struct keep {
 
 	struct gate *gate;
 	bool saving;
+	bool urgent;    /* others are in the map than in the one on disk */
 	uint64_t saved; /* epoch on disk, or on its way there */
 	struct env_timer save_timer;
 };
@@ -472,6 +473,22 @@ static void find_self(struct node *n)
 
 static void save_soon(struct node *n);
 
+/* Could others not be found by the one who are in the other? */
+static bool others_in(const struct ring_map *a, const struct ring_map *b)
+{
+	if (a->nnodes != b->nnodes)
+		return true;
+	for (unsigned i = 0; i < a->nnodes; i++) {
+		const struct ring_node *x = &a->nodes[i], *y = &b->nodes[i];
+
+		if (x->number != y->number || x->voter != y->voter || x->naddrs != y->naddrs ||
+			orbit_id_cmp(&x->id, &y->id) ||
+			memcmp(x->addr, y->addr, x->naddrs * sizeof(x->addr[0])))
+			return true;
+	}
+	return false;
+}
+
 int keep_adopt(struct node *n, struct ring_map *m)
 {
 	struct ring_map *old = (struct ring_map *)n->ring;
@@ -488,6 +505,7 @@ int keep_adopt(struct node *n, struct ring_map *m)
 	n->ring = ring_ref(m);
 	if (old)
 		diff_keep(k, old, m);
+	k->urgent |= !old || others_in(old, m);
 	find_self(n);
 	log_line(n->registered == was && old ? LOG_LVL_DEBUG : LOG_LVL_INFO,
 		"mod=node epoch=%" PRIu64 " nodes=%u registered=%d msg=\"new ring map\"", m->epoch,
@@ -618,6 +636,7 @@ static void save_fire(struct env_timer *t)
 		buf_u32(&s->b, crc32c(s->b.data, s->b.len));
 	}
 	k->saving = true;
+	k->urgent = false;
 	k->saved = n->ring->epoch;
 	work_start(&s->w, k->gate, n, k, save_run, save_done);
 }
@@ -629,9 +648,9 @@ static void save_soon(struct node *n)
 {
 	struct keep *k = n->keep;
 
-	if (k->saving || k->save_timer.armed || n->ring->epoch <= k->saved)
+	if (k->saving || n->ring->epoch <= k->saved || (k->save_timer.armed && !k->urgent))
 		return;
-	env_timer_set(n->env, &k->save_timer, env_now(n->env) + SAVE_EVERY);
+	env_timer_set(n->env, &k->save_timer, env_now(n->env) + (k->urgent ? 0 : SAVE_EVERY));
 }
 
 static int load(struct node *n)
