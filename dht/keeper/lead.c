@@ -354,7 +354,8 @@ void lead_off(struct keeper *k)
 	l->nfences = 0;
 	answer_list(k, &l->line, WIRE_NO_KEEPER, "the leader has changed");
 	answer_list(k, &l->doubts, WIRE_NO_KEEPER, "the leader has changed");
-	if (!l->changing)
+	/* else its end is told, but not to who has stopped listening */
+	if (!l->changing || k->stopping)
 		answer_list(k, &l->flight, WIRE_NO_KEEPER, "the leader has changed");
 	log_info("mod=keeper number=%" PRIu32 " term=%llu msg=\"leads no more\"", k->number,
 		k->raft.current_term);
