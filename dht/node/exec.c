@@ -491,6 +491,13 @@ int exec_apply(struct exec *x, enum store_urgency urgency, void (*done)(struct o
 		req_wait_store(&x->r);
 		return rc;
 	}
+	if (rc == -EBUSY) {
+		struct shard *s = x->parts[0].shard;
+
+		exec_reset(x);
+		req_wait_shard(&x->r, s);
+		return rc;
+	}
 	if (rc) {
 		exec_refuse(x, status_of(rc), 0);
 		return rc;
@@ -582,6 +589,10 @@ static int floors_apply(struct exec *x, int *failed)
 			return -EAGAIN;
 		}
 		*failed = floor_apply(n, p->shard, p->sess);
+		if (*failed == -EBUSY) {
+			req_wait_shard(&x->r, p->shard);
+			return -EAGAIN;
+		}
 		if (*failed == -EAGAIN) {
 			req_wait_store(&x->r);
 			return -EAGAIN;

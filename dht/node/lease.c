@@ -198,10 +198,31 @@ static struct peer *peer_known(struct node *n, const struct orbit_id *id)
 	return NULL;
 }
 
+/* A node that has another name has the leases that it was given. */
+static void follow_names(struct node *n, const struct ring_map *old)
+{
+	for (unsigned i = 0; i < old->nnodes; i++) {
+		struct peer *was = peer_known(n, &old->nodes[i].id), *is;
+		uint16_t at;
+
+		if (!was || !old->nodes[i].number || ring_find(n->ring, &was->id) != RING_NONE)
+			continue;
+		at = ring_find_number(n->ring, old->nodes[i].number);
+		if (at == RING_NONE || at == n->self)
+			continue;
+		is = peer_of(n, at);
+		if (is->given_until < was->given_until)
+			is->given_until = was->given_until;
+		is->given_to = was->given_to;
+	}
+}
+
 void lease_adopt(struct node *n, const struct ring_map *old)
 {
 	uint64_t now = env_now(n->env);
 
+	if (old)
+		follow_names(n, old);
 	for (unsigned i = 0; old && i < n->nshards; i++) {
 		const struct ring_shard *was = &old->shards[i], *is = &n->ring->shards[i];
 		struct shard *s = node_shard(n, i);

@@ -120,6 +120,17 @@ void peer_break(struct peer *p, int rc)
 		peer_fail(p, rc);
 }
 
+void peers_renamed(struct node *n)
+{
+	struct peer *p;
+
+	TAILQ_FOREACH (p, &n->peers, entry) {
+		if ((p->state == PEER_UP || p->state == PEER_GREETING) &&
+			orbit_id_cmp(&p->as, &n->id))
+			peer_fail(p, -ECONNRESET);
+	}
+}
+
 bool peer_refused(const struct node *n, uint16_t node)
 {
 	const struct peer *p;
@@ -204,6 +215,7 @@ static void peer_up(struct link *l, void *arg)
 
 	(void)l;
 	put_hello(p->n, &f->b);
+	p->as = p->n->id;
 	p->state = PEER_GREETING;
 	env_timer_set(p->n->env, &p->timer, env_now(p->n->env) + GREET_TIMEOUT);
 	link_send(p->link, f);

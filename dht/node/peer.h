@@ -25,6 +25,7 @@ struct peer {
 	unsigned tries, next_addr;
 	unsigned refused;     /* addresses in a row that do not accept connections */
 	uint64_t incarnation; /* that we talked to last; 0: never */
+	struct orbit_id as;   /* who we said we are */
 	uint64_t next_id;
 	struct call_list line;   /* to be sent */
 	struct call_list sent;   /* oldest first */
@@ -68,6 +69,8 @@ struct peer *peer_of(struct node *n, uint16_t node);
 void peer_stream(struct peer *p, struct frame *f);
 /* Its link is broken and made anew. */
 void peer_break(struct peer *p, int rc);
+/* Links over which we said another name than we have now are made anew. */
+void peers_renamed(struct node *n);
 
 /* What peer.c tells: a link stands; it is gone; a message that answers no call came. */
 void repl_peer_up(struct peer *p);

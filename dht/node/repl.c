@@ -148,6 +148,8 @@ bool repl_blocks(struct node *n, const struct shard *s)
 {
 	if (!s->repl)
 		return n->ring->min_in_sync > 1;
+	if (store_broken(n->st))
+		return true;
 	if (n->ring->shards[s->number].nmembers < n->ring->min_in_sync)
 		return true;
 	for (unsigned i = 0; i < s->repl->ncopies; i++) {
@@ -245,6 +247,9 @@ int own_apply(struct node *n, struct own *o, enum store_urgency urgency)
 		rc = -ENOSPC;
 	if (!rc)
 		rc = store_apply(n->st, &o->apply, urgency);
+	/* others can go on: what this node cannot do is not refused (repl_blocks()) */
+	if (rc == -EROFS && s && s->repl)
+		rc = -EBUSY;
 	if (rc)
 		return rc;
 	for (unsigned i = 0; i < o->nat; i++)
@@ -832,17 +837,37 @@ static bool vouch_all(struct node *n)
 	return any;
 }
 
+/* ---- our own copy cannot go on ---- */
+
 static void resigned(struct keep_ask *a, uint16_t status, uint64_t epoch)
 {
-	/* the map tells */
+	struct complaint *k = container_of(a, struct complaint, ask);
+
+	/* the map tells; until then it is said again */
 	(void)status;
 	(void)epoch;
-	free(container_of(a, struct complaint, ask));
+	k->n->vouching--;
+	if (k->n->shards)
+		node_shard(k->n, a->m.shard)->vouching = false;
+	free(k);
 }
 
 void repl_resign(struct node *n, struct shard *s)
 {
+	if (s->vouching || n->vouching >= VOUCH_ONCE || n->stopping)
+		return;
+	s->vouching = true;
+	n->vouching++;
 	keep_ask(n, &complaint_new(n, s, n->self, 0, resigned)->ask);
+}
+
+/* Our log has failed: others lead from now on, where there are any. */
+static void resign_all(struct node *n)
+{
+	for (unsigned i = 0; i < n->nshards; i++) {
+		if (node_shard(n, i)->repl)
+			repl_resign(n, node_shard(n, i));
+	}
 }
 
 void repl_arrive(struct conn *c, struct frame *f)
@@ -1005,6 +1030,7 @@ int repl_adopt(struct node *n, const struct ring_map *old)
 		if (!TAILQ_EMPTY(&s->waiting))
 			shard_wake(s);
 	}
+	peers_renamed(n);
 	repl_wake(n);
 	return n->load_rc;
 }
@@ -1066,6 +1092,8 @@ void repl_tick(struct node *n)
 	recover_ask(n);
 	if (n->suspects)
 		n->suspects = vouch_all(n);
+	if (store_broken(n->st))
+		resign_all(n);
 	repl_wake(n);
 }
 

@@ -230,12 +230,12 @@ static void pull(struct node *n, struct take *t, struct copy *from)
 /* Our own copy has what the shard's history lacks. */
 static void not_by_right(struct node *n, struct shard *s)
 {
-	if (s->take->resigned)
-		return;
+	if (!s->take->resigned)
+		log_error(
+			"mod=node shard=%u msg=\"this copy has effects that the shard has not: it "
+			"cannot lead\"",
+			s->number);
 	s->take->resigned = true;
-	log_error("mod=node shard=%u msg=\"this copy has effects that the shard has not: it cannot "
-		  "lead\"",
-		s->number);
 	repl_resign(n, s);
 }
 
