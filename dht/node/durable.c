@@ -98,12 +98,25 @@ static void send_sync(struct peer *p)
 	peer_call(p->n, node, f, &p->sync_call);
 }
 
+/* Has one of the shards other copies, which can go on without us? */
+static bool copied(const struct durable *d)
+{
+	for (unsigned i = 0; i < d->nof; i++) {
+		if (d->of[i].shard->repl)
+			return true;
+	}
+	return false;
+}
+
 static void own_synced(struct store_sync *s, int rc)
 {
 	struct durable *d = container_of(s, struct durable, sync);
 
 	d->rc = rc;
-	leave(d);
+	/* then it is for the others to say, once they lead (repl.c gives the shards up) */
+	d->failed = rc && copied(d);
+	if (!d->failed)
+		leave(d);
 }
 
 static void wait_for(struct durable *d, struct peer *p)
@@ -128,6 +141,7 @@ void durable_start(struct node *n, struct durable *d, const struct seen *of, uns
 	d->nof = nof;
 	d->left = 1;
 	d->rc = 0;
+	d->failed = false;
 	TAILQ_INIT(&d->waits);
 	TAILQ_INSERT_TAIL(&n->durables, d, entry);
 	for (unsigned i = 0; i < nof; i++) {
@@ -171,6 +185,10 @@ void durable_adopt(struct node *n)
 			wnext = TAILQ_NEXT(w, of_durable);
 			if (!counts(d, w->peer))
 				wait_end(w);
+		}
+		if (d->failed && !copied(d)) {
+			d->failed = false;
+			d->left--;
 		}
 		leave(d);
 	}

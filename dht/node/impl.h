@@ -241,6 +241,7 @@ struct durable {
 	unsigned nof;
 	unsigned left;
 	int rc;
+	bool failed; /* our own store; it waits until others lead */
 	struct store_sync sync;
 	TAILQ_HEAD(, durable_wait) waits; /* for other nodes */
 	TAILQ_ENTRY(durable) entry;
