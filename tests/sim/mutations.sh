@@ -18,24 +18,34 @@ forget-reply dht/node/sess.c s/return numbers_has\(&s->stored, number\);/return 
 forget-floor dht/node/sess.c s/return number < s->floor \|\| is_abandoned\(s, number\);/return false;/
 forget-reply-at-start dht/node/sess.c s/numbers_add\(&s->stored, number\);\n\traise_floor/raise_floor/
 lose-reply dht/node/single.c s/sess_reply_put\(home->sess/if (0) $&/
-vote-before-the-disk dht/node/prepare.c s/store_sync\(x->r.n->st, &x->sync\);/vote_synced(&x->sync, 0);/
+vote-before-the-disk dht/node/prepare.c s/durable_start\(x->r.n, &x->durable[^;]*;/vote_synced(&x->durable, 0);/
 vote-without-record dht/node/prepare.c s/effect_put\(e, key.b, key.len, n->tmp.data, n->tmp.len\);//
 vote-without-locks dht/node/intent.c s/lock_take\(&node_shard[^;]*;/p->owner.nlocks = 0;/
 no-locks-for-transactions dht/node/single.c s/if \(lock_conflict\(&s->locks, &x->v, NULL\)\)/if (0)/
 no-locks-for-votes dht/node/prepare.c s/held = lock_conflict\([^;]*;/held = NULL;/
 no-gate dht/node/exec.c s/x->parts\[i\]\.shard->gate = &x->r;/;/
-outcome-before-the-disk dht/node/decide.c s/if \(commit && !rc\)\n\t\tanswer_synced\(x\);/if (commit && !rc) {\n\t\treq_answer(&x->r, x->f);\n\t\tx->f = NULL;\n\t}/
+outcome-before-the-disk dht/node/decide.c s/if \(x->commit && !rc\)\n\t\tanswer_synced\(x\);/if (x->commit && !rc) {\n\t\treq_answer(&x->r, x->f);\n\t\tx->f = NULL;\n\t}/
 commit-again-after-a-start dht/node/decide.c s/effect_del\(e, k.b, k.len\);// && s/effect_put\(e, k.b, k.len, n->tmp.data, n->tmp.len\);//
 commit-drops-the-writes dht/node/decide.c s/exec_evaluate\(x, TXN_COMMIT, NODE_STORED_MAX\);/exec_begin(x);\n\t\tx->f = reply_new(r->n, WIRE_OK, 0, 0);\n\t\tx->results_from = x->f->b.len;\n\t\tdecide_record(x, p);/
-break-a-promise dht/node/decide.c s/if \(!x->commit && p->promised && !x->own\)/if (0)/
+break-a-promise dht/node/decide.c s/if \(!x->commit && p->promised && !x->ours\)/if (0)/
 doubt-means-abort dht/node/doubt.c s/\(!d->unknown && !d->unclear\)/0/ && s/else if \(d->unknown\)/else if (!d->unclear)/
 doubt-means-commit dht/node/doubt.c s/if \(d->committed \|\|/if (1 ||/
-unknown-but-not-recorded dht/node/decide.c s/decide_start\(n, NULL, NULL, &abort_it, true, true\);\n/{\n\t\t\tresolve_tell(s, WIRE_UNKNOWN);\n\t\t\treturn;\n\t\t}\n/
+unknown-but-not-recorded dht/node/decide.c s/decide_start\(n, NULL, NULL, &abort_it, true, true\);\n/{\n\t\t\treq_status(r, WIRE_UNKNOWN);\n\t\t\treturn;\n\t\t}\n/
 presumed-beats-a-vote dht/node/decide.c s/if \(x->presumed\) \{/if (0) {/
 nobody-asks dht/node/doubt.c s/env_timer_set\(n->env, &n->doubt_timer, due\);//
 sync-says-yes dht/node/admin.c s/status = WIRE_LOST;//
-sync-without-sync dht/node/admin.c s/store_sync\(c->n->st, &q->sync\);/sync_done(&q->sync, 0);/
-terms-again dht/node/shard.c s/\*term = n->ring->shards[^;]*;/*term = s->term + 1;/
+sync-without-sync dht/node/admin.c s/durable_start\(n, &q->durable[^;]*;/sync_done(&q->durable, 0);/
+terms-again dht/node/shard.c s/\*term = s->term;/*term = 1;/
+ack-before-the-backups dht/node/repl.c s/if \(c->required && c->acked < all\)/if (0)/
+ack-before-one-backup dht/node/repl.c s/if \(c->required && c->acked < all\)/if (c->required && i == 0 && c->acked < all)/
+no-lease-wait dht/node/takeover.c s/if \(lease_over\(n, s, &when\)\)/if (1)/
+answer-without-a-lease dht/node/lease.c s/if \(!c->required \|\| c->peer->lease_until > now\)/if (1)/
+a-restarted-member-counts dht/node/repl.c s/if \(c->state != COPY_UNKNOWN && c->incarnation != p->incarnation\)/if (0)/ && s/incarnation && c->incarnation != incarnation/0/
+the-shorter-history dht/node/takeover.c s/longer\(&c->told, &best\)/longer(&best, &c->told) \&\& 0/
+requests-of-an-older-map dht/node/exec.c s/x->m.epoch < s->since/0/
+sync-here-alone dht/node/durable.c s/wait_for\(d, p\);//
+several-shards-in-one-record dht/node/exec.c s/if \(x->exclusive && !one_log\(x\)\)/if (0)/
+forget-who-lost-a-shard dht/node/repl.c s/req_lose\(n\);//
 no-checksums dht/store/read.c s/if \(crc != le32toh\(want\)\)/if (0)/
 recovery-believes-all dht/store/recover.c s/return !record_check_data\([^;]*;/return 1;/
 removes-the-last-segment dht/store/flush.c s/ && s->start \+ s->size < st->tail;/;/
