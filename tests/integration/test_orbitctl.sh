@@ -7,7 +7,7 @@ json() { # valid JSON, as far as a shell can tell: brackets match, keys are quot
 }
 
 for c in mkfs "cluster init" "cluster replicas" "node leave" "node remove" "node weight" "node rename" \
-	"session fence" "ring show" status "rebalance status" shard ping route put get stat rm ls stalled; do
+	"session fence" "ring show" status "rebalance status" shard verify watch ping route put get stat rm ls stalled; do
 	check "$c --help" sh -c "\"$BIN/orbitctl\" $c --help | grep -q '^usage: orbitctl $c'"
 done
 check "--help" sh -c "\"$BIN/orbitctl\" --help | grep -q usage"
@@ -74,6 +74,18 @@ check "by its address" ctl node weight "${ADDR[2]}" 200 -o "cluster=$CLUSTER"
 check "cluster replicas" ctl cluster replicas 2 --min-in-sync 1 -o "cluster=$CLUSTER"
 check "two copies" wait_healthy
 is "status: healthy" "$(ctl status -o "cluster=$CLUSTER" | head -1)" HEALTHY
+
+# changes, as they happen
+"$BIN/orbitctl" watch noticed --count 3 -o "cluster=$CLUSTER" >"$D/watched" &
+job=$!
+PIDS+=($job)
+check "it watches" wait_for 10 grep -q watching "$D/watched"
+echo 1 | ctl put noticed -o "cluster=$CLUSTER"
+echo 2 | ctl put noticed -o "cluster=$CLUSTER"
+echo 3 | ctl put another -o "cluster=$CLUSTER"
+ctl rm noticed -o "cluster=$CLUSTER"
+check "it ends after 3" wait_for 10 dead $job
+is "what it saw" "$(awk '{ print $1 }' "$D/watched" | tr '\n' ' ')" "watching created changed deleted "
 
 # one node down: said so, and the others still answer
 kill_node 3

@@ -82,6 +82,7 @@ int cmd_ring_show(struct ctl *k);
 int cmd_rebalance(struct ctl *k);
 int cmd_shard(struct ctl *k);
 int cmd_verify(struct ctl *k);
+int cmd_watch(struct ctl *k);
 int cmd_status(struct ctl *k);
 int cmd_ping(struct ctl *k);
 int cmd_put(struct ctl *k);

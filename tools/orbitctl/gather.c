@@ -13,6 +13,8 @@
 #include "dht/base/mem.h"
 #include "tools/common/text.h"
 
+#define OTHERS_WAIT (200 * ENV_MS)
+
 enum { ID_MAP = 1, ID_STATUS = 2 };
 
 struct call {
@@ -33,7 +35,7 @@ struct round {
 	struct ring_map *base; /* that we ask for news of; NULL: none */
 	struct call *calls;
 	unsigned ncalls, running;
-	bool first_map; /* one map is enough */
+	bool first_map; /* with a map there, wait a little for a newer one, no more */
 	bool late;
 };
 
@@ -214,14 +216,22 @@ static void on_late(struct env_timer *t)
 static void round_run(struct round *r, uint64_t timeout)
 {
 	struct env *e = loop_env(r->lp);
+	uint64_t end = env_now(e) + timeout;
 
 	r->timer.fire = on_late;
 	r->running = r->ncalls;
-	env_timer_set(e, &r->timer, env_now(e) + timeout);
+	env_timer_set(e, &r->timer, end);
 	for (unsigned i = 0; i < r->ncalls; i++)
 		call_begin(&r->calls[i]);
-	while (r->running && !r->late && !(r->first_map && *r->map))
+	while (r->running && !r->late) {
 		loop_run(r->lp);
+		if (!r->first_map || !*r->map)
+			continue;
+		/* (a node that was just started may have an old one) */
+		r->first_map = false;
+		if (end > env_now(e) + OTHERS_WAIT)
+			env_timer_set(e, &r->timer, env_now(e) + OTHERS_WAIT);
+	}
 	env_timer_clear(e, &r->timer);
 	for (unsigned i = 0; i < r->ncalls; i++) {
 		struct call *c = &r->calls[i];
@@ -240,7 +250,7 @@ static void round_run(struct round *r, uint64_t timeout)
 	}
 }
 
-/* The map, from whichever seed has one first. */
+/* The newest map that the seeds have, or most of them. */
 static int find_map(struct gather *g, struct loop *lp, const char *const *seeds, unsigned nseeds,
 	uint64_t timeout, char *why, size_t why_len)
 {
