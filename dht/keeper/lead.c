@@ -79,7 +79,7 @@ static bool registered(const struct ring_map *m, uint16_t node, const struct wir
 	const struct ring_node *n = &m->nodes[node];
 
 	if (!n->up || n->incarnation != q->incarnation || n->naddrs != q->naddrs ||
-		strcmp(n->zone, q->zone))
+		(q->zone[0] && strcmp(n->zone, q->zone)))
 		return false;
 	for (unsigned i = 0; i < n->naddrs; i++) {
 		if (strcmp(n->addr[i], q->addr[i]))
@@ -106,7 +106,9 @@ static uint16_t ask_register(struct keeper *k, struct ring_map *d, struct ask *a
 	if (at == RING_NONE)
 		at = ring_find(d, &q->node);
 	if (at == RING_NONE || !registered(d, at, q)) {
-		snprintf(n.zone, sizeof(n.zone), "%s", q->zone);
+		/* one that says none keeps what it was made with */
+		snprintf(n.zone, sizeof(n.zone), "%s",
+			q->zone[0] || at == RING_NONE ? q->zone : d->nodes[at].zone);
 		for (unsigned i = 0; i < q->naddrs; i++)
 			snprintf(n.addr[i], sizeof(n.addr[i]), "%s", q->addr[i]);
 		rc = plan_register(d, &n, q->flags & ASK_F_WHOLE);

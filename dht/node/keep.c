@@ -16,6 +16,7 @@
  */
 #include "dht/node/keep.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -55,6 +56,10 @@ struct keep {
 	struct keep_ask ask;
 	bool asking;
 	bool levelled, warned;
+	bool retiring; /* is not to be in the ring any more */
+	struct keep_ask retire;
+	void (*retired)(void *arg, int rc);
+	void *retired_arg;
 	unsigned tries, turn;
 	uint32_t number;
 	struct diff diffs[KEEP_DIFFS]; /* by epoch modulo their number */
@@ -883,12 +888,39 @@ static void say_alive(struct keep *k)
 	keep_ask(n, a);
 }
 
+static void retired(struct keep_ask *a, uint16_t status, uint64_t epoch)
+{
+	struct keep *k = a->n->keep;
+
+	/* we stop serving when the map comes; others are told by us that we did */
+	if (!a->n->stopping && status == WIRE_OK)
+		route_epoch(a->n, leader_of(a->n, 0), epoch);
+	k->retired(k->retired_arg, wire_errno(status));
+}
+
+void node_retire(struct node *n, void (*done)(void *arg, int rc), void *arg)
+{
+	struct keep *k = n->keep;
+	struct wire_ask_m *m = &k->retire.m;
+
+	assert(!k->retiring);
+	k->retiring = true;
+	k->retired = done;
+	k->retired_arg = arg;
+	m->what = ASK_DOWN;
+	m->node = n->id;
+	m->incarnation = n->incarnation;
+	m->epoch = n->ring ? n->ring->epoch : 0;
+	k->retire.done = retired;
+	keep_ask(n, &k->retire);
+}
+
 static void keep_fire(struct env_timer *t)
 {
 	struct keep *k = container_of(t, struct keep, timer);
 	struct node *n = k->n;
 
-	if (n->stopping)
+	if (n->stopping || (k->retiring && !n->registered))
 		return;
 	if (n->ring && n->registered && keeper_leads(n->keeper) && n->ring->nnodes == 1)
 		return; /* it need not tell itself; the next map sets the timer */

@@ -64,6 +64,10 @@ bool node_registered(const struct node *n);
 /* 0; or why it can not go on, as its disk failed: its owner must stop it. */
 int node_broken(const struct node *n);
 
+/* Has the keeper give what this node serves to others, as it is about to stop: done(arg, rc) when
+ * the map is made that says so; -EAGAIN no leader is known, ... It may be stopped before that. */
+void node_retire(struct node *n, void (*done)(void *arg, int rc), void *arg);
+
 /* Stops serving: links are closed, what is being executed is finished; done(arg), then node_free().
  */
 void node_stop(struct node *n, void (*done)(void *arg), void *arg);

@@ -1,12 +1,12 @@
 # Three nodes with three copies of everything, under a load that can be checked: nodes are killed,
-# stopped and cut off, one at a time; then all are killed at once. No error, no wrong byte, no long
+# ended in good order, halted and cut off, one at a time; then all are killed at once. No error, no wrong byte, no long
 # stall; copies equal and fsck clean after. ROUNDS=20 KINDS="kill" DOWN=15 HANG=20: more of it by
 # hand (rounds of each kind, seconds that a node stays away at most).
 # limit: 150
 . tests/integration/lib.sh
 
 ROUNDS=${ROUNDS:-3} DOWN=${DOWN:-3} HANG=${HANG:-4}
-KINDS=${KINDS:-kill stop cut all}
+KINDS=${KINDS:-kill leave stop cut all}
 if own_networks; then
 	begin_networks || die "no networks"
 else
@@ -25,6 +25,7 @@ round() { # KIND LIMIT_MS
 	begin=$(now_ms)
 	case $kind in
 	kill) kill_node $victim; sleep $away; start_node $victim ;;
+	leave) stop_node $victim; sleep $away; start_node $victim ;;
 	stop) away=$HANG; kill -STOP "${NODE[victim]}"; sleep $away; kill -CONT "${NODE[victim]}" ;;
 	cut) away=$HANG; cut_node $victim; sleep $away; mend_node $victim ;;
 	esac
@@ -48,6 +49,7 @@ rounds() { # KIND LIMIT_MS N
 }
 
 rounds kill 1000 "$ROUNDS"
+rounds leave 1000 $(((ROUNDS + 2) / 3))
 rounds stop 3000 $(((ROUNDS + 2) / 3))
 rounds cut 3000 $(((ROUNDS + 2) / 3))
 

@@ -55,7 +55,7 @@ check "mkfs" ctl mkfs -o "cluster=$CLUSTER"
 objects -o "cluster=$CLUSTER"
 is "shards" "$(ctl ring show --json -o "cluster=$CLUSTER" | grep -o '"shards": 256' | wc -l)" 1
 check "weights count" [ "$(ctl ring show -o "cluster=$CLUSTER" | awk '/weight 200/ { for (i = 1; i < NF; i++) if ($i == "shards") print $(i + 1) }')" -gt 90 ]
-check "zones" grep -q '"zone": "west"' <(ctl status --json -o "cluster=$CLUSTER")
+check "zones" grep -q '"zone": "east".*"zone": "west"\|"zone": "west".*"zone": "east"' <(ctl status --json -o "cluster=$CLUSTER")
 check "ping" ctl ping "${ADDR[@]}"
 ctl ping --json "${ADDR[@]}" | json || check "ping --json" false
 check "rebalance status" ctl rebalance status -o "cluster=$CLUSTER"

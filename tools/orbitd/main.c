@@ -4,7 +4,7 @@
  *   configuration; fork if it is to be a daemon
  *   open the store (make it if there is none and --join says for which cluster), load the node
  *   listen, say so; the node registers itself
- *   run until SIGTERM or SIGINT; then stop serving, close the store
+ *   run until SIGTERM or SIGINT; then let others take over, stop serving, close the store
  */
 #include <errno.h>
 #include <signal.h>
@@ -25,12 +25,16 @@
 #define EXIT_USAGE 2
 #define WATCH_EVERY ENV_SEC
 #define CHECK_TIMEOUT ENV_SEC
+#define RETIRE_WAIT ENV_SEC          /* for the keeper, when we stop */
+#define RETIRE_LINGER (150 * ENV_MS) /* until all know that we do not serve any more */
 
 struct orbitd {
 	struct config c;
 	struct cluster cluster; /* without a client */
 	struct env_timer watch; /* looks after the store */
 	bool stopping;
+	bool retire_late; /* it has taken long enough */
+	struct env_timer retire_timer;
 	int report; /* to who waits for us, or -1 */
 	char why[512];
 };
@@ -183,6 +187,40 @@ static int bring_up(struct orbitd *d)
 	return rc;
 }
 
+/* ---- stopping ---- */
+
+static void on_retired(void *arg, int rc)
+{
+	struct orbitd *d = arg;
+
+	log_info("mod=orbitd rc=%s msg=\"others take over\"", rc ? log_errno(rc) : "0");
+	if (!d->retire_late)
+		env_timer_set(d->cluster.env, &d->retire_timer,
+			env_now(d->cluster.env) + (rc ? 0 : RETIRE_LINGER));
+}
+
+static void on_retire_timer(struct env_timer *t)
+{
+	struct orbitd *d = container_of(t, struct orbitd, retire_timer);
+
+	d->retire_late = true;
+	loop_stop(d->cluster.loop);
+}
+
+/* Lets others take over what we serve, for as long as that may take. */
+static void retire(struct orbitd *d)
+{
+	const struct ring_map *m = node_ring(d->cluster.node);
+
+	if (!m || m->nnodes < 2 || !node_registered(d->cluster.node))
+		return;
+	d->retire_timer.fire = on_retire_timer;
+	env_timer_set(d->cluster.env, &d->retire_timer, env_now(d->cluster.env) + RETIRE_WAIT);
+	node_retire(d->cluster.node, on_retired, d);
+	while (!d->retire_late)
+		loop_run(d->cluster.loop);
+}
+
 static int detach(struct orbitd *d)
 {
 	int rc;
@@ -211,6 +249,8 @@ static int run(struct orbitd *d)
 				log_errno(rc));
 		}
 	}
+	if (!rc)
+		retire(d);
 	if (d->cluster.loop)
 		env_timer_clear(d->cluster.env, &d->watch);
 	if (d->cluster.loop) {
