@@ -149,7 +149,7 @@ static void op_run(struct work *w)
 	struct io_op *o = container_of(w, struct io_op, w);
 	struct files *f = o->files;
 
-	o->rc = o->kind == OP_GET ? 0 : f->stuck;
+	o->rc = f->stuck; /* none overtakes another */
 	if (o->rc)
 		return;
 	switch (o->kind) {
@@ -267,12 +267,13 @@ static void op_done(struct work *w)
 		env_timer_set(k->env, &k->io.again, env_now(k->env) + FULL_AGAIN);
 		return;
 	}
-	if (o->rc && o->kind != OP_GET) {
-		if (!k->io.failed)
+	if (k->io.failed || (o->rc && o->kind != OP_GET)) {
+		if (!k->io.failed) {
 			log_error("mod=keeper rc=-%s msg=\"the keeper's files can not be "
 				  "written\"",
 				log_errno(o->rc));
-		k->io.failed = o->rc; /* libraft never hears of it */
+			k->io.failed = o->rc; /* libraft never hears of it */
+		}
 		o->back = true;
 		keeper_settle(k);
 		return;

@@ -24,6 +24,7 @@
 
 #define TICK_ALONE ENV_SEC /* between ticks when there is nobody else */
 #define SNAPSHOT_TRAILING 256
+#define SNAPSHOT_AGAIN 3000 /* ms after which one that nobody answered is sent again */
 #define VOTERS_MAX 5
 #define CATCH_UP 5000 /* ms in which a new voter has to follow */
 
@@ -269,6 +270,7 @@ int keeper_run(struct keeper *k)
 	raft_set_heartbeat_timeout(&k->raft, KEEPER_HEARTBEAT);
 	raft_set_snapshot_threshold(&k->raft, k->cfg.snapshot_every);
 	raft_set_snapshot_trailing(&k->raft, SNAPSHOT_TRAILING);
+	raft_set_install_snapshot_timeout(&k->raft, SNAPSHOT_AGAIN);
 	raft_set_max_catch_up_round_duration(&k->raft, CATCH_UP);
 	raft_set_pre_vote(&k->raft, true);
 	k->in_raft = true;

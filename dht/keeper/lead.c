@@ -291,6 +291,7 @@ static void propose(struct keeper *k, struct ring_map *d)
 	l->changing = false;
 	log_error("mod=keeper msg=\"a change of the map was refused: %s\"", raft_strerror(rc));
 	answer_list(k, &l->flight, WIRE_NO_KEEPER, raft_strerror(rc));
+	sessions_on(k); /* those that were to end did not */
 }
 
 static bool due(struct keeper *k, uint64_t now)
@@ -309,7 +310,8 @@ void lead_pump(struct keeper *k)
 	struct ring_map *d;
 	bool changed;
 
-	if (!l->on || l->changing || !due(k, now))
+	/* a leader that hands over takes nothing; what waits goes on if that fails */
+	if (!l->on || l->changing || k->raft.transfer || !due(k, now))
 		return;
 	d = ring_draft(k->state.map);
 	changed = judge(k, d);

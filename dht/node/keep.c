@@ -402,7 +402,8 @@ void keep_put_map(const struct node *n, uint64_t epoch, struct buf *b)
 		wire_put_map(b, &m);
 		return;
 	}
-	if (diffs_reach(n, epoch, &len)) {
+	/* many of them may weigh more than the map, and more than a frame holds */
+	if (diffs_reach(n, epoch, &len) && len <= ring_encoded_len(n->ring)) {
 		m.form = WIRE_MAP_DIFFS;
 		wire_put_map(b, &m);
 		buf_reserve(b, len);

@@ -79,6 +79,7 @@ void ring_unref(struct ring_map *m); /* NULL is harmless */
 
 /* docs/PROTOCOL.md has the layout. Decoding checks everything; 0, -EBADMSG, -ENOMEM. */
 void ring_encode(const struct ring_map *m, struct buf *b);
+size_t ring_encoded_len(const struct ring_map *m);
 int ring_decode(const void *data, size_t len, struct ring_map **out);
 
 /* What leads from @from to the later map @to, nodes named by ID. Patching checks everything: 0,

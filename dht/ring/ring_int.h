@@ -31,6 +31,5 @@ void ring_put_node(struct buf *b, const struct ring_node *n);
 void ring_get_node(struct cur *c, struct ring_node *n);
 void ring_put_shard(struct buf *b, const struct ring_shard *s);
 void ring_get_shard(struct cur *c, struct ring_shard *s);
-size_t ring_encoded_len(const struct ring_map *m);
 
 #endif

@@ -59,8 +59,9 @@ struct rig {
 	bool by_hand;      /* there is no keeper: the test gives the maps */
 };
 
-static uint64_t rig_seed; /* 0: always the same */
-static unsigned rig_tail; /* effects that a store can read back; 0: the default */
+static uint64_t rig_seed;   /* 0: always the same */
+static unsigned rig_voters; /* 0: one */
+static unsigned rig_tail;   /* effects that a store can read back; 0: the default */
 static const uint8_t rig_fsid[16] = "0123456789abcde";
 
 static inline struct orbit_id rig_node_id(unsigned i)
@@ -87,7 +88,7 @@ static inline void rig_boot(struct rig *r, unsigned i)
 		0);
 	if (i == 0 && store_info(n->store)->starts == 1 && !r->by_hand)
 		assert_int_equal(keeper_bootstrap(n->store, r->map), 0);
-	ncfg.keeper.voters = 1;
+	ncfg.keeper.voters = rig_voters ? rig_voters : 1;
 	r->first = r->n[0].addr;
 	ncfg.join = &r->first;
 	ncfg.njoin = r->by_hand ? 0 : 1;

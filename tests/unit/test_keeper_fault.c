@@ -1,0 +1,160 @@
+/* The keeper, where something is in the way just then. */
+#include "tests/unit/keeper_rig.h"
+
+static void boot_all(struct world *w, unsigned n)
+{
+	for (unsigned i = 1; i < n; i++)
+		world_boot(w, i);
+	world_await_leader(w);
+	world_await_voters(w, n);
+}
+
+static uint32_t open_session(struct world *w, uint64_t nonce)
+{
+	struct wire_session s = world_session(w, WIRE_SESSION_NEW, nonce, 0);
+
+	assert_int_equal(s.status, WIRE_OK);
+	return s.session;
+}
+
+static void handed_over(struct raft_transfer *t)
+{
+	(void)t;
+}
+
+/* While a leader is handing over it can change nothing; if that fails, it goes on as before. */
+static void test_keeper_fences_after_a_handover_that_failed(void **state)
+{
+	const struct keeper_config cfg = {.session_timeout = 2 * ENV_SEC};
+	struct raft_transfer t;
+	struct keeper *k;
+	struct world w;
+	unsigned other;
+	int leader;
+
+	(void)state;
+	world_init_with(&w, 7, &cfg);
+	boot_all(&w, 3);
+	assert_int_equal(open_session(&w, 1), 1);
+	leader = world_leader(&w);
+	k = w.m[leader].k;
+	other = leader == 1 ? 2 : 1;
+	w.m[other].cut = true;
+	/* the session becomes silent for too long meanwhile */
+	for (unsigned i = 0; i < 100; i++) {
+		if (!k->raft.transfer)
+			assert_int_equal(
+				raft_transfer(&k->raft, &t, w.m[other].number, handed_over), 0);
+		world_run(&w, WORLD_STEP);
+		assert_true(keeper_leads(k));
+	}
+	world_run(&w, 2 * ENV_SEC);
+	assert_true(keeper_leads(k));
+	assert_int_equal(world_session(&w, WIRE_SESSION_CHECK, 0, 1).status, WIRE_NO_SESSION);
+	assert_true(ring_fenced(world_ring(&w), 1));
+	world_fini(&w);
+}
+
+/* A snapshot that is lost on its way is sent again before long. */
+static void test_keeper_sends_a_lost_snapshot_again(void **state)
+{
+	const struct keeper_config cfg = {.snapshot_every = 16};
+	struct keeper *k;
+	unsigned late, at;
+	struct world w;
+
+	(void)state;
+	world_init_with(&w, 7, &cfg);
+	boot_all(&w, 3);
+	k = w.m[world_leader(&w)].k;
+	late = world_leader(&w) == 2 ? 1 : 2;
+	w.m[late].cut = true;
+	for (unsigned i = 0; i < 400; i++)
+		assert_int_equal(open_session(&w, i + 1), i + 1);
+	for (at = 0; k->raft.configuration.servers[at].id != w.m[late].number; at++)
+		;
+	w.m[late].cut = false;
+	for (unsigned i = 0; i < 50000 && k->raft.leader_state.progress[at].state != 2; i++)
+		sim_run(w.s, ENV_MS / 100);
+	assert_int_equal(k->raft.leader_state.progress[at].state, 2);
+	while (io_busy(k)) /* it is still being read */
+		sim_run(w.s, ENV_MS / 100);
+	w.m[late].cut = true;
+	sim_run(w.s, 2 * ENV_MS);
+	assert_int_equal(HASH_COUNT(w.m[late].k->state.sessions), 0);
+	assert_int_equal(k->raft.leader_state.progress[at].state, 2);
+	w.m[late].cut = false;
+	world_run(&w, 5 * ENV_SEC);
+	assert_int_equal(HASH_COUNT(w.m[late].k->state.sessions), 400);
+	world_fini(&w);
+}
+
+/* What waits for room on the disk does not keep a node from stopping. */
+static void test_keeper_stops_on_a_full_disk(void **state)
+{
+	struct wire_session_open m = {.what = WIRE_SESSION_NEW, .nonce = {9}};
+	struct said d = {0};
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_run(&w, ENV_SEC);
+	disk_mem_faults(w.m[0].disk)->capacity = 1;
+	keeper_session(w.m[0].k, &m, said_session, &d);
+	world_run(&w, ENV_SEC);
+	assert_false(d.done);
+	assert_true(keeper_busy(w.m[0].k));
+	keeper_stop(w.m[0].k);
+	sim_run(w.s, ENV_SEC);
+	assert_false(keeper_busy(w.m[0].k));
+	world_crash(&w, 0, DISK_PROCESS, 1);
+	assert_true(d.done);
+	assert_int_equal(d.status, WIRE_NO_KEEPER);
+	disk_mem_faults(w.m[0].disk)->capacity = 0;
+	world_boot(&w, 0);
+	assert_int_equal(open_session(&w, 5), 1);
+	world_fini(&w);
+}
+
+/* Who stops tells all that wait for it, though what they asked may yet be agreed on: nobody listens
+ * any more to those who would agree. */
+static void test_keeper_that_stops_lets_nobody_wait(void **state)
+{
+	const struct wire_session_open open = {.what = WIRE_SESSION_NEW, .nonce = {9}};
+	const struct wire_session_open end = {.what = WIRE_SESSION_END, .session = 1};
+	const struct wire_ask_m m = {.what = ASK_WEIGHT, .node = world_id(1), .weight = 50};
+	struct said a = {0}, b = {0}, c = {0};
+	struct world w;
+	int leader;
+
+	(void)state;
+	world_init(&w);
+	boot_all(&w, 3);
+	assert_int_equal(open_session(&w, 1), 1);
+	leader = world_leader(&w);
+	w.m[leader].cut = true;
+	keeper_ask(w.m[leader].k, &m, said_ask, &a);
+	keeper_session(w.m[leader].k, &open, said_session, &b);
+	keeper_session(w.m[leader].k, &end, said_session, &c);
+	sim_run(w.s, 20 * ENV_MS);
+	assert_false(a.done || b.done || c.done);
+	keeper_stop(w.m[leader].k);
+	sim_run(w.s, 20 * ENV_MS);
+	assert_true(a.done && b.done && c.done);
+	assert_int_equal(a.status, WIRE_NO_KEEPER);
+	assert_int_equal(b.status, WIRE_NO_KEEPER);
+	assert_int_equal(c.status, WIRE_NO_KEEPER);
+	world_fini(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_keeper_fences_after_a_handover_that_failed),
+		cmocka_unit_test(test_keeper_sends_a_lost_snapshot_again),
+		cmocka_unit_test(test_keeper_stops_on_a_full_disk),
+		cmocka_unit_test(test_keeper_that_stops_lets_nobody_wait),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,144 @@
+/* Nodes and their keeper: who lives is not taken for dead, who stops stops. */
+#include "tests/unit/node_rig.h"
+
+static int leader_of(const struct rig *r)
+{
+	for (unsigned i = 0; i < r->nnodes; i++) {
+		if (r->n[i].node && keeper_leads(r->n[i].node->keeper))
+			return (int)i;
+	}
+	return -1;
+}
+
+static const struct ring_node *node_in(const struct ring_map *m, unsigned i)
+{
+	struct orbit_id id = rig_node_id(i);
+
+	return &m->nodes[ring_find(m, &id)];
+}
+
+static unsigned voters(const struct ring_map *m)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->nnodes; i++)
+		n += m->nodes[i].voter;
+	return n;
+}
+
+/* The leader is silent at once, with what it was asked unanswered: that is not the silence of those
+ * who asked. */
+static void test_keep_survives_a_leader_that_hangs(void **state)
+{
+	(void)state;
+	rig_voters = 3;
+	for (unsigned round = 0; round < 8; round++) {
+		struct rig r;
+		int old;
+
+		rig_init(&r, 4);
+		for (unsigned i = 0; i < 100 && voters(node_ring(r.n[0].node)) < 3; i++)
+			sim_run(r.s, 100 * ENV_MS);
+		assert_int_equal(voters(node_ring(r.n[0].node)), 3);
+		sim_run(r.s, ENV_SEC + round * 31 * ENV_MS);
+		old = leader_of(&r);
+		assert_true(old >= 0);
+		sim_host_pause(r.n[old].host, 6 * ENV_SEC);
+		for (unsigned t = 0; t < 500; t++) {
+			sim_run(r.s, 10 * ENV_MS);
+			for (unsigned i = 0; i < 4; i++) {
+				const struct ring_map *m = node_ring(r.n[i].node);
+
+				for (unsigned k = 0; k < 4 && (int)i != old; k++)
+					assert_true((int)k == old || node_in(m, k)->up);
+			}
+		}
+		sim_run(r.s, 3 * ENV_SEC);
+		rig_fini(&r);
+	}
+	rig_voters = 0;
+}
+
+static void asked(void *arg, uint16_t status, uint64_t epoch, const char *text)
+{
+	(void)status;
+	(void)epoch;
+	(void)text;
+	*(bool *)arg = true;
+}
+
+static void stopped(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* A map that comes while a node stops is not its business any more. */
+static void test_keep_stops_while_the_map_changes(void **state)
+{
+	(void)state;
+	for (unsigned wait = 0; wait < 40; wait++) {
+		struct wire_ask_m m = {.what = ASK_REPLICAS, .replicas = 2};
+		bool answered = false, ended = false;
+		struct rig r;
+
+		rig_init(&r, 2);
+		keeper_ask(r.n[0].node->keeper, &m, asked, &answered);
+		sim_run(r.s, 20 * ENV_SEC);
+		assert_true(answered);
+		for (unsigned s = 0; s < ring_nshards(node_ring(r.n[0].node)); s++)
+			assert_int_equal(node_ring(r.n[0].node)->shards[s].nmembers, 2);
+		/* what the other one leads would be taken over */
+		m.what = ASK_DOWN;
+		m.node = rig_node_id(1);
+		m.incarnation = r.n[1].node->incarnation;
+		rig_crash(&r, 1, DISK_PROCESS);
+		keeper_ask(r.n[0].node->keeper, &m, asked, &answered);
+		sim_run(r.s, wait * 50 * ENV_MS / 1000);
+		node_stop(r.n[0].node, stopped, &ended);
+		sim_run(r.s, 2 * ENV_SEC);
+		assert_true(ended);
+		rig_fini(&r);
+	}
+}
+
+/* Who is some epochs behind gets the differences, unless they weigh more than the map. */
+static void test_keep_gives_differences_or_the_map(void **state)
+{
+	struct node_config cfg = node_config_default();
+	struct buf b = {0};
+	struct wire_map m;
+	struct rig r;
+
+	(void)state;
+	rig_init_by_hand(&r, 1, &cfg);
+	for (unsigned i = 0; i < 40; i++) {
+		struct ring_map *d = ring_draft(i ? node_ring(r.n[0].node) : r.map);
+
+		for (unsigned s = 0; s < ring_nshards(d) && i > 20; s++)
+			d->shards[s].term++;
+		rig_give_map(&r, 0, d);
+		ring_unref(d);
+		if (i != 20)
+			continue;
+		keep_put_map(r.n[0].node, node_ring(r.n[0].node)->epoch - 3, &b);
+		assert_int_equal(wire_get_map(cur_of(b.data, b.len), &m), 0);
+		assert_int_equal(m.form, WIRE_MAP_DIFFS);
+		buf_reset(&b);
+	}
+	keep_put_map(r.n[0].node, node_ring(r.n[0].node)->epoch - 19, &b);
+	assert_int_equal(wire_get_map(cur_of(b.data, b.len), &m), 0);
+	assert_int_equal(m.form, WIRE_MAP_WHOLE);
+	buf_fini(&b);
+	rig_fini(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_keep_survives_a_leader_that_hangs),
+		cmocka_unit_test(test_keep_stops_while_the_map_changes),
+		cmocka_unit_test(test_keep_gives_differences_or_the_map),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
