@@ -231,6 +231,8 @@ static void seg_free(struct files *f, struct files_seg *s)
 	free(s);
 }
 
+/* The name is gone for good before the next one goes: a power loss must not bring back the middle
+ * of what was removed, or the rest of it without the middle. */
 static int seg_remove(struct files *f, struct files_seg *s)
 {
 	char name[64];
@@ -238,10 +240,10 @@ static int seg_remove(struct files *f, struct files_seg *s)
 
 	seg_name(name, sizeof(name), s->first);
 	rc = f->d->ops->remove(f->d, name);
-	if (!rc || rc == -ENOENT) {
+	if (!rc || rc == -ENOENT)
+		rc = f->d->ops->sync_names(f->d);
+	if (!rc)
 		seg_free(f, s);
-		rc = 0;
-	}
 	return rc;
 }
 
@@ -365,16 +367,11 @@ static struct files_seg *last_seg(struct files *f)
 int files_truncate(struct files *f, uint64_t index)
 {
 	struct files_seg *s;
-	bool names = false;
 	int rc = 0;
 
 	/* the last one first: an end in between leaves no hole */
-	while (!rc && (s = last_seg(f)) && s->first >= index) {
+	while (!rc && (s = last_seg(f)) && s->first >= index)
 		rc = seg_remove(f, s);
-		names = true;
-	}
-	if (!rc && names)
-		rc = f->d->ops->sync_names(f->d);
 	s = last_seg(f);
 	if (!rc && s && index < s->first + s->n) {
 		s->n = index - s->first;
@@ -392,15 +389,12 @@ int files_truncate(struct files *f, uint64_t index)
 static int drop_before(struct files *f, uint64_t keep)
 {
 	struct files_seg *s;
-	bool names = false;
 	int rc = 0;
 
 	while (!rc && (s = TAILQ_FIRST(&f->segs)) && s->first + s->n <= keep &&
-		(TAILQ_NEXT(s, entry) || s->first < keep)) {
+		(TAILQ_NEXT(s, entry) || s->first < keep))
 		rc = seg_remove(f, s);
-		names = true;
-	}
-	return !rc && names ? f->d->ops->sync_names(f->d) : rc;
+	return rc;
 }
 
 int files_save_snapshot(struct files *f, uint64_t index, const struct buf *b, uint64_t keep)
