@@ -27,7 +27,7 @@ void request_begin(struct request *r, struct orbit_client *c, const struct reque
 	r->c = c;
 	r->ops = ops;
 	r->frame = NULL;
-	r->home = r->via = r->vain = NULL;
+	r->home = r->via = r->vain = r->former = NULL;
 	r->sent = r->queued = false;
 	r->unanswered = r->wrong = 0;
 	r->epoch = 0;
@@ -46,6 +46,8 @@ static void unqueue(struct request *r)
 
 static void place(struct request *r, struct peer *home)
 {
+	if (r->sent)
+		r->former = r->via ? r->via : r->home;
 	unqueue(r);
 	r->home = home;
 	r->via = r->vain = NULL;
@@ -126,6 +128,10 @@ static void transmit(struct request *r, struct peer *p)
 		r->e.reason = "peer unreachable";
 		return;
 	}
+	if (r->sent && (r->via ? r->via : r->home) != p)
+		r->former = r->via ? r->via : r->home;
+	if (r->former == p)
+		r->former = NULL;
 	r->via = p == r->home ? NULL : p;
 	r->sent = true;
 	r->mark = p->bytes;
@@ -353,6 +359,28 @@ void request_link_lost(struct peer *p)
 	}
 }
 
+/* An answer of who had it before it went another way. Done is done: the answer may have come back
+ * on that way only, as a copy that is passed on can take it over. That something failed there
+ * proves nothing about later copies; but maybe nobody else will answer: it is asked again, at once.
+ */
+static bool former_did_it(struct request *r, const struct frame *f)
+{
+	struct wire_reply m;
+
+	if (f->type != r->ops->reply)
+		return false;
+	if (f->type != WIRE_REPLY)
+		return true;
+	if (wire_get_reply(frame_cur(f), &m))
+		return false;
+	r->former = NULL;
+	if (m.status == WIRE_OK)
+		return true;
+	if (m.status != WIRE_WRONG_NODE && m.status != WIRE_UNREACHABLE)
+		request_try(r);
+	return false;
+}
+
 /* Does who should have passed it on say that it can't, with another type than is expected? */
 static bool not_passed_on(const struct request *r, const struct frame *f)
 {
@@ -372,7 +400,9 @@ void request_answer(struct orbit_client *c, struct peer *p, struct frame *f)
 	if (!e)
 		return; /* late, or a second one */
 	r = container_of(e, struct request, e);
-	if (!r->e.sendings || (p != r->home && p != r->via))
+	if (!r->e.sendings)
+		return;
+	if (p != r->home && p != r->via && (p != r->former || !former_did_it(r, f)))
 		return;
 	if (p == r->via && not_passed_on(r, f)) {
 		request_unreachable(r);

@@ -62,6 +62,7 @@ struct request {
 	unsigned wrong;      /* answers in a row that sent it somewhere else */
 	struct peer *home;   /* NULL: the map has nobody for it */
 	struct peer *via;    /* who carries it meanwhile, or NULL */
+	struct peer *former; /* who had it before, on a link that is still there, or NULL */
 	struct peer *vain;   /* who could not do anything for it last, or NULL */
 	bool sent;           /* on a link that is still there */
 	bool queued;         /* in home's list, or in the client's list of those without one */

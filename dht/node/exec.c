@@ -43,6 +43,21 @@ void exec_add(struct exec *x, struct shard *s)
 	req_touch(&x->r, s);
 }
 
+void exec_attach(struct req *running, struct conn *c, struct frame *f, const struct wire_txn *m)
+{
+	struct exec *x = container_of(running, struct exec, r);
+
+	c->n->stats.replayed++;
+	if (m->epoch < x->m.epoch) {
+		/* it has been asked again since: that one gets the answer */
+		if (f->id)
+			conn_send(c, reply_new(c->n, WIRE_WRONG_NODE, 0, 0), f->id);
+		return;
+	}
+	x->m.epoch = m->epoch;
+	req_attach(running, c, f->id);
+}
+
 uint16_t exec_home(const struct node *n, const struct txn_view *v)
 {
 	uint16_t home = UINT16_MAX;

@@ -393,6 +393,9 @@ void txn_replay(struct exec *x);
 void replay_arrive(struct conn *c, struct frame *f, const struct wire_txn *m,
 	const struct txn_view *v, uint16_t home);
 
+/* A copy came of what runs already: the answer goes to who asked last. */
+void exec_attach(struct req *running, struct conn *c, struct frame *f, const struct wire_txn *m);
+
 /* The lowest of its shards: there lies the reply. */
 uint16_t exec_home(const struct node *n, const struct txn_view *v);
 struct exec *exec_new(struct node *n, struct conn *c, struct frame *f, const struct wire_txn *m,

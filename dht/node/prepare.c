@@ -199,8 +199,7 @@ void prepare_arrive(
 
 	running = req_find(n, REQ_PREPARE, m->session, m->number, shard);
 	if (running) {
-		n->stats.replayed++;
-		req_attach(running, c, f->id);
+		exec_attach(running, c, f, m);
 		return;
 	}
 	x = exec_new(n, c, f, m, v, &prepare_ops, prepare_finish);

@@ -51,7 +51,7 @@ void replay_arrive(struct conn *c, struct frame *f, const struct wire_txn *m,
 	struct exec *x;
 
 	if (running) {
-		req_attach(running, c, f->id);
+		exec_attach(running, c, f, m);
 		return;
 	}
 	nothing.nobjects = 0; /* but its lowest shard */

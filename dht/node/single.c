@@ -150,8 +150,7 @@ void exec_arrive(
 
 	running = v->writes ? req_find(n, REQ_TXN, m->session, m->number, home) : NULL;
 	if (running) {
-		n->stats.replayed++;
-		req_attach(running, c, f->id);
+		exec_attach(running, c, f, m);
 		return;
 	}
 	x = exec_new(n, c, f, m, v, &txn_ops, txn_finish);

@@ -341,6 +341,7 @@ static inline uint16_t rig_status(struct rig_link *k, uint64_t id)
 struct rig_head {
 	uint32_t session;
 	uint64_t number, floor, age;
+	uint64_t older; /* so many epochs behind the newest */
 	uint16_t flags;
 	unsigned nabandoned, nparticipants;
 	uint64_t abandoned[8];
@@ -372,7 +373,7 @@ static inline uint64_t rig_send_txn(
 		.session = h->session,
 		.number = h->number,
 		.floor = h->floor,
-		.epoch = rig_epoch(k->r),
+		.epoch = rig_epoch(k->r) - h->older,
 		.age = h->age,
 		.nabandoned = (uint16_t)h->nabandoned,
 		.abandoned = abandoned,

@@ -666,6 +666,72 @@ static void test_follow_refused_with_a_newer_map_at_hand_goes_again_at_once(void
 	end();
 }
 
+/* A transaction that node 1 holds has been sent to node 2 as well, which does not answer it. */
+static struct tlink *held_at_1(struct result *res)
+{
+	struct tlink *t;
+
+	begin(3);
+	w.node[1]->hook = hold_txns;
+	res->w = &w;
+	put(c, id_on(&w, 1), 1, NULL, res);
+	w_for(&w, MS);
+	w.node[2]->hook = deaf_to_txns;
+	fail_over(1, 2);
+	fake_say_epoch(w.node[0], 2);
+	w_for(&w, MS);
+	assert_int_equal(w.node[2]->got[WIRE_TXN], 1);
+	assert_int_equal(res->calls, 0);
+	TAILQ_FOREACH (t, &w.links, at)
+		if (t->node == w.node[1] && t->pub && t->up)
+			return t;
+	return NULL;
+}
+
+static void test_follow_takes_the_answer_of_who_had_it_before(void **state)
+{
+	struct result res = {0};
+	struct tlink *t;
+
+	(void)state;
+	t = held_at_1(&res);
+	fake_status(w.node[1], t, held, WIRE_OK, -1);
+	w_for(&w, MS);
+	assert_int_equal(res.calls, 1);
+	assert_int_equal(res.rc, 0);
+	frame_unref(held);
+	held = NULL;
+	end();
+}
+
+static void test_follow_asks_again_when_who_had_it_before_failed(void **state)
+{
+	struct result res = {0};
+	struct tlink *t;
+
+	(void)state;
+	t = held_at_1(&res);
+	fake_status(w.node[1], t, held, WIRE_WRONG_NODE, -1); /* of course */
+	w_for(&w, MS);
+	assert_int_equal(w.node[2]->got[WIRE_TXN], 1);
+	/* what failed there says nothing of what was sent since: the present one does */
+	w.node[2]->hook = NULL;
+	w_for(&w, 6 * SEC);
+	assert_int_equal(res.calls, 1);
+	end();
+	memset(&res, 0, sizeof(res));
+	t = held_at_1(&res);
+	w.node[2]->hook = NULL;
+	fake_status(w.node[1], t, held, WIRE_COMPARE, -1);
+	w_for(&w, MS);
+	assert_int_equal(res.calls, 1);
+	assert_int_equal(res.rc, 0);
+	assert_int_equal(w.node[2]->applied[1], 1);
+	frame_unref(held);
+	held = NULL;
+	end();
+}
+
 /* No copy of it can have been executed: nothing has to be asked. */
 static void test_follow_whole_one_that_was_refused_is_split_at_once(void **state)
 {
@@ -919,6 +985,8 @@ int main(void)
 		cmocka_unit_test(test_follow_whole_one_that_was_not_executed_is_split),
 		cmocka_unit_test(test_follow_whole_one_of_several_copies_is_asked_about),
 		cmocka_unit_test(test_follow_refused_with_a_newer_map_at_hand_goes_again_at_once),
+		cmocka_unit_test(test_follow_takes_the_answer_of_who_had_it_before),
+		cmocka_unit_test(test_follow_asks_again_when_who_had_it_before_failed),
 		cmocka_unit_test(test_follow_whole_one_that_was_refused_is_split_at_once),
 		cmocka_unit_test(test_follow_more_copies_split_what_one_node_serves),
 		cmocka_unit_test(test_follow_asks_another_node_for_the_keeper),

@@ -141,6 +141,36 @@ static void test_node_resend_while_running_attaches(void **state)
 	one_fini(&o);
 }
 
+/* A copy that was passed on may be older than one that came since. */
+static void test_node_older_copy_does_not_take_the_answer(void **state)
+{
+	uint8_t *bulk = mem_zalloc(1 << 20);
+	struct rig_head h = {.session = 1, .number = 2};
+	struct rig_link other;
+	struct txn_build t;
+	uint64_t a, b;
+	struct one o;
+
+	(void)state;
+	one_init(&o);
+	rig_connect(&o.r, &other, 0);
+	sim_net(o.r.s)->job_min = sim_net(o.r.s)->job_max = 50 * ENV_MS;
+	txn_init(&t);
+	txn_add(&t, &o.id, 0, 1);
+	txn_write(&t, &o.id, 0, bulk, 1 << 20);
+	a = rig_send_txn(&o.k, WIRE_TXN, &h, &t);
+	sim_run(o.r.s, 20 * ENV_MS);
+	h.older = 1;
+	b = rig_send_txn(&other, WIRE_TXN, &h, &t);
+	txn_fini(&t);
+	free(bulk);
+	assert_int_equal(rig_status(&other, b), WIRE_WRONG_NODE);
+	assert_int_equal(rig_status(&o.k, a), WIRE_OK);
+	assert_int_equal(rig_slot(&o.k, &o.id, 0), 101);
+	rig_hangup(&other);
+	one_fini(&o);
+}
+
 /* The link goes while a transaction waits: it is carried out all the same, and once. */
 static void test_node_finishes_what_lost_its_link(void **state)
 {
@@ -522,6 +552,7 @@ int main(void)
 		cmocka_unit_test(test_node_resend_gets_the_stored_reply),
 		cmocka_unit_test(test_node_resend_after_kill_gets_the_stored_reply),
 		cmocka_unit_test(test_node_resend_while_running_attaches),
+		cmocka_unit_test(test_node_older_copy_does_not_take_the_answer),
 		cmocka_unit_test(test_node_finishes_what_lost_its_link),
 		cmocka_unit_test(test_node_refuses_below_the_floor),
 		cmocka_unit_test(test_node_refuses_abandoned_numbers),
