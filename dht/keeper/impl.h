@@ -150,7 +150,8 @@ struct heard {
 	uint64_t at;      /* it said last that it is alive */
 	uint64_t down_at; /* it was found down */
 	uint64_t used, available;
-	bool refused; /* its address does not accept connections */
+	uint64_t refused_at; /* it was found down as its address refused; 0: never */
+	bool refused;        /* its address does not accept connections */
 	UT_hash_handle hh;
 };
 

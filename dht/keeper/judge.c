@@ -238,6 +238,8 @@ bool judge(struct keeper *k, struct ring_map *d)
 			d->nodes[i].addr[0], d->nodes[i].number,
 			now > h->at ? (now - h->at) / ENV_MS : 0,
 			h->refused ? "is down: refuses connections" : "is down: silent");
+		if (h->refused)
+			h->refused_at = now;
 		h->refused = false;
 		h->down_at = now;
 	}

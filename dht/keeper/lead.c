@@ -19,9 +19,10 @@
 #include "dht/base/mem.h"
 #include "dht/keeper/impl.h"
 
-#define DRAWS 20000         /* of placement, in one step: some ms */
-#define FRESH ENV_SEC       /* a refusal of before the office still counts */
-#define LATE (100 * ENV_MS) /* a tick that comes later was held up */
+#define UNREACHED (5 * ENV_SEC) /* before a node whose address refuses may try again */
+#define DRAWS 20000             /* of placement, in one step: some ms */
+#define FRESH ENV_SEC           /* a refusal of before the office still counts */
+#define LATE (100 * ENV_MS)     /* a tick that comes later was held up */
 
 void lead_answer(struct keeper *k, struct ask *a, uint16_t status, const char *text)
 {
@@ -88,6 +89,16 @@ static bool registered(const struct ring_map *m, uint16_t node, const struct wir
 	return true;
 }
 
+/* It lives, but nobody can connect to it: it would come and go. */
+static bool unreachable(struct keeper *k, const struct ring_map *m, uint16_t node, uint64_t inc)
+{
+	const struct ring_node *n = &m->nodes[node];
+	const struct heard *h = judge_find(k, n->number);
+
+	return !n->up && n->incarnation == inc && h->refused_at &&
+	       env_now(k->env) - h->refused_at < UNREACHED;
+}
+
 static uint16_t ask_register(struct keeper *k, struct ring_map *d, struct ask *a, bool *changed)
 {
 	const struct wire_ask_m *q = &a->m;
@@ -105,6 +116,8 @@ static uint16_t ask_register(struct keeper *k, struct ring_map *d, struct ask *a
 		return refuse(a, WIRE_BAD_REQUEST, "the node was removed from the cluster");
 	if (at == RING_NONE)
 		at = ring_find(d, &q->node);
+	if (at != RING_NONE && unreachable(k, d, at, q->incarnation))
+		return refuse(a, WIRE_BUSY, "its address refuses connections");
 	if (at == RING_NONE || !registered(d, at, q)) {
 		/* one that says none keeps what it was made with */
 		snprintf(n.zone, sizeof(n.zone), "%s",

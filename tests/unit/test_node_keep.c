@@ -132,12 +132,37 @@ static void test_keep_gives_differences_or_the_map(void **state)
 	rig_fini(&r);
 }
 
+/* A node that can reach the others, but not they it, does not come and go all the time. */
+static void test_keep_stays_out_where_nobody_can_connect(void **state)
+{
+	struct node_config cfg = node_config_default();
+	static const char *bad[] = {"n1:9"};
+	struct rig r;
+	uint64_t before;
+
+	(void)state;
+	rig_init(&r, 2);
+	sim_run(r.s, 2 * ENV_SEC);
+	rig_crash(&r, 1, DISK_PROCESS);
+	r.cfg = cfg;
+	r.cfg.addrs = bad;
+	r.cfg.naddrs = 1;
+	sim_host_start(r.n[1].host);
+	rig_boot(&r, 1);
+	sim_run(r.s, 2 * ENV_SEC);
+	before = node_ring(r.n[0].node)->epoch;
+	sim_run(r.s, 10 * ENV_SEC);
+	assert_in_range(node_ring(r.n[0].node)->epoch - before, 0, 8);
+	rig_fini(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keep_survives_a_leader_that_hangs),
 		cmocka_unit_test(test_keep_stops_while_the_map_changes),
 		cmocka_unit_test(test_keep_gives_differences_or_the_map),
+		cmocka_unit_test(test_keep_stays_out_where_nobody_can_connect),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
