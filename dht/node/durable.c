@@ -43,6 +43,19 @@ static void wait_end(struct durable_wait *w)
 
 static void send_sync(struct peer *p);
 
+/* What the shards had when the sync was asked for goes out before the question: not while it is
+ * being found out what the copy lacks, or read from the log. */
+static bool all_sent(const struct durable *d, const struct peer *p)
+{
+	for (unsigned i = 0; i < d->nof; i++) {
+		const struct copy *c = copy_at(d->of[i].shard, p);
+
+		if (c && c->required && (c->state != COPY_STREAM || c->fill))
+			return false;
+	}
+	return true;
+}
+
 /* It could not sync: its word must not count any more for what it has. */
 static void sync_failed(struct peer *p, uint16_t status)
 {
@@ -66,9 +79,15 @@ static void synced(struct call *call, int rc, struct frame *answer)
 		return;
 	if (!rc && (answer->type != WIRE_REPLY || wire_get_reply(frame_cur(answer), &m)))
 		rc = -EPROTO;
+	/* with a newer map than ours it refused what we sent */
+	if (!rc && m.status == WIRE_OK && m.epoch > p->sync_epoch)
+		m.status = WIRE_STALE;
 	if (!rc && m.status == WIRE_OK) {
+		/* who is told may ask again: that is the next call's */
+		p->sync_called = true;
 		while ((w = TAILQ_FIRST(&p->syncing)))
 			wait_end(w);
+		p->sync_called = false;
 		send_sync(p);
 		return;
 	}
@@ -82,15 +101,24 @@ static void synced(struct call *call, int rc, struct frame *answer)
 
 static void send_sync(struct peer *p)
 {
-	struct durable_wait *w;
+	struct durable_wait *w, *next;
 	struct frame *f;
 	uint16_t node = p->n->ring ? ring_find(p->n->ring, &p->id) : RING_NONE;
 
-	if (p->sync_called || TAILQ_EMPTY(&p->to_sync) || p->n->stopping || node == RING_NONE)
+	/* never in line for a link: what is not acknowledged goes over it first */
+	if (p->sync_called || p->state != PEER_UP || p->n->stopping || node == RING_NONE)
 		return;
-	TAILQ_FOREACH (w, &p->to_sync, of_peer)
+	for (w = TAILQ_FIRST(&p->to_sync); w; w = next) {
+		next = TAILQ_NEXT(w, of_peer);
+		if (!all_sent(w->d, p))
+			continue;
+		TAILQ_REMOVE(&p->to_sync, w, of_peer);
 		w->in = &p->syncing;
-	TAILQ_CONCAT(&p->syncing, &p->to_sync, of_peer);
+		TAILQ_INSERT_TAIL(&p->syncing, w, of_peer);
+	}
+	if (TAILQ_EMPTY(&p->syncing))
+		return;
+	p->sync_epoch = p->n->ring->epoch;
 	f = frame_new(WIRE_MAKE_DURABLE, 0, 8);
 	wire_put_make_durable(&f->b, p->n->ring->epoch);
 	p->sync_called = true;

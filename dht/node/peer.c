@@ -261,12 +261,12 @@ static void peer_greeted(struct peer *p, struct frame *f)
 		return;
 	}
 	env_timer_clear(n->env, &p->timer);
-	p->state = PEER_UP;
 	p->tries = 0;
 	p->refused = 0;
 	if (p->incarnation && p->incarnation != h.incarnation)
 		fail_calls(p, &p->line, -ESTALE);
 	p->incarnation = h.incarnation;
+	p->state = PEER_UP;
 	send_line(p);
 	if (p->state == PEER_UP)
 		repl_peer_up(p);

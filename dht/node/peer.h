@@ -59,6 +59,7 @@ struct peer {
 	/* durable.c */
 	struct durable_wait_list syncing, to_sync;
 	struct call sync_call;
+	uint64_t sync_epoch; /* of our map then */
 	bool sync_called;
 	uint64_t mark;
 };

@@ -331,6 +331,7 @@ static void fill_read(struct store_tail *t, int rc)
 				      : "the log cannot be read back");
 	} else if (fi->next > fi->end) {
 		fill_free(fi);
+		durable_tick(n, c->peer);
 	}
 }
 
@@ -818,7 +819,8 @@ void repl_vouch(struct node *n, struct shard *s)
 		struct copy *c = s->repl->copy[i];
 		int at = ring_member(m, c->node);
 
-		if (at >= 0 && m->suspect >> at & 1 && c->state == COPY_STREAM && !c->fill)
+		if (at >= 0 && m->suspect >> at & 1 && c->state == COPY_STREAM && !c->fill &&
+			c->acked >= s->committed)
 			vouch(n, s, c->node, &c->vouching);
 	}
 }
@@ -971,7 +973,8 @@ static bool set_role(struct node *n, struct shard *s)
 	}
 	if (was == role && !again && role != ROLE_SERVING)
 		return false;
-	if (again || !s->since)
+	/* who begins to lead knows nothing of what was refused before, be it in the same term */
+	if (again || role == ROLE_SERVING || !s->since)
 		s->since = n->ring->epoch;
 	s->losing = leads(s);
 	if (leads(s)) {

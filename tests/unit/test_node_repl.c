@@ -175,6 +175,15 @@ static void assert_level(struct trio *t, unsigned a, unsigned b)
 	assert_memory_equal(x.terms, y.terms, x.nterms * sizeof(*x.terms));
 }
 
+/* Another copy, as node 0 sees it. */
+static struct copy *copy_of(struct trio *t, unsigned i)
+{
+	struct node *n = t->r.n[0].node;
+	struct shard *s = node_shard(n, rig_shard(&t->r, &t->id));
+
+	return copy_at(s, peer_of(n, (uint16_t)i));
+}
+
 /* ---- acknowledging ---- */
 
 static void test_repl_acknowledged_means_all_members_have_it(void **state)
@@ -650,6 +659,135 @@ static void test_repl_sync_means_on_disk_at_all_members(void **state)
 	trio_fini(&t);
 }
 
+struct disk_sync {
+	struct durable d;
+	struct seen of;
+	bool done;
+};
+
+static void disk_synced(struct durable *d, int rc)
+{
+	assert_int_equal(rc, 0);
+	container_of(d, struct disk_sync, d)->done = true;
+}
+
+/* What a yes vote waits for. */
+static void start_sync(struct trio *t, struct disk_sync *ds)
+{
+	struct node *n = t->r.n[0].node;
+
+	*ds = (struct disk_sync){
+		.d.done = disk_synced, .of.shard = node_shard(n, rig_shard(&t->r, &t->id))};
+	durable_start(n, &ds->d, &ds->of, 1);
+}
+
+/* Once both the answer and the sync are there, nothing of it can be lost by that node. */
+static void assert_durable(struct trio *t, unsigned i, uint64_t rid, const struct disk_sync *ds)
+{
+	uint64_t seq = past(t, 0).seq;
+
+	for (unsigned k = 0; k < 5000 && (!ds->done || !answered(t, 0, rid)); k++)
+		sim_run(t->r.s, ENV_MS);
+	assert_true(ds->done && answered(t, 0, rid));
+	assert_int_equal(rig_status(&t->k[0], rid), WIRE_OK);
+	crash(t, i, DISK_LOSE);
+	restart(t, i);
+	assert_true(past(t, i).seq >= seq);
+}
+
+static void test_repl_sync_comes_behind_what_a_new_link_brings_again(void **state)
+{
+	struct disk_sync ds;
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	sim_slow(t.r.s, t.r.n[0].host, t.r.n[2].host, 50 * ENV_MS);
+	sim_break(t.r.s, t.r.n[0].host, t.r.n[2].host);
+	while (copy_of(&t, 2)->peer->state != PEER_CONNECTING)
+		sim_run(t.r.s, ENV_MS);
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 5 * ENV_MS);
+	assert_int_equal(copy_of(&t, 2)->peer->state, PEER_CONNECTING);
+	start_sync(&t, &ds);
+	assert_durable(&t, 2, rid, &ds);
+	trio_fini(&t);
+}
+
+static void test_repl_sync_waits_for_a_copy_that_is_being_filled(void **state)
+{
+	struct disk_sync ds;
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	crash(&t, 2, DISK_LOSE);
+	restart(&t, 2);
+	sim_slow(t.r.s, t.r.n[0].host, t.r.n[2].host, 20 * ENV_MS);
+	MEMBERS(&t, 0, 1, 2);
+	for (unsigned i = 3; i--;)
+		give(&t, i);
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 5 * ENV_MS);
+	assert_int_equal(copy_of(&t, 2)->state, COPY_UNKNOWN);
+	start_sync(&t, &ds);
+	assert_durable(&t, 2, rid, &ds);
+	trio_fini(&t);
+}
+
+static void test_repl_sync_counts_not_where_effects_were_refused(void **state)
+{
+	struct disk_sync ds;
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	sim_slow(t.r.s, t.r.n[0].host, t.r.n[2].host, 100 * ENV_MS);
+	MEMBERS(&t, 0, 1, 2);
+	give(&t, 2);
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 5 * ENV_MS);
+	start_sync(&t, &ds);
+	sim_run(t.r.s, 150 * ENV_MS);
+	give(&t, 1);
+	assert_durable(&t, 2, rid, &ds);
+	trio_fini(&t);
+}
+
+static void test_repl_a_suspect_is_vouched_for_when_it_has_all(void **state)
+{
+	unsigned shard;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	shard = rig_shard(&t.r, &t.id);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	crash(&t, 2, DISK_LOSE);
+	restart(&t, 2);
+	sim_slow(t.r.s, t.r.n[0].host, t.r.n[2].host, 300 * ENV_MS);
+	MEMBERS(&t, 0, 1, 2);
+	for (unsigned i = 0; i < ring_nshards(t.r.map); i++)
+		t.r.map->shards[i].suspect = 4;
+	for (unsigned i = 3; i--;)
+		give(&t, i);
+	assert_true(past(&t, 2).seq < past(&t, 0).seq);
+	for (unsigned i = 0; i < 5000 && !copy_of(&t, 2)->vouching; i++)
+		sim_run(t.r.s, ENV_MS);
+	assert_true(copy_of(&t, 2)->vouching);
+	assert_int_equal(t.r.map->shards[shard].suspect, 4);
+	assert_level(&t, 0, 2);
+	trio_fini(&t);
+}
+
 static void test_repl_what_all_lost_is_told_as_lost(void **state)
 {
 	struct wire_effect e;
@@ -703,14 +841,6 @@ static void test_repl_a_full_backup_refuses_for_all(void **state)
 }
 
 /* ---- learners ---- */
-
-static struct copy *copy_of(struct trio *t, unsigned i)
-{
-	struct node *n = t->r.n[0].node;
-	struct shard *s = node_shard(n, rig_shard(&t->r, &t->id));
-
-	return copy_at(s, peer_of(n, (uint16_t)i));
-}
 
 static void test_repl_a_learner_joins_and_counts_from_then_on(void **state)
 {
@@ -804,6 +934,10 @@ int main(void)
 		cmocka_unit_test(test_repl_nobody_answers_while_another_may),
 		cmocka_unit_test(test_repl_a_killed_primary_costs_about_a_lease),
 		cmocka_unit_test(test_repl_sync_means_on_disk_at_all_members),
+		cmocka_unit_test(test_repl_sync_comes_behind_what_a_new_link_brings_again),
+		cmocka_unit_test(test_repl_sync_waits_for_a_copy_that_is_being_filled),
+		cmocka_unit_test(test_repl_sync_counts_not_where_effects_were_refused),
+		cmocka_unit_test(test_repl_a_suspect_is_vouched_for_when_it_has_all),
 		cmocka_unit_test(test_repl_what_all_lost_is_told_as_lost),
 		cmocka_unit_test(test_repl_a_full_backup_refuses_for_all),
 		cmocka_unit_test(test_repl_a_learner_joins_and_counts_from_then_on),
