@@ -227,18 +227,35 @@ static void dispatch(struct conn *c, struct frame *f)
 	}
 }
 
+/* What keeps copies level is limited by who sends it. Were it refused because clients ask for too
+ * much, copies would be lost as well. */
+static bool bounded(const struct conn *c, const struct frame *f)
+{
+	return c->role == WIRE_ROLE_NODE &&
+	       (f->type == WIRE_APPEND || f->type == WIRE_BEAT || f->type == WIRE_RECOVER ||
+		       f->type == WIRE_MAKE_DURABLE || f->type == WIRE_RAFT);
+}
+
+static bool too_much(const struct conn *c, const struct frame *f)
+{
+	const struct node *n = c->n;
+
+	if (link_unsent(c->link) > n->cfg.queue_max)
+		return true;
+	return !bounded(c, f) &&
+	       (c->held > n->cfg.queue_max || n->held > HELD_LINKS * n->cfg.queue_max);
+}
+
 static void conn_message(struct link *l, struct frame *f, void *arg)
 {
 	struct conn *c = arg;
-	struct node *n = c->n;
 
 	(void)l;
 	if (c->doomed)
 		return;
 	if (!c->hello)
 		greet(c, f);
-	else if (c->held > n->cfg.queue_max || link_unsent(c->link) > n->cfg.queue_max ||
-		 n->held > HELD_LINKS * n->cfg.queue_max)
+	else if (too_much(c, f))
 		conn_fail(c, WIRE_RETRY, "too much is waiting already");
 	else
 		dispatch(c, f);

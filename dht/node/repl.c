@@ -935,8 +935,10 @@ static void set_copies(struct node *n, struct shard *s, bool again)
 		c->mark = mark;
 		c->node = node;
 		c->member = member;
-		c->proposed &=
-			!member && !again && (!c->refused_at || n->ring->epoch < c->refused_at);
+		c->proposed &= !member && !again &&
+			       (!c->refused_at || n->ring->epoch < c->refused_at) &&
+			       /* what was asked for an earlier start of it comes to nothing */
+			       (!incarnation || c->incarnation == incarnation);
 		if (c->state != COPY_UNKNOWN && incarnation && c->incarnation != incarnation)
 			copy_reset(c);
 		c = copy_at(s, peer_of(n, node));

@@ -227,7 +227,7 @@ static void pull(struct node *n, struct take *t, struct copy *from)
 	learn_pull(n, t->shard, from->node, from->told.seq, pulled, pu);
 }
 
-/* Our own copy has what the shard's history lacks. */
+/* Our own copy has what the shard's history lacks, or bits of what it lacks. */
 static void not_by_right(struct node *n, struct shard *s)
 {
 	if (!s->take->resigned)
@@ -533,6 +533,10 @@ static void step(struct node *n, struct shard *s)
 	uint64_t when;
 
 	if (t->at == TAKE_ASK) {
+		if (learn_partial(n, s->number)) {
+			not_by_right(n, s);
+			return;
+		}
 		if (!all_told(n, t) || !choose(n, t))
 			return;
 		t->at = TAKE_LEVEL;

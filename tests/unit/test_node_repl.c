@@ -445,6 +445,87 @@ static void test_repl_requests_sent_under_an_older_map_are_not_taken(void **stat
 	trio_fini(&t);
 }
 
+/* The answer of node 0 to a transaction that does not hold, sent under that map. */
+static uint16_t send_refused(struct trio *t, uint64_t epoch, uint64_t number)
+{
+	struct wire_txn m = {.session = 1, .number = number, .epoch = epoch};
+	struct frame *f = frame_new(WIRE_TXN, t->k[0].next++, 256);
+	uint64_t id = f->id;
+	struct txn_build b;
+
+	wire_put_txn_head(&f->b, &m);
+	txn_init(&b);
+	txn_absent(&b, &t->id);
+	txn_add(&b, &t->id, 0, 1);
+	assert_int_equal(txn_encode(&b, &f->b, NULL, NULL), 0);
+	txn_fini(&b);
+	link_send(t->k[0].l, f);
+	return rig_status(&t->k[0], id);
+}
+
+static void test_repl_who_leads_again_in_the_same_term_has_forgotten(void **state)
+{
+	struct trio t;
+	uint64_t epoch, number;
+
+	(void)state;
+	trio_init(&t);
+	epoch = t.r.map->epoch;
+	number = t.number++;
+	assert_int_equal(send_refused(&t, epoch, number), WIRE_COMPARE);
+	/* it was out of the map, and nobody else led meanwhile */
+	for (unsigned i = 0; i < 2; i++) {
+		struct ring_map *m = ring_draft(t.r.map);
+
+		m->nodes[0].up = i == 1;
+		ring_unref(t.r.map);
+		t.r.map = m;
+		give_all(&t);
+	}
+	assert_int_equal(send_refused(&t, epoch, number), WIRE_WRONG_NODE);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	trio_fini(&t);
+}
+
+static void test_repl_a_backup_that_is_busy_stays_level(void **state)
+{
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	t.r.n[2].node->held += 100 * t.r.cfg.queue_max;
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(add(&t, 0), WIRE_OK);
+		sim_run(t.r.s, 100 * ENV_MS);
+	}
+	assert_int_equal(copy_of(&t, 2)->peer->state, PEER_UP);
+	t.r.n[2].node->held -= 100 * t.r.cfg.queue_max;
+	trio_fini(&t);
+}
+
+static void test_repl_a_lease_follows_its_node_to_a_new_id(void **state)
+{
+	struct ring_map *m;
+	struct trio t;
+	uint64_t began;
+
+	(void)state;
+	trio_init(&t);
+	sim_run(t.r.s, 2 * ENV_SEC);
+	crash(&t, 0, DISK_PROCESS);
+	began = sim_now(t.r.s);
+	m = ring_draft(t.r.map);
+	m->nodes[0].id.b[0]++; /* its place among the others stays */
+	ring_unref(t.r.map);
+	t.r.map = m;
+	give_all(&t);
+	MEMBERS(&t, 1, 2);
+	give_all(&t);
+	assert_int_equal(add(&t, 1), WIRE_OK);
+	assert_true(sim_now(t.r.s) - began > 200 * ENV_MS);
+	trio_fini(&t);
+}
+
 static void test_repl_members_with_different_tails_are_levelled(void **state)
 {
 	struct trio t;
@@ -927,6 +1008,9 @@ int main(void)
 		cmocka_unit_test(test_repl_min_in_sync_makes_writes_wait),
 		cmocka_unit_test(test_repl_failover_keeps_what_was_acknowledged_and_its_replies),
 		cmocka_unit_test(test_repl_requests_sent_under_an_older_map_are_not_taken),
+		cmocka_unit_test(test_repl_who_leads_again_in_the_same_term_has_forgotten),
+		cmocka_unit_test(test_repl_a_backup_that_is_busy_stays_level),
+		cmocka_unit_test(test_repl_a_lease_follows_its_node_to_a_new_id),
 		cmocka_unit_test(test_repl_members_with_different_tails_are_levelled),
 		cmocka_unit_test(test_repl_a_primary_that_moves_loses_nothing),
 		cmocka_unit_test(test_repl_a_restarted_backup_is_compared_before_it_counts),
