@@ -18,6 +18,7 @@
 
 #define WRONG_NODE_MIN (5 * ENV_MS)
 #define WRONG_NODE_MAX (500 * ENV_MS)
+#define UNREACHABLE_MIN (20 * ENV_MS)
 #define NO_KEEPER_MIN (100 * ENV_MS)
 #define NO_KEEPER_MAX (200 * ENV_MS)
 
@@ -271,10 +272,19 @@ void request_wrong_node(struct request *r, struct peer *p)
 
 void request_unreachable(struct request *r)
 {
+	if (!r->via) {
+		/* its home has another map than we, and does not reach whom that names */
+		if (r->to == TO_SHARD && r->epoch < r->c->map->epoch)
+			again(r, route_of(r->c, r));
+		else
+			request_backoff(r,
+				request_jitter(r->c, UNREACHABLE_MIN, r->wrong++, WRONG_NODE_MAX),
+				"its node is unreachable");
+		return;
+	}
 	if (r->via && r->via == r->c->relay)
 		r->c->relay = NULL;
-	if (r->via)
-		r->vain = r->via;
+	r->vain = r->via;
 	r->wrong++;
 	r->sent = false;
 	r->e.reason = "its node is unreachable for others too";

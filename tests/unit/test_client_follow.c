@@ -940,6 +940,42 @@ static void test_follow_works_through_the_only_node_it_reaches(void **state)
 	end();
 }
 
+static bool unreachable(struct fake *n, struct tlink *t, struct frame *f)
+{
+	if (f->type != WIRE_TXN)
+		return false;
+	fake_status(n, t, f, WIRE_UNREACHABLE, -1);
+	return true;
+}
+
+/* The node that is asked has a newer map, and forwards in vain: it is asked again, and not only
+ * when the request has stalled. */
+static void test_follow_asks_again_when_its_home_forwards_in_vain(void **state)
+{
+	struct result res = {.w = &w}, other = {.w = &w};
+
+	(void)state;
+	begin(3);
+	w.node[1]->hook = unreachable;
+	put(c, id_on(&w, 1), 1, NULL, &res);
+	w_for(&w, 900 * MS);
+	assert_in_range(w.node[1]->got[WIRE_TXN], 4, 10);
+	w.node[1]->hook = NULL;
+	w_for(&w, 600 * MS);
+	assert_int_equal(res.calls, 1);
+	assert_int_equal(res.rc, 0);
+	/* and at once when there is another map */
+	w.node[1]->hook = unreachable;
+	put(c, id_on(&w, 1), 2, NULL, &other);
+	w_for(&w, 900 * MS);
+	fail_over(1, 2);
+	fake_say_epoch(w.node[0], w.map->epoch);
+	w_for(&w, MS);
+	assert_int_equal(other.calls, 1);
+	assert_int_equal(other.rc, 0);
+	end();
+}
+
 static void test_follow_carries_nothing_in_vain_for_long(void **state)
 {
 	struct result res[50] = {0};
@@ -993,6 +1029,7 @@ int main(void)
 		cmocka_unit_test(test_follow_renews_through_others_while_the_keeper_is_away),
 		cmocka_unit_test(test_follow_session_that_is_fenced_is_lost),
 		cmocka_unit_test(test_follow_works_through_the_only_node_it_reaches),
+		cmocka_unit_test(test_follow_asks_again_when_its_home_forwards_in_vain),
 		cmocka_unit_test(test_follow_carries_nothing_in_vain_for_long),
 	};
 
