@@ -21,7 +21,8 @@ struct puller {
 	struct shard *s;
 	struct orbit_id from;
 	uint64_t token, to;
-	bool paced; /* no faster than the node may learn */
+	uint64_t term; /* of the shard, in the map: in another one its history may be another */
+	bool paced;    /* no faster than the node may learn */
 	void (*done)(void *arg, int rc);
 	void *arg;
 	struct call call;
@@ -160,6 +161,10 @@ static void pull_answered(struct call *call, int rc, struct frame *f)
 		pull_end(p, rc ? -EHOSTUNREACH : -ESHUTDOWN);
 		return;
 	}
+	if (p->s->term != p->term) {
+		pull_end(p, -ESTALE);
+		return;
+	}
 	if (p->paced)
 		learn_fetched(n, frame_body_len(f));
 	if (f->type != WIRE_REPLY || wire_get_reply(frame_cur(f), &reply)) {
@@ -201,6 +206,10 @@ static void pull_go(struct puller *p)
 		pull_end(p, -ESHUTDOWN);
 		return;
 	}
+	if (p->s->term != p->term) {
+		pull_end(p, -ESTALE);
+		return;
+	}
 	if (h.seq >= p->to || (p->to == UINT64_MAX && p->there && h.seq >= p->there)) {
 		pull_end(p, 0);
 		return;
@@ -236,6 +245,7 @@ struct puller *pull_new(struct node *n, struct shard *s, const struct orbit_id *
 	p->from = *from;
 	p->token = token;
 	p->paced = token > 0;
+	p->term = s->term;
 	p->to = to;
 	p->done = done;
 	p->arg = arg;

@@ -554,6 +554,41 @@ static void test_repl_members_with_different_tails_are_levelled(void **state)
 	}
 }
 
+static void test_repl_what_was_fetched_to_lead_is_void_in_another_term(void **state)
+{
+	struct node *n;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	/* one that only node 2 gets */
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[1].host, true);
+	send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 5 * ENV_MS);
+	assert_int_equal(past(&t, 2).seq, past(&t, 1).seq + 1);
+	crash(&t, 0, DISK_LOSE);
+	sim_slow(t.r.s, t.r.n[1].host, t.r.n[2].host, 400 * ENV_MS);
+	MEMBERS(&t, 1, 2);
+	give(&t, 2);
+	give(&t, 1);
+	/* node 1 fetches it, and has it when it leads no more */
+	n = t.r.n[1].node;
+	for (unsigned i = 0; i < 5000 && TAILQ_EMPTY(&n->pulls); i++)
+		sim_run(t.r.s, ENV_MS);
+	assert_false(TAILQ_EMPTY(&n->pulls));
+	sim_run(t.r.s, 5 * ENV_MS);
+	sim_heal(t.r.s, t.r.n[0].host, t.r.n[1].host);
+	restart(&t, 0);
+	MEMBERS(&t, 0, 1);
+	give(&t, 1);
+	give(&t, 0);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	assert_level(&t, 0, 1);
+	trio_fini(&t);
+}
+
 static void test_repl_a_primary_that_moves_loses_nothing(void **state)
 {
 	uint64_t acked = 0;
@@ -1012,6 +1047,7 @@ int main(void)
 		cmocka_unit_test(test_repl_a_backup_that_is_busy_stays_level),
 		cmocka_unit_test(test_repl_a_lease_follows_its_node_to_a_new_id),
 		cmocka_unit_test(test_repl_members_with_different_tails_are_levelled),
+		cmocka_unit_test(test_repl_what_was_fetched_to_lead_is_void_in_another_term),
 		cmocka_unit_test(test_repl_a_primary_that_moves_loses_nothing),
 		cmocka_unit_test(test_repl_a_restarted_backup_is_compared_before_it_counts),
 		cmocka_unit_test(test_repl_all_killed_and_started_again_go_on),
