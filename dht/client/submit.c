@@ -106,10 +106,20 @@ static unsigned shards_of(
 	return nout;
 }
 
-/* One shard may be without a primary, too: then it waits for one. */
-static bool one_log(const struct ring_map *map, const uint16_t *shards, unsigned n)
+/* Whether one node can do it at once. One shard may be without a primary, too: then it waits for
+ * one. Reads need no log, only the same node. */
+static bool one_log(const struct call *k, const uint16_t *shards, unsigned n)
 {
-	return n == 1 || ring_one_log(map, shards, n);
+	const struct ring_map *map = k->req.c->map;
+	uint16_t primary = map->shards[shards[0]].primary;
+
+	if (n == 1 || !k->reads || primary == RING_NONE)
+		return n == 1 || ring_one_log(map, shards, n);
+	for (unsigned i = 1; i < n; i++) {
+		if (map->shards[shards[i]].primary != primary)
+			return false;
+	}
+	return true;
 }
 
 /* ---- sending ---- */
@@ -170,7 +180,7 @@ void submit_start(struct call *k, struct txn_build *t)
 		return;
 	}
 	n = shards_of(c->map, t->object, t->nobjects, shards);
-	if (one_log(c->map, shards, n))
+	if (one_log(k, shards, n))
 		send_whole(k, t, shards[0]);
 	else if (n > WIRE_PARTICIPANTS_MAX)
 		call_give_up(k, -E2BIG);
@@ -268,7 +278,7 @@ static bool on_moved(struct request *r)
 	if (k->asking || wire_get_txn(frame_cur(r->frame), &m) || txn_check(m.body, m.body_len, &v))
 		return false;
 	n = shards_of(r->c->map, v.object, v.nobjects, shards);
-	if (one_log(r->c->map, shards, n))
+	if (one_log(k, shards, n))
 		return false;
 	/* Of several copies it is not known which one was refused. */
 	if (!k->reads && (r->unanswered || r->e.sendings > 1)) {

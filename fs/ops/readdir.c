@@ -28,7 +28,9 @@
 #define BATCH_MAX 512
 #define BATCH_BYTES (256u << 10)
 #define BATCH_AGE (500 * ENV_MS)
-#define CHUNK 64 /* objects of one transaction of the second round */
+/* Objects of one transaction of the second round: so many that it can still be split if the nodes
+ * that serve them change before it is answered. */
+#define CHUNK WIRE_PARTICIPANTS_MAX
 #define DOT 1
 #define DOTDOT 2
 #define RELATIME (24 * 3600 * INT64_C(1000000000))

@@ -17,6 +17,7 @@ start_cluster 3
 mount_cluster
 start_load 3 1000
 
+LAST=$(now_ms) # the end of the round before
 declare -a stalls
 round() { # KIND LIMIT_MS
 	local kind=$1 limit=$2 victim=$((RANDOM % 3 + 1)) away begin end stall
@@ -32,7 +33,8 @@ round() { # KIND LIMIT_MS
 	wait_healthy
 	end=$(now_ms)
 	check "the load goes on" alive $LOAD || return
-	stall=$(longest_stall $begin $end)
+	stall=$(longest_stall $LAST $end)
+	LAST=$end
 	stalls+=($stall)
 	echo "$kind node $victim, away for $away s: longest stall $stall ms, all well after $((end - begin - away * 1000)) ms"
 	check "$kind: the longest stall, $stall ms" [ "$stall" -lt "$limit" ]
