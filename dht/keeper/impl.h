@@ -165,6 +165,8 @@ struct lead {
 	bool changing;
 	uint64_t step_at; /* the next step towards placement */
 	bool barrier;
+	bool unsure; /* stood still for so long that another may lead by now; until a barrier */
+	bool asked;  /* the barrier is of after that */
 	struct raft_barrier catch_up;
 	struct heard *heard;
 	/* voters.c */

@@ -22,7 +22,8 @@
 #include "dht/base/mem.h"
 #include "dht/keeper/impl.h"
 
-#define TICK_ALONE ENV_SEC /* between ticks when there is nobody else */
+#define STOOD_STILL (KEEPER_ELECTION * ENV_MS) /* a tick that is later: others may have voted */
+#define TICK_ALONE ENV_SEC                     /* between ticks when there is nobody else */
 #define SNAPSHOT_TRAILING 256
 #define SNAPSHOT_AGAIN 3000 /* ms after which one that nobody answered is sent again */
 #define VOTERS_MAX 5
@@ -112,27 +113,35 @@ static void caught_up(struct raft_barrier *req, int status)
 {
 	struct keeper *k = container_of(req, struct keeper, lead.catch_up);
 
-	(void)status; /* settle() looks */
 	k->lead.barrier = false;
+	if (!status && k->lead.asked)
+		k->lead.unsure = false;
+	k->lead.asked = false;
+	/* settle() looks */
+}
+
+static void begin_barrier(struct keeper *k)
+{
+	int rc;
+
+	if (k->lead.barrier)
+		return;
+	k->lead.barrier = true;
+	k->lead.asked = true;
+	k->in_raft = true;
+	rc = raft_barrier(&k->raft, &k->lead.catch_up, caught_up);
+	k->in_raft = false;
+	if (rc)
+		k->lead.barrier = k->lead.asked = false; /* the next tick tries again */
 }
 
 /* A leader acts when it has applied all that there was before it. */
 static void take_office(struct keeper *k)
 {
-	int rc;
-
-	if (k->raft.last_applied == raft_last_index(&k->raft) && k->state.map) {
+	if (!k->lead.unsure && k->raft.last_applied == raft_last_index(&k->raft) && k->state.map)
 		lead_on(k);
-		return;
-	}
-	if (k->lead.barrier)
-		return;
-	k->lead.barrier = true;
-	k->in_raft = true;
-	rc = raft_barrier(&k->raft, &k->lead.catch_up, caught_up);
-	k->in_raft = false;
-	if (rc)
-		k->lead.barrier = false;
+	else
+		begin_barrier(k);
 }
 
 static void answer_all(struct keeper *k)
@@ -165,6 +174,8 @@ static void settle(struct keeper *k)
 		lead_off(k);
 	else if (!k->lead.on && is_leader(k))
 		take_office(k);
+	else if (k->lead.on && k->lead.unsure)
+		begin_barrier(k);
 	if (k->state.map && k->state.map->epoch > k->told) {
 		k->told = k->state.map->epoch;
 		k->ops->map(k->arg, k->state.map);
@@ -238,6 +249,10 @@ static void tick_fire(struct env_timer *t)
 	if (!k->running || k->stopping || k->io.failed)
 		return;
 	k->in_raft = true;
+	if (late > STOOD_STILL) {
+		k->lead.unsure = k->raft.state == RAFT_LEADER;
+		k->lead.asked = false; /* one that is under way may be of before */
+	}
 	k->io.tick(&k->io.io);
 	k->in_raft = false;
 	if (k->lead.on)
@@ -387,7 +402,10 @@ void keeper_number(struct keeper *k, uint32_t number)
 
 bool keeper_leads(const struct keeper *k)
 {
-	return k->lead.on && is_leader(k);
+	uint64_t now = env_now(k->env);
+
+	/* one that stood still hears of its successor last: it answers nobody before it knows */
+	return k->lead.on && is_leader(k) && !k->lead.unsure && now <= k->tick_at + STOOD_STILL;
 }
 
 uint32_t keeper_leader(const struct keeper *k)

@@ -185,6 +185,9 @@ static uint16_t carry_out(struct keeper *k, struct ring_map *d, struct ask *a, b
 		rc = plan_replicas(d, q->replicas ? q->replicas : d->replicas, q->min_in_sync);
 		break;
 	case ASK_FENCE:
+		/* one that is not given out yet would be over before it begins */
+		if (!q->session || q->session >= k->state.next_session)
+			return refuse(a, WIRE_BAD_REQUEST, "no such session was ever opened");
 		session_fence(k, q->session);
 		break;
 	case ASK_DOWN:
@@ -324,7 +327,7 @@ void lead_pump(struct keeper *k)
 	bool changed;
 
 	/* a leader that hands over takes nothing; what waits goes on if that fails */
-	if (!l->on || l->changing || k->raft.transfer || !due(k, now))
+	if (!l->on || l->unsure || l->changing || k->raft.transfer || !due(k, now))
 		return;
 	d = ring_draft(k->state.map);
 	changed = judge(k, d);
@@ -368,6 +371,7 @@ void lead_off(struct keeper *k)
 	struct lead *l = &k->lead;
 
 	l->on = false;
+	l->unsure = false;
 	l->nfences = 0;
 	answer_list(k, &l->line, WIRE_NO_KEEPER, "the leader has changed");
 	answer_list(k, &l->doubts, WIRE_NO_KEEPER, "the leader has changed");

@@ -147,6 +147,81 @@ static void test_keeper_that_stops_lets_nobody_wait(void **state)
 	world_fini(&w);
 }
 
+/* A leader that stood still has a successor, of whom it hears last: meanwhile it says nothing. */
+static void test_keeper_that_stood_still_answers_nobody(void **state)
+{
+	const struct wire_session_open renew = {.what = WIRE_SESSION_RENEW, .session = 1};
+	struct keeper *k;
+	struct world w;
+	int leader;
+
+	(void)state;
+	world_init(&w);
+	boot_all(&w, 3);
+	assert_int_equal(open_session(&w, 1), 1);
+	leader = world_leader(&w);
+	k = w.m[leader].k;
+	sim_host_pause(w.m[leader].host, 5 * ENV_SEC);
+	w.m[leader].cut = true; /* what the others say comes later than what is asked */
+	sim_run(w.s, 5 * ENV_SEC - ENV_MS);
+	assert_true(world_leader(&w) >= 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		struct said d = {0};
+
+		sim_run(w.s, ENV_MS);
+		keeper_session(k, &renew, said_session, &d);
+		if (d.done)
+			assert_int_equal(d.status, WIRE_NO_KEEPER);
+	}
+	w.m[leader].cut = false;
+	world_run(&w, ENV_SEC);
+	assert_int_equal(world_session(&w, WIRE_SESSION_RENEW, 0, 1).status, WIRE_OK);
+	world_fini(&w);
+}
+
+/* If it has no successor, it goes on once the others have said so. */
+static void test_keeper_that_stood_still_goes_on(void **state)
+{
+	const struct wire_session_open renew = {.what = WIRE_SESSION_RENEW, .session = 1};
+	struct said d = {0};
+	struct keeper *k;
+	struct world w;
+	int leader;
+
+	(void)state;
+	world_init(&w);
+	boot_all(&w, 3);
+	assert_int_equal(open_session(&w, 1), 1);
+	leader = world_leader(&w);
+	k = w.m[leader].k;
+	for (unsigned i = 0; i < 3; i++)
+		sim_host_pause(w.m[i].host, 5 * ENV_SEC);
+	sim_run(w.s, 5 * ENV_SEC - ENV_MS);
+	keeper_session(k, &renew, said_session, &d);
+	assert_true(d.done);
+	assert_int_equal(d.status, WIRE_NO_KEEPER);
+	world_run(&w, 2 * ENV_SEC);
+	assert_int_equal(world_session(&w, WIRE_SESSION_RENEW, 0, 1).status, WIRE_OK);
+	world_fini(&w);
+}
+
+/* A session that nobody has yet is not ended beforehand. */
+static void test_keeper_fences_only_what_was_opened(void **state)
+{
+	struct wire_ask_m m = {.what = ASK_FENCE, .session = 2};
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	assert_int_equal(open_session(&w, 1), 1);
+	assert_int_equal(world_ask(&w, &m), WIRE_BAD_REQUEST);
+	m.session = 0;
+	assert_int_equal(world_ask(&w, &m), WIRE_BAD_REQUEST);
+	assert_int_equal(open_session(&w, 2), 2);
+	assert_int_equal(world_session(&w, WIRE_SESSION_CHECK, 0, 2).status, WIRE_OK);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -154,6 +229,9 @@ int main(void)
 		cmocka_unit_test(test_keeper_sends_a_lost_snapshot_again),
 		cmocka_unit_test(test_keeper_stops_on_a_full_disk),
 		cmocka_unit_test(test_keeper_that_stops_lets_nobody_wait),
+		cmocka_unit_test(test_keeper_that_stood_still_answers_nobody),
+		cmocka_unit_test(test_keeper_that_stood_still_goes_on),
+		cmocka_unit_test(test_keeper_fences_only_what_was_opened),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
