@@ -291,8 +291,8 @@ void req_answer(struct req *r, struct frame *f)
 {
 	assert(!r->queue && !r->reply);
 	r->reply = f;
-	if (r->lost)
-		send_off(r); /* to nobody */
+	if (r->lost || r->n->stopping)
+		send_off(r); /* to nobody; what it waits for may never come */
 	else
 		try_answer(r);
 }
