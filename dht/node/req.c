@@ -222,6 +222,8 @@ static bool is_our_trouble(const struct node *n, const struct frame *f)
 	return false;
 }
 
+static void lose(struct req *r);
+
 static void send_off(struct req *r)
 {
 	struct frame *f = r->reply;
@@ -233,7 +235,12 @@ static void send_off(struct req *r)
 		conn_send(r->conn, f, r->id);
 	else
 		frame_unref(f);
-	req_end(r);
+	/* what it applied is still on its way to a log that failed */
+	req_detach(r);
+	if (r->pinned)
+		lose(r);
+	else
+		req_end(r);
 }
 
 /* Waits among the answers of @s, which are in the order of what they wait for. */

@@ -34,6 +34,7 @@ struct cluster_node {
 	unsigned njoin;
 	char zone[16];
 	bool witness;
+	bool begun;   /* the first node: it has its first map */
 	bool removed; /* it left the cluster for good */
 	bool up;
 	bool stopping; /* in good order; up ends with it */
