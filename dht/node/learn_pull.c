@@ -92,7 +92,9 @@ static void section_done(struct repl_section *rs, int rc)
  * fill the gap. Goes on when all are in the log. */
 static void apply_some(struct puller *p)
 {
-	bool taken = true;
+	/* the last one may still wait for the store, while one before it came to its end */
+	bool taken = !p->next ||
+		     store_history(p->n->st, p->s->number).seq >= p->sections[p->next - 1].s.seq;
 
 	p->submitting = true;
 	while (taken && p->next < p->nsections && !p->rc) {

@@ -741,6 +741,13 @@ void repl_stream_to(struct node *n, struct shard *s, uint16_t node, uint64_t *la
 	repl_wake(n);
 }
 
+bool repl_streams_to(struct node *n, struct shard *s, uint16_t node)
+{
+	const struct copy *c = copy_at(s, peer_of(n, node));
+
+	return c && c->state == COPY_STREAM && (c->required || c->level);
+}
+
 /* Refused for good? If it is not known what became of it, the learner may be a member already, and
  * counts until a map says otherwise. */
 static void proposed(struct keep_ask *a, uint16_t status, uint64_t epoch)

@@ -52,6 +52,8 @@ void repl_apply(struct node *n, struct repl_section *s);
  */
 void repl_stream_to(struct node *n, struct shard *s, uint16_t node, uint64_t *last,
 	void (*level)(void *arg, int rc), void *arg);
+/* Is it still sent to, and its word required? It may have refused something since it was level. */
+bool repl_streams_to(struct node *n, struct shard *s, uint16_t node);
 /* Asks the keeper to make that learner a member; the map tells the outcome. */
 void repl_propose(struct node *n, struct shard *s, uint16_t node);
 

@@ -332,7 +332,7 @@ static void join_arrive(struct conn *c, struct frame *f)
 	}
 	l = teach_lesson(n, m.token, m.shard);
 	node = l ? ring_find(n->ring, &l->node) : RING_NONE;
-	if (node == RING_NONE || l->rc) {
+	if (node == RING_NONE || l->rc || (l->level && !repl_streams_to(n, l->s, node))) {
 		if (l)
 			lesson_end(l);
 		teach_refuse(c, f, WIRE_STALE);
