@@ -147,7 +147,9 @@ TAILQ_HEAD(session_asks, session_ask);
 struct heard {
 	uint32_t number;
 	uint64_t incarnation;
-	uint64_t at;      /* it said last that it is alive */
+	uint64_t at;      /* it said last that it is alive; later if we were late */
+	uint64_t said;    /* the same, to the letter */
+	uint64_t noticed; /* it was seen to be dead, and is not down yet; 0 */
 	uint64_t down_at; /* it was found down */
 	uint64_t used, available;
 	uint64_t refused_at; /* it was found down as its address refused; 0: never */

@@ -7,6 +7,10 @@
  * the map together, or the first would leave to the last what only the last then has: so whoever
  * was silent for nearly as long as one that is dead is waited for.
  *
+ * Nor is anybody taken out before those who are to go on with the shards alone have said that they
+ * live, after the death was noticed: the map may name one that lost power meanwhile, and what it
+ * lost would be nowhere else any more. They are asked to say so at once.
+ *
  * A SUSPECT is answered when it is known who is right: if something is heard from the suspect after
  * the report, only what the reporter leads loses it; else it is taken for dead like any other.
  */
@@ -53,7 +57,8 @@ int judge_alive(struct keeper *k, const struct wire_ask_m *m)
 	if (at == RING_NONE || !map->nodes[at].up || map->nodes[at].incarnation != m->incarnation)
 		return -ESTALE;
 	h = judge_find(k, map->nodes[at].number);
-	h->at = env_now(k->env);
+	h->at = h->said = env_now(k->env);
+	h->noticed = 0;
 	h->incarnation = m->incarnation;
 	h->used = m->used;
 	h->available = m->available;
@@ -185,17 +190,77 @@ static bool is_decided(struct keeper *k, const struct ring_map *m, const struct 
 	       judge_find(k, m->nodes[node].number)->at > a->at;
 }
 
+/* When the last of them was noticed; *more: just now. */
+static uint64_t notice(
+	struct keeper *k, const struct ring_map *m, const bool *dead, uint64_t now, bool *more)
+{
+	uint64_t last = 0;
+
+	for (unsigned i = 0; i < m->nnodes; i++) {
+		struct heard *h = dead[i] ? judge_find(k, m->nodes[i].number) : NULL;
+
+		if (!h)
+			continue;
+		*more |= !h->noticed;
+		if (!h->noticed)
+			h->noticed = now;
+		last = h->noticed > last ? h->noticed : last;
+	}
+	return last;
+}
+
+/* Do those live who would go on without the dead? */
+static bool survivors_live(
+	struct keeper *k, const struct ring_map *m, const bool *dead, uint64_t now)
+{
+	bool *asked = mem_zalloc(m->nnodes * sizeof(*asked)), more = false, all = true;
+	uint64_t since = notice(k, m, dead, now, &more);
+
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		const struct ring_shard *sh = &m->shards[s];
+		bool concerned = false;
+
+		for (unsigned i = 0; i < sh->nmembers; i++)
+			concerned |= dead[sh->member[i]];
+		for (unsigned i = 0; concerned && i < sh->nmembers; i++) {
+			uint16_t node = sh->member[i];
+
+			if (dead[node] || !m->nodes[node].up || asked[node] ||
+				judge_find(k, m->nodes[node].number)->said > since)
+				continue;
+			all = false;
+			asked[node] = true;
+			if (more && k->ops->poke)
+				k->ops->poke(k->arg, m->nodes[node].number);
+		}
+	}
+	free(asked);
+	return all;
+}
+
+static bool any_dead(struct keeper *k, const struct ring_map *m)
+{
+	uint64_t now = env_now(k->env);
+	bool *dead, due;
+
+	if (!find_dead(k, m, now, NULL))
+		return false;
+	dead = mem_zalloc(m->nnodes * sizeof(*dead));
+	due = find_dead(k, m, now, dead) && survivors_live(k, m, dead, now);
+	free(dead);
+	return due;
+}
+
 bool judge_due(struct keeper *k)
 {
 	const struct ring_map *m = k->state.map;
-	uint64_t now = env_now(k->env);
 	struct ask *a;
 
 	TAILQ_FOREACH (a, &k->lead.doubts, entry) {
 		if (is_decided(k, m, a))
 			return true;
 	}
-	return find_dead(k, m, now, NULL) > 0;
+	return any_dead(k, m);
 }
 
 static bool judge_doubts(struct keeper *k, struct ring_map *d)
@@ -228,6 +293,8 @@ bool judge(struct keeper *k, struct ring_map *d)
 	uint64_t now = env_now(k->env);
 	unsigned n = find_dead(k, d, now, dead);
 
+	if (n > 0 && !survivors_live(k, d, dead, now))
+		n = 0;
 	for (unsigned i = 0; n > 0 && i < d->nnodes; i++) {
 		struct heard *h;
 
@@ -241,6 +308,7 @@ bool judge(struct keeper *k, struct ring_map *d)
 		if (h->refused)
 			h->refused_at = now;
 		h->refused = false;
+		h->noticed = 0;
 		h->down_at = now;
 	}
 	if (n > 0)

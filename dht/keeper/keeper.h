@@ -46,6 +46,8 @@ struct keeper_ops {
 	/* The leader wants to know whether that node can be reached: keeper_refused() says if not.
 	 */
 	void (*probe)(void *arg, uint32_t number);
+	/* That node, which may be this one, is to say at once that it is alive. May be NULL. */
+	void (*poke)(void *arg, uint32_t number);
 	/* It can not go on (its disk): the node has to stop. */
 	void (*failed)(void *arg, int rc);
 };

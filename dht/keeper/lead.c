@@ -134,6 +134,7 @@ static uint16_t ask_register(struct keeper *k, struct ring_map *d, struct ask *a
 	h->at = env_now(k->env);
 	h->incarnation = q->incarnation;
 	h->refused = false;
+	h->noticed = 0;
 	return WIRE_OK;
 }
 

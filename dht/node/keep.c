@@ -588,8 +588,12 @@ void keep_epoch(struct node *n, const struct orbit_id *from, struct frame *f)
 	struct cur c = frame_cur(f);
 	uint64_t epoch = cur_u64(&c);
 
-	if (cur_done(&c) && n->ring)
-		route_epoch(n, ring_find(n->ring, from), epoch);
+	if (!cur_done(&c) || !n->ring || n->stopping)
+		return;
+	route_epoch(n, ring_find(n->ring, from), epoch);
+	/* nothing new from the leader: it wants to know whether we live */
+	if (epoch == n->ring->epoch && ring_find(n->ring, from) == n->ring->keeper)
+		env_timer_set(n->env, &n->keep->timer, env_now(n->env));
 }
 
 /* ---- the map on disk ---- */
@@ -978,7 +982,25 @@ static void keeper_failed(void *arg, int rc)
 	n->keeper_rc = rc; /* node_broken() says so */
 }
 
+static void keeper_pokes(void *arg, uint32_t number)
+{
+	struct node *n = arg;
+	uint16_t at = n->ring ? ring_find_number(n->ring, number) : RING_NONE;
+	struct frame *f;
+
+	if (at == RING_NONE || n->stopping)
+		return;
+	if (at == n->self) {
+		env_timer_set(n->env, &n->keep->timer, env_now(n->env));
+		return;
+	}
+	f = frame_new(WIRE_EPOCH, 0, 8);
+	buf_u64(&f->b, n->ring->epoch);
+	peer_tell(n, at, f);
+}
+
 static const struct keeper_ops keeper_ops = {.send = keeper_send,
+	.poke = keeper_pokes,
 	.map = keeper_has_map,
 	.probe = keeper_probes,
 	.failed = keeper_failed};
