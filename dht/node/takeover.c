@@ -205,6 +205,9 @@ static void pulled(void *arg, int rc)
 			log_warn("mod=node shard=%u rc=-%s msg=\"cannot fetch what another copy "
 				 "has\"",
 				t->shard->number, log_errno(rc));
+			/* what its log does not have any more only a learner can get */
+			if (rc == -ESTALE)
+				repl_resign(n, t->shard);
 			/* the tick asks it again */
 			copy_reset(c);
 		}

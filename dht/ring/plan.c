@@ -303,11 +303,15 @@ static int member_add(struct plan_edit *e, uint16_t node)
 static int member_leave(struct plan_edit *e, uint16_t node)
 {
 	int i = plan_edit_find(e, node);
-	/* where all are suspect, the primary has the longest history that there is, or has waited
-	 * for who might have a longer one */
-	bool none_good = plan_edit_goods(e, RING_NONE, false) == 0;
+	bool rest = plan_edit_goods(e, node, true) > 0;
 
-	if (i < 0 || (plan_edit_goods(e, node, true) == 0 && !(none_good && node != e->primary)))
+	/* where all are suspect, the primary has the longest history that there is and has waited
+	 * for who might have a longer one; or it says that another has that, and it cannot get it
+	 */
+	if (plan_edit_goods(e, RING_NONE, false) == 0)
+		for (unsigned k = 0; k < e->n; k++)
+			rest |= e->copy[k].node != node && e->m->nodes[e->copy[k].node].up;
+	if (i < 0 || !rest)
 		return -ESTALE;
 	plan_edit_drop(e, node);
 	plan_edit_settle(e, RING_NONE);

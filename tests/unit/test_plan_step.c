@@ -578,12 +578,18 @@ static void test_plan_all_suspect(void **state)
 		if (s % 4 == 2) {
 			uint16_t other = sh->member[sh->member[2] == sh->primary ? 1 : 2];
 
-			assert_int_equal(
-				plan_member(m, (uint16_t)s, term, sh->primary, 2, false), -ESTALE);
 			assert_int_equal(plan_member(m, (uint16_t)s, term, other, 2, false), 0);
 			assert_int_equal(sh->nmembers, 2);
 			assert_int_equal(sh->suspect, 3);
 			assert_int_equal(sh->term, term + 1);
+			/* nor can the primary, to where another one is */
+			other = sh->member[1];
+			assert_int_equal(
+				plan_member(m, (uint16_t)s, term + 1, sh->primary, 2, false), 0);
+			assert_int_equal(sh->nmembers, 1);
+			assert_int_equal(sh->primary, other);
+			assert_int_equal(
+				plan_member(m, (uint16_t)s, term + 2, other, 2, false), -ESTALE);
 			continue;
 		}
 		/* having compared all, it serves */
