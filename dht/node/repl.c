@@ -578,7 +578,9 @@ static void copy_acked(struct node *n, struct copy *c, uint64_t seq)
 			break; /* in order, but for what fills it up */
 	}
 	fill_step(c);
-	if (c->level && !c->required && c->acked >= c->level_at) {
+	/* required it may be already: it was proposed before, and what became of that is not known
+	 */
+	if (c->level && !c->syncing && c->acked >= c->level_at) {
 		/* from now on nothing is committed that it lacks */
 		copy_require(c, true);
 		level_sync_start(n, c);

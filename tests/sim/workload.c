@@ -197,13 +197,13 @@ static void run(struct run *r)
 		check_end(r);
 	if (!r->broken && r->ring)
 		ring_compare(r);
-	if (!r->broken && !r->ring && r->cfg->seed % 4 == 0)
+	if (!r->broken && !r->ring && r->cfg->seed / 4 % 2 == 0)
 		check_damage(r);
 	if (r->broken)
 		return;
 	close_actors(r);
 	check_left(r);
-	if (!r->ring && r->cfg->seed % 4 == 0)
+	if (!r->ring && r->cfg->seed / 4 % 2 == 0)
 		fault_restart_damaged(r);
 }
 

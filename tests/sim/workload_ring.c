@@ -270,7 +270,7 @@ static void lose_power(struct run *r, unsigned n)
 /* For ever: its disk is gone with it. */
 static void burn(struct run *r, unsigned n)
 {
-	if (r->loss != LOSS_ONE || running(r) <= 3 || !runs(r, n) || r->leaving[n] ||
+	if (r->loss != LOSS_ONE || running(r) <= 2 || !runs(r, n) || r->leaving[n] ||
 		r->c->node[n].witness || !ring_may_lose(r, n) || !keeper_survives(r, n))
 		return;
 	cluster_crash(r->c, n, DISK_LOSE);
