@@ -43,7 +43,8 @@ void plan_drop(struct ring_map *m, uint16_t primary, uint16_t node);
  * same term; or, of another member that is suspect, that it is level. A shard that has as many
  * members as there may be loses the one that placement wants least for it. Or (@add false) that the
  * member can not go on (its disk). 0; -ESTALE: the term is another one, it is no learner (member),
- * no other good member is up while there is one, nobody serves the shard, or its incarnation changed (@incarnation).
+ * no other good member is up while there is one, nobody serves the shard, or its incarnation
+ * changed (@incarnation).
  */
 int plan_member(struct ring_map *m, uint16_t shard, uint64_t term, uint16_t node,
 	uint64_t incarnation, bool add);
