@@ -3,6 +3,8 @@
  * read is checked; memory that libraft takes over comes from raft_malloc().
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "dht/base/mem.h"
@@ -112,6 +114,53 @@ static bool get_bool(struct cur *c)
 	return v;
 }
 
+/* Servers as they may be told of: numbers, each once, at least one of which votes. */
+static bool conf_fits(const struct raft_configuration *c)
+{
+	bool voter = false;
+
+	for (unsigned i = 0; i < c->n; i++) {
+		if (!c->servers[i].id || c->servers[i].id > UINT32_MAX)
+			return false;
+		voter |= c->servers[i].role == RAFT_VOTER;
+	}
+	return voter;
+}
+
+/* A change of the configuration as libraft writes it: u8 1, u64 n, n x (u64 number, address and a
+ * NUL, u8 role), anything up to a multiple of 8. One that it can not read puts it out of service,
+ * and it looks only when the entry is in the log. */
+static bool change_fits(const void *data, size_t len)
+{
+	struct cur c = cur_of(data, len);
+	uint8_t version = cur_u8(&c);
+	uint64_t n = cur_u64(&c);
+	struct raft_configuration conf;
+	bool fits;
+
+	if (!cur_ok(&c) || version != 1 || n > SERVERS_MAX || len % 8)
+		return false;
+	raft_configuration_init(&conf);
+	for (uint64_t i = 0; i < n && cur_ok(&c); i++) {
+		uint64_t id = cur_u64(&c);
+		const char *address = (const char *)c.p;
+		size_t room = strnlen(address, c.left) + 1;
+		char want[FILES_ADDRESS_MAX];
+		uint8_t role;
+
+		snprintf(want, sizeof(want), "%" PRIu64, id);
+		if (room > c.left || strcmp(address, want))
+			break;
+		cur_bytes(&c, room);
+		role = cur_u8(&c);
+		if (!cur_ok(&c) || files_add_server(&conf, id, role))
+			break;
+	}
+	fits = conf.n == n && c.left < 8 && conf_fits(&conf);
+	raft_configuration_close(&conf);
+	return fits;
+}
+
 /* Entries with their data in one piece of memory, as libraft wants it. */
 static int get_entries(struct cur *c, struct raft_append_entries *m)
 {
@@ -137,7 +186,8 @@ static int get_entries(struct cur *c, struct raft_append_entries *m)
 		e[i].term = cur_u64(c);
 		e[i].type = cur_u8(c);
 		data = cur_blob(c, FILES_DATA_MAX, &len);
-		if (!data || e[i].type < RAFT_COMMAND || e[i].type > RAFT_CHANGE || !e[i].term)
+		if (!data || e[i].type < RAFT_COMMAND || e[i].type > RAFT_CHANGE || !e[i].term ||
+			(e[i].type == RAFT_CHANGE && !change_fits(data, len)))
 			goto bad;
 		memcpy(batch + at, data, len);
 		e[i].buf = (struct raft_buffer){batch + at, len};
@@ -176,7 +226,7 @@ static int get_snapshot(struct cur *c, struct raft_install_snapshot *m)
 			goto bad;
 	}
 	data = cur_blob(c, FILES_DATA_MAX, &len);
-	if (!data)
+	if (!data || !conf_fits(&m->conf))
 		goto bad;
 	m->data.base = raft_malloc(len + 1);
 	if (!m->data.base)

@@ -222,6 +222,63 @@ static void test_keeper_fences_only_what_was_opened(void **state)
 	world_fini(&w);
 }
 
+static int get_change(const struct raft_buffer *data)
+{
+	struct raft_entry e = {.term = 2, .type = RAFT_CHANGE, .buf = *data};
+	struct raft_message m = {.type = RAFT_IO_APPEND_ENTRIES, .server_id = 1}, got;
+	struct message_head h;
+	struct frame *f;
+	int rc;
+
+	m.append_entries.term = 2;
+	m.append_entries.entries = &e;
+	m.append_entries.n_entries = 1;
+	f = message_put(2, 2, &m);
+	assert_non_null(f);
+	rc = message_get(frame_cur(f), &h, &got);
+	if (!rc)
+		message_free(&got);
+	frame_unref(f);
+	return rc;
+}
+
+/* libraft would go out of service for good on a change of the voters that it can not read. */
+static void test_keeper_takes_no_change_that_makes_no_sense(void **state)
+{
+	struct raft_configuration c;
+	struct raft_buffer data, cut;
+	uint8_t *byte;
+
+	(void)state;
+	raft_configuration_init(&c);
+	for (unsigned i = 1; i <= 3; i++)
+		assert_int_equal(files_add_server(&c, i * 5, i == 3 ? RAFT_SPARE : RAFT_VOTER), 0);
+	assert_int_equal(raft_configuration_encode(&c, &data), 0);
+	assert_int_equal(get_change(&data), 0);
+	for (cut = data, cut.len = 0; cut.len < data.len; cut.len++)
+		assert_int_equal(get_change(&cut), -EBADMSG);
+	/* version, number of servers, a number, its address, where that ends, its role */
+	for (unsigned at = 0; at < 20; at++) {
+		byte = (uint8_t *)data.base + at;
+		*byte ^= 0x10;
+		assert_int_equal(get_change(&data), -EBADMSG);
+		*byte ^= 0x10;
+	}
+	assert_int_equal(get_change(&data), 0);
+	raft_free(data.base);
+	raft_configuration_close(&c);
+	/* none, or none that votes */
+	for (unsigned n = 0; n < 2; n++) {
+		raft_configuration_init(&c);
+		if (n)
+			assert_int_equal(files_add_server(&c, 1, RAFT_SPARE), 0);
+		assert_int_equal(raft_configuration_encode(&c, &data), 0);
+		assert_int_equal(get_change(&data), -EBADMSG);
+		raft_free(data.base);
+		raft_configuration_close(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,6 +289,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_that_stood_still_answers_nobody),
 		cmocka_unit_test(test_keeper_that_stood_still_goes_on),
 		cmocka_unit_test(test_keeper_fences_only_what_was_opened),
+		cmocka_unit_test(test_keeper_takes_no_change_that_makes_no_sense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
