@@ -654,6 +654,33 @@ static void test_repl_a_restarted_backup_is_compared_before_it_counts(void **sta
 	trio_fini(&t);
 }
 
+static void test_repl_suspects_are_waited_for(void **state)
+{
+	struct shard *s;
+	struct trio t;
+	uint64_t began;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	for (unsigned i = 0; i < NODES; i++)
+		crash(&t, i, DISK_LOSE);
+	restart(&t, 1);
+	MEMBERS(&t, 1, 0);
+	for (unsigned i = 0; i < ring_nshards(t.r.map); i++)
+		t.r.map->shards[i].suspect = 3;
+	began = sim_now(t.r.s);
+	give(&t, 1);
+	s = node_shard(t.r.n[1].node, rig_shard(&t.r, &t.id));
+	/* node 0 may have what was acknowledged; in the end this copy has to do */
+	while (!s->vouching && sim_now(t.r.s) - began < 2 * t.r.cfg.recovery_wait)
+		sim_run(t.r.s, 10 * ENV_MS);
+	assert_true(s->vouching);
+	assert_int_equal(s->role, ROLE_TAKING_OVER);
+	assert_true(sim_now(t.r.s) - began >= t.r.cfg.recovery_wait);
+	trio_fini(&t);
+}
+
 static void test_repl_all_killed_and_started_again_go_on(void **state)
 {
 	struct trio t;
@@ -677,6 +704,59 @@ static void test_repl_all_killed_and_started_again_go_on(void **state)
 }
 
 /* ---- leases ---- */
+
+static void test_repl_a_lease_counts_from_when_it_was_asked_for(void **state)
+{
+	uint64_t rid[4000], first = 0, last = 0, one;
+	unsigned sent = 0, seen = 0;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	/* what the next primary says, be it of leases or of the map, takes its time */
+	sim_slow(t.r.s, t.r.n[1].host, t.r.n[0].host, 350 * ENV_MS);
+	sim_run(t.r.s, 2 * ENV_SEC);
+	sim_cut(t.r.s, t.r.n[1].host, t.r.n[2].host, true);
+	MEMBERS(&t, 1);
+	give(&t, 1);
+	one = rig_send_get(&t.k[1], &t.id);
+	for (unsigned i = 0; i < 1000; i++) {
+		rid[sent++] = rig_send_get(&t.k[0], &t.id);
+		sim_run(t.r.s, 2 * ENV_MS);
+		if (!first && answered(&t, 1, one))
+			first = sim_now(t.r.s);
+		for (; seen < sent && answered(&t, 0, rid[seen]); seen++) {
+			/* later it passes them on */
+			if (node_shard(t.r.n[0].node, rig_shard(&t.r, &t.id))->role == ROLE_SERVING)
+				last = sim_now(t.r.s);
+		}
+	}
+	assert_true(first && last);
+	assert_true(last <= first);
+	trio_fini(&t);
+}
+
+static void test_repl_who_just_started_may_have_given_a_lease(void **state)
+{
+	uint64_t began;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[1].host, true);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[2].host, true);
+	crash(&t, 1, DISK_PROCESS);
+	began = sim_now(t.r.s);
+	restart(&t, 1);
+	MEMBERS(&t, 1, 2);
+	give(&t, 1);
+	give(&t, 2);
+	assert_int_equal(add(&t, 1), WIRE_OK);
+	assert_true(sim_now(t.r.s) - began >= t.r.cfg.lease);
+	trio_fini(&t);
+}
 
 static void test_repl_nobody_answers_while_another_may(void **state)
 {
@@ -1005,6 +1085,47 @@ static void test_repl_a_learner_joins_and_counts_from_then_on(void **state)
 	trio_fini(&t);
 }
 
+/* All are learned by node 2 as well. */
+static void with_learner(struct trio *t)
+{
+	struct ring_map *m = ring_draft(t->r.map);
+
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		m->shards[s].nlearners = 1;
+		m->shards[s].learner[0] = 2;
+	}
+	ring_unref(t->r.map);
+	t->r.map = m;
+	give_all(t);
+}
+
+static void test_repl_a_level_learner_whose_stream_ends_begins_anew(void **state)
+{
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	MEMBERS(&t, 0, 1);
+	give_all(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	with_learner(&t);
+	for (unsigned i = 0; i < 2000 && !(copy_of(&t, 2) && copy_of(&t, 2)->proposed); i++)
+		sim_run(t.r.s, 5 * ENV_MS);
+	assert_true(copy_of(&t, 2)->proposed);
+	/* as when it refuses an effect */
+	copy_reset(copy_of(&t, 2));
+	with_learner(&t); /* another map, in the same term */
+	/* it may be a member by now */
+	assert_true(copy_of(&t, 2)->required);
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 5 * ENV_MS);
+	assert_false(answered(&t, 0, rid));
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+	assert_level(&t, 0, 2);
+	trio_fini(&t);
+}
+
 static void test_repl_writes_wait_when_a_backup_is_too_far_behind(void **state)
 {
 	struct rig_head h = {.session = 1};
@@ -1050,8 +1171,11 @@ int main(void)
 		cmocka_unit_test(test_repl_what_was_fetched_to_lead_is_void_in_another_term),
 		cmocka_unit_test(test_repl_a_primary_that_moves_loses_nothing),
 		cmocka_unit_test(test_repl_a_restarted_backup_is_compared_before_it_counts),
+		cmocka_unit_test(test_repl_suspects_are_waited_for),
 		cmocka_unit_test(test_repl_all_killed_and_started_again_go_on),
 		cmocka_unit_test(test_repl_nobody_answers_while_another_may),
+		cmocka_unit_test(test_repl_a_lease_counts_from_when_it_was_asked_for),
+		cmocka_unit_test(test_repl_who_just_started_may_have_given_a_lease),
 		cmocka_unit_test(test_repl_a_killed_primary_costs_about_a_lease),
 		cmocka_unit_test(test_repl_sync_means_on_disk_at_all_members),
 		cmocka_unit_test(test_repl_sync_comes_behind_what_a_new_link_brings_again),
@@ -1061,6 +1185,7 @@ int main(void)
 		cmocka_unit_test(test_repl_what_all_lost_is_told_as_lost),
 		cmocka_unit_test(test_repl_a_full_backup_refuses_for_all),
 		cmocka_unit_test(test_repl_a_learner_joins_and_counts_from_then_on),
+		cmocka_unit_test(test_repl_a_level_learner_whose_stream_ends_begins_anew),
 		cmocka_unit_test(test_repl_writes_wait_when_a_backup_is_too_far_behind),
 	};
 
