@@ -165,6 +165,7 @@ struct lead {
 	struct ask_list doubts; /* SUSPECT: until we heard of the node, or not */
 	struct raft_apply apply;
 	bool changing;
+	bool single;      /* one ask at a time, to find the one that can not be carried out */
 	uint64_t step_at; /* the next step towards placement */
 	bool barrier;
 	bool unsure; /* stood still for so long that another may lead by now; until a barrier */

@@ -197,6 +197,9 @@ static uint16_t carry_out(struct keeper *k, struct ring_map *d, struct ask *a, b
 		else
 			plan_down(d, node);
 		break;
+	case ASK_SUSPECT:
+		rc = -ESTALE; /* it was judged, in a draft that made no sense */
+		break;
 	default:
 		rc = -EINVAL;
 	}
@@ -221,7 +224,10 @@ static bool take_line(struct keeper *k, struct ring_map *d)
 		}
 		any |= changed;
 		TAILQ_INSERT_TAIL(&l->flight, a, entry);
+		if (l->single)
+			return any;
 	}
+	l->single = false;
 	return any;
 }
 
@@ -311,6 +317,32 @@ static void propose(struct keeper *k, struct ring_map *d)
 	sessions_on(k); /* those that were to end did not */
 }
 
+/* The draft makes no sense: no voter would take it, and it would be made again and again. What was
+ * asked for is tried one by one, and the one that leads here is refused. */
+static void give_up(struct keeper *k, unsigned nfences)
+{
+	struct ask_list *flight = &k->lead.flight;
+	struct ask *a = TAILQ_FIRST(flight);
+
+	log_error("mod=keeper epoch=%" PRIu64 " asked=%u msg=\"a map that makes no sense is not "
+		  "proposed\"",
+		k->state.map->epoch, a ? a->m.what : 0);
+	k->lead.nfences = nfences; /* those that the asks wanted come again with them */
+	k->lead.step_at = env_now(k->env) + k->cfg.step_every;
+	if (!a)
+		return; /* the next tick may see another one */
+	if (k->lead.single || !TAILQ_NEXT(a, entry)) {
+		answer_list(k, flight, WIRE_BAD_REQUEST, "it leads to a map that makes no sense");
+	} else {
+		k->lead.single = true;
+		while ((a = TAILQ_LAST(flight, ask_list))) {
+			TAILQ_REMOVE(flight, a, entry);
+			TAILQ_INSERT_HEAD(&k->lead.line, a, entry);
+		}
+	}
+	keeper_settle_soon(k);
+}
+
 static bool due(struct keeper *k, uint64_t now)
 {
 	const struct ring_map *m = k->state.map;
@@ -324,6 +356,7 @@ void lead_pump(struct keeper *k)
 {
 	uint64_t now = env_now(k->env);
 	struct lead *l = &k->lead;
+	unsigned nfences = l->nfences;
 	struct ring_map *d;
 	bool changed;
 
@@ -339,10 +372,14 @@ void lead_pump(struct keeper *k)
 	/* whoever is only remembered as up may be dead, and must not replace one that lives */
 	if ((changed || now >= l->step_at) && judge_knows(k))
 		changed |= take_step(k, d, now);
-	if (changed)
+	if (changed && !ring_map_valid(d))
+		give_up(k, nfences);
+	else if (changed)
 		propose(k, d);
 	else
 		answer_list(k, &l->flight, WIRE_OK, NULL);
+	if (l->single && !l->changing && !TAILQ_EMPTY(&l->line))
+		keeper_settle_soon(k);
 	ring_unref(d);
 }
 

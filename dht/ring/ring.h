@@ -89,6 +89,8 @@ int ring_patch(const struct ring_map *from, const void *data, size_t len, struct
 
 /* A copy with the next epoch that may be changed as long as nobody else has it. */
 struct ring_map *ring_draft(const struct ring_map *m);
+/* All that decoding and patching ask of a map. */
+bool ring_map_valid(const struct ring_map *m);
 
 /* Place of the node with index @node among the members (learners) of a shard; -1: it is none. */
 int ring_member(const struct ring_shard *s, uint16_t node);

@@ -16,12 +16,11 @@ static inline bool ring_placeable(const struct ring_node *n)
 	return n->weight > 0 && !n->leaving && !n->witness;
 }
 
-/* The rules of docs/PROTOCOL.md for what was made, read or changed. ring_map_valid() is all of
- * them. */
+/* The rules of docs/PROTOCOL.md for what was made, read or changed. ring_map_valid()
+ * (ring.h) is all of them. */
 bool ring_node_valid(const struct ring_node *n);
 bool ring_nodes_valid(const struct ring_map *m);
 bool ring_shard_valid(const struct ring_map *m, const struct ring_shard *s);
-bool ring_map_valid(const struct ring_map *m);
 
 /* How nodes and shards are laid out: the map and the difference have the same. Readers check only
  * what they must not overrun; the rules above come after. */

@@ -279,6 +279,42 @@ static void test_keeper_takes_no_change_that_makes_no_sense(void **state)
 	}
 }
 
+/* What no voter would take is not proposed, again and again, but refused; and once it is right
+ * again, all goes on. */
+static void test_keeper_proposes_no_map_that_makes_no_sense(void **state)
+{
+	struct wire_ask_m m = {.what = ASK_WEIGHT, .node = world_id(1), .weight = 50};
+	struct said a = {0}, b = {0};
+	struct ring_map *map;
+	struct keeper *k;
+	struct world w;
+	raft_index last;
+	uint64_t epoch;
+
+	(void)state;
+	world_init(&w);
+	boot_all(&w, 3);
+	world_run(&w, ENV_SEC);
+	k = w.m[world_leader(&w)].k;
+	map = keeper_map(k);
+	epoch = map->epoch;
+	last = raft_last_index(&k->raft);
+	map->nodes[2].zone[0] = ' ';
+	keeper_ask(k, &m, said_ask, &a);
+	keeper_ask(k, &m, said_ask, &b);
+	world_run(&w, ENV_SEC);
+	assert_true(a.done && b.done);
+	assert_int_equal(a.status, WIRE_BAD_REQUEST);
+	assert_int_equal(b.status, WIRE_BAD_REQUEST);
+	assert_ptr_equal(keeper_map(k), map);
+	assert_int_equal(raft_last_index(&k->raft), last);
+	map->nodes[2].zone[0] = 0;
+	assert_int_equal(world_ask(&w, &m), WIRE_OK);
+	assert_int_equal(keeper_map(k)->epoch, epoch + 1);
+	assert_int_equal(world_node(&w, 1)->weight, 50);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,6 +326,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_that_stood_still_goes_on),
 		cmocka_unit_test(test_keeper_fences_only_what_was_opened),
 		cmocka_unit_test(test_keeper_takes_no_change_that_makes_no_sense),
+		cmocka_unit_test(test_keeper_proposes_no_map_that_makes_no_sense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
