@@ -684,9 +684,12 @@ struct node {
 	struct buf tmp;
 	struct env_timer sweep_timer;
 	uint64_t sweep_ask_at; /* when the keeper is asked again */
-	bool fetching;         /* a newer map, */
+	unsigned fetches;      /* of a newer map, under way */
 	bool fetch_whole;      /* all of it, as a difference made no sense */
-	uint64_t doubt_due;    /* when doubt_timer fires */
+	uint64_t fetch_epoch;  /* the newest that is being fetched */
+	struct orbit_id fetch_from, told_by;
+	uint64_t told_epoch; /* the newest that another than that one has; 0: none */
+	uint64_t doubt_due;  /* when doubt_timer fires */
 
 	/* replication (repl_int.h) */
 	uint64_t started;            /* when */

@@ -502,6 +502,8 @@ int keep_adopt(struct node *n, struct ring_map *m)
 	bool was = n->registered;
 	int rc;
 
+	if (n->stopping)
+		return -ESHUTDOWN; /* what others led would be taken over */
 	if (old && m->epoch <= old->epoch)
 		return -EEXIST;
 	if (memcmp(m->fsid, n->fsid, sizeof(n->fsid)))
@@ -525,8 +527,6 @@ int keep_adopt(struct node *n, struct ring_map *m)
 		store_levelled(n->st);
 	}
 	save_soon(n);
-	if (n->stopping)
-		return 0;
 	tell_epoch(n);
 	/* registers, or begins to say that it is alive */
 	env_timer_set(n->env, &k->timer, env_now(n->env));
@@ -961,7 +961,7 @@ static void keeper_has_map(void *arg, struct ring_map *m)
 	struct node *n = arg;
 	int rc = keep_adopt(n, m);
 
-	if (rc && rc != -EEXIST)
+	if (rc && rc != -EEXIST && rc != -ESHUTDOWN)
 		log_error("mod=node epoch=%" PRIu64 " rc=-%s msg=\"cannot take the ring map\"",
 			m->epoch, log_errno(rc));
 }

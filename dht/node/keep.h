@@ -21,7 +21,8 @@ bool keep_busy(const struct node *n);
 void keep_free(struct node *n);
 
 /* Takes a map if it is newer than ours, and of this filesystem. 0; -EEXIST it is not newer;
- * -EMEDIUMTYPE, -EINVAL (another number of shards), -EIO (our own records). */
+ * -ESHUTDOWN it is stopping; -EMEDIUMTYPE, -EINVAL (another number of shards), -EIO (our own
+ * records). */
 int keep_adopt(struct node *n, struct ring_map *m);
 /* What a MAP says. 0, -EBADMSG, or as above. */
 int keep_take(struct node *n, const struct wire_map *m);

@@ -22,10 +22,25 @@ static void answer(struct conn *c, struct frame *f, uint16_t status)
 
 /* ---- the map ---- */
 
+/* Each of somebody who has a newer map than those asked before, who may be dead. */
+#define FETCHES_MAX 8
+
 struct fetch {
 	struct call call;
 	struct node *n;
+	uint64_t epoch;
 };
+
+/* Somebody else has one that is newer than what came. */
+static void fetch_again(struct node *n)
+{
+	uint64_t epoch = n->told_epoch;
+
+	if (!n->ring || !epoch)
+		return;
+	n->told_epoch = 0;
+	route_epoch(n, ring_find(n->ring, &n->told_by), epoch);
+}
 
 static void fetched(struct call *call, int rc, struct frame *answer_frame)
 {
@@ -33,10 +48,16 @@ static void fetched(struct call *call, int rc, struct frame *answer_frame)
 	struct node *n = fe->n;
 	struct wire_map m;
 
-	n->fetching = false;
+	n->fetches--;
+	if (fe->epoch == n->fetch_epoch)
+		n->fetch_epoch = 0;
 	free(fe);
-	if (rc || n->stopping)
+	if (n->stopping)
 		return;
+	if (rc) {
+		fetch_again(n);
+		return;
+	}
 	rc = -EBADMSG;
 	if (answer_frame->type == WIRE_MAP && !wire_get_map(frame_cur(answer_frame), &m))
 		rc = keep_take(n, &m);
@@ -44,6 +65,7 @@ static void fetched(struct call *call, int rc, struct frame *answer_frame)
 	if (rc && rc != -EEXIST)
 		log_warn("mod=node rc=-%s msg=\"a node gave a ring map that is of no use here\"",
 			log_errno(rc));
+	fetch_again(n);
 }
 
 void route_epoch(struct node *n, uint16_t node, uint64_t epoch)
@@ -51,12 +73,23 @@ void route_epoch(struct node *n, uint16_t node, uint64_t epoch)
 	struct fetch *fe;
 	struct frame *f;
 
-	if (node == RING_NONE || node == n->self || epoch <= n->ring->epoch || n->fetching ||
-		n->stopping)
+	if (node == RING_NONE || node == n->self || epoch <= n->ring->epoch || n->stopping)
 		return;
-	n->fetching = true;
+	if (n->fetches == FETCHES_MAX || epoch <= n->fetch_epoch) {
+		/* if those who were asked are dead */
+		if (epoch >= n->told_epoch &&
+			orbit_id_cmp(&n->ring->nodes[node].id, &n->fetch_from)) {
+			n->told_epoch = epoch;
+			n->told_by = n->ring->nodes[node].id;
+		}
+		return;
+	}
+	n->fetches++;
+	n->fetch_epoch = epoch;
+	n->fetch_from = n->ring->nodes[node].id;
 	fe = mem_zalloc(sizeof(*fe));
 	fe->n = n;
+	fe->epoch = epoch;
 	fe->call.done = fetched;
 	f = frame_new(WIRE_MAP_GET, 0, 8);
 	wire_put_map_get(&f->b, n->fetch_whole ? 0 : n->ring->epoch);

@@ -101,6 +101,60 @@ static void test_keep_stops_while_the_map_changes(void **state)
 	}
 }
 
+static void test_keep_takes_no_map_while_it_stops(void **state)
+{
+	const struct ring_map *had;
+	struct ring_map *d;
+	bool ended = false;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 2);
+	had = node_ring(r.n[0].node);
+	d = ring_draft(had);
+	node_stop(r.n[0].node, stopped, &ended);
+	assert_int_equal(keep_adopt(r.n[0].node, d), -ESHUTDOWN);
+	assert_ptr_equal(node_ring(r.n[0].node), had);
+	ring_unref(d);
+	sim_run(r.s, 2 * ENV_SEC);
+	assert_true(ended);
+	rig_fini(&r);
+}
+
+/* A node that died after it had told of a newer map keeps nobody from fetching it elsewhere. */
+static void test_keep_fetches_elsewhere_what_the_dead_do_not_give(void **state)
+{
+	struct node_config cfg = node_config_default();
+	struct ring_map *d, *e;
+	struct node *n;
+	struct rig r;
+
+	(void)state;
+	rig_init_by_hand(&r, 3, &cfg);
+	for (unsigned i = 0; i < 3; i++)
+		rig_give_map(&r, i, r.map);
+	sim_run(r.s, ENV_SEC);
+	n = r.n[0].node;
+	d = ring_draft(node_ring(n));
+	e = ring_draft(d);
+	sim_host_pause(r.n[1].host, 10 * ENV_SEC);
+	/* what this one has is newer: at once */
+	route_epoch(n, 1, d->epoch);
+	assert_int_equal(keep_adopt(r.n[2].node, e), 0);
+	sim_run(r.s, 100 * ENV_MS);
+	assert_int_equal(node_ring(n)->epoch, e->epoch);
+	ring_unref(d);
+	ring_unref(e);
+	/* as new: once the other one has not answered */
+	d = ring_draft(node_ring(n));
+	route_epoch(n, 1, d->epoch);
+	assert_int_equal(keep_adopt(r.n[2].node, d), 0);
+	sim_run(r.s, 2500 * ENV_MS);
+	assert_int_equal(node_ring(n)->epoch, d->epoch);
+	ring_unref(d);
+	rig_fini(&r);
+}
+
 /* Who is some epochs behind gets the differences, unless they weigh more than the map. */
 static void test_keep_gives_differences_or_the_map(void **state)
 {
@@ -160,6 +214,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keep_survives_a_leader_that_hangs),
+		cmocka_unit_test(test_keep_takes_no_map_while_it_stops),
+		cmocka_unit_test(test_keep_fetches_elsewhere_what_the_dead_do_not_give),
 		cmocka_unit_test(test_keep_stops_while_the_map_changes),
 		cmocka_unit_test(test_keep_gives_differences_or_the_map),
 		cmocka_unit_test(test_keep_stays_out_where_nobody_can_connect),
