@@ -152,6 +152,7 @@ struct heard {
 	uint64_t noticed; /* it was seen to be dead, and is not down yet; 0 */
 	uint64_t down_at; /* it was found down */
 	uint64_t used, available;
+	uint64_t lagged_at;  /* it was to vote, and could not be brought level; 0: never */
 	uint64_t refused_at; /* it was found down as its address refused; 0: never */
 	bool refused;        /* its address does not accept connections */
 	UT_hash_handle hh;
@@ -175,6 +176,7 @@ struct lead {
 	/* voters.c */
 	struct raft_change change;
 	bool voting;        /* a change of the voters is under way */
+	uint32_t comes;     /* who is being made a voter; 0: nobody */
 	uint64_t voters_at; /* not before */
 	struct plan_cache places;
 	uint64_t sweep_at; /* sessions are looked at again */

@@ -98,23 +98,33 @@ static unsigned zone_voters(const struct keeper *k, const struct ring_node *n)
 	return same;
 }
 
-/* The node that is best made a voter, or NULL. */
+/* The node that is best made a voter, or NULL. Those that could not be brought level come last, one
+ * after the other: they may be alive for us and yet get nothing of what voters are sent. */
 static const struct ring_node *to_come(struct keeper *k)
 {
 	const struct ring_map *m = k->state.map;
 	const struct ring_node *best = NULL;
+	uint64_t best_lagged = 0;
 	unsigned best_zone = 0;
 
 	for (unsigned i = 0; i < m->nnodes; i++) {
 		const struct ring_node *n = &m->nodes[i];
+		uint64_t lagged;
 		unsigned zone;
 
 		if (!n->up || n->leaving || votes(k, n->number))
 			continue;
 		zone = zone_voters(k, n);
-		if (best && (zone > best_zone || (zone == best_zone && n->number > best->number)))
+		lagged = judge_find(k, n->number)->lagged_at;
+		if (best && lagged != best_lagged) {
+			if (lagged > best_lagged)
+				continue;
+		} else if (best &&
+			   (zone > best_zone || (zone == best_zone && n->number > best->number))) {
 			continue;
+		}
 		best = n;
+		best_lagged = lagged;
 		best_zone = zone;
 	}
 	return best;
@@ -169,7 +179,10 @@ static void changed(struct raft_change *req, int status)
 		log_warn("mod=keeper msg=\"a change of the voters failed: %s\"",
 			raft_strerror(status));
 		k->lead.voters_at = env_now(k->env) + AGAIN;
+		if (k->lead.comes)
+			judge_find(k, k->lead.comes)->lagged_at = env_now(k->env);
 	}
+	k->lead.comes = 0;
 }
 
 static void handed_over(struct raft_transfer *req)
@@ -229,11 +242,13 @@ void voters_pump(struct keeper *k)
 	if (!number && !n)
 		return;
 	l->voting = true;
+	l->comes = number ? 0 : n->number;
 	k->in_raft = true;
 	rc = number ? go(k, number) : come(k, n);
 	k->in_raft = false;
 	if (rc) {
 		l->voting = false;
+		l->comes = 0;
 		l->voters_at = now + AGAIN;
 		log_warn("mod=keeper msg=\"the voters can not be changed now: %s\"",
 			raft_strerror(rc));

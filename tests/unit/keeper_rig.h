@@ -37,7 +37,8 @@ struct member {
 	struct store *store;
 	struct keeper *k; /* NULL: it does not run */
 	uint32_t number;
-	bool cut; /* nothing reaches it, nothing comes from it */
+	bool cut;  /* nothing reaches it, nothing comes from it */
+	bool deaf; /* no voter's message reaches it */
 	int failed;
 	bool asking;
 	uint64_t at;   /* when it asks again */
@@ -76,7 +77,7 @@ static inline void world_deliver(void *arg)
 	struct parcel *p = arg;
 	struct member *m = &p->w->m[p->to];
 
-	if (m->k && !m->cut)
+	if (m->k && !m->cut && !m->deaf)
 		keeper_raft(m->k, p->f);
 	frame_unref(p->f);
 	free(p);

@@ -315,6 +315,24 @@ static void test_keeper_proposes_no_map_that_makes_no_sense(void **state)
 	world_fini(&w);
 }
 
+/* Who says that it lives, and yet gets no message of a voter, keeps no other node from voting. */
+static void test_keeper_tries_another_voter(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	w.m[1].deaf = true;
+	for (unsigned i = 1; i < 4; i++)
+		world_boot(&w, i);
+	for (unsigned i = 0; i < 1600 && world_voters(&w) < 3; i++)
+		world_run(&w, WORLD_STEP);
+	assert_int_equal(world_voters(&w), 3);
+	assert_false(world_node(&w, 1)->voter);
+	assert_true(world_node(&w, 2)->voter && world_node(&w, 3)->voter);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -327,6 +345,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_fences_only_what_was_opened),
 		cmocka_unit_test(test_keeper_takes_no_change_that_makes_no_sense),
 		cmocka_unit_test(test_keeper_proposes_no_map_that_makes_no_sense),
+		cmocka_unit_test(test_keeper_tries_another_voter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
