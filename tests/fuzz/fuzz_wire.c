@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "dht/wire/wire.h"
+#include "dht/wire/wire_keep.h"
 #include "dht/wire/wire_watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -74,8 +75,15 @@ static void fuzz_rest(uint8_t type, struct cur c, struct buf *b)
 	struct wire_notice no;
 	struct wire_sync y;
 	struct wire_map m;
+	struct wire_ask_m a;
 
 	switch (type) {
+	case WIRE_ASK:
+		if (wire_get_ask(c, &a) == 0) {
+			wire_put_ask(b, &a);
+			same(b, c, 0);
+		}
+		break;
 	case WIRE_HELLO:
 		if (wire_get_hello(c, &h) == 0) {
 			wire_put_hello(b, &h);
