@@ -70,6 +70,8 @@ all_at_once() {
 [[ " $KINDS " == *" all "* ]] && all_at_once
 
 end_load
+TOOK=$(sed -n 's/.* longest \([0-9]*\) ms.*/\1/p' "$D/load.out")
+check "no call took longer than any failure: $TOOK ms" [ "$TOOK" -lt 3500 ]
 check "unmount" unmount
 check "copies are equal" "$BIN/orbitctl" verify -o "cluster=$CLUSTER"
 mount_cluster
