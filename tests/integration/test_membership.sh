@@ -1,4 +1,5 @@
-# Under load: a fourth node comes, changes its ID, another one leaves and is removed. No error, and
+# Under load: a fourth node comes, changes its ID, one changes its address, one leaves and is removed, one
+# dies for good. No error, and
 # not more is copied than placement requires.
 # limit: 150
 . tests/integration/lib.sh
@@ -39,6 +40,18 @@ check "it has about a quarter: $share of $(wc -l <"$D/after")" [ "$share" -gt 80
 begin_change
 check "rename" "$BIN/orbitctl" node rename 4 -o "cluster=$CLUSTER"
 end_change "it changes its ID"
+
+# a node that comes back under another address
+begin_change
+stop_node 3
+free_port
+ADDR[3]=127.0.0.1:$PORT
+CLUSTER=$(IFS=,; echo "${ADDR[*]}")
+start_node 3
+wait_healthy
+is "its new address" "$("$BIN/orbitctl" ring show -o "cluster=$CLUSTER" | awk '$1 == 3 { print $3 }')" "${ADDR[3]}"
+echo there >"$M/moved"
+check "it is used" cmp "$D/data" "$M/data"
 
 drained() { ! copies | grep -q ' 2$'; }
 begin_change

@@ -87,11 +87,23 @@ ctl rm noticed -o "cluster=$CLUSTER"
 check "it ends after 3" wait_for 10 dead $job
 is "what it saw" "$(awk '{ print $1 }' "$D/watched" | tr '\n' ' ')" "watching created changed deleted "
 
+timeout 4 "$BIN/orbitctl" status --watch --json -o "cluster=$CLUSTER" >"$D/again"
+check "status --watch, again and again" [ "$(grep -c '"health"' "$D/again")" -ge 2 ]
+check "writes want more copies than there are" ctl cluster replicas 3 --min-in-sync 3 -o "cluster=$CLUSTER"
+check "three copies" wait_healthy
+
 # one node down: said so, and the others still answer
 kill_node 3
+check "less than min_in_sync: nothing can be written" wait_for 10 status_has UNAVAILABLE
+ctl status -o "cluster=$CLUSTER" >"$D/status" 2>&1
+is "by its exit code" $? 5
+check "why" grep -q 'have less than 3 copies and take no writes' "$D/status"
+refuse "a write" ctl put refused "$D/in" --timeout 1s -o "cluster=$CLUSTER"
+ctl cluster replicas 3 --min-in-sync 1 -o "cluster=$CLUSTER" || check "cluster replicas" false
 check "status tells" wait_for 10 status_has DEGRADED
 ctl status -o "cluster=$CLUSTER" >"$D/status" 2>&1
 is "by its exit code" $? 4
+check "a write" ctl put taken "$D/in" -o "cluster=$CLUSTER"
 check "who" grep -q 'DEGRADED: node 3 is down' "$D/status"
 is "one is down" "$(grep -c ' down ' "$D/status")" 1
 is "two are up" "$(grep -c ' up ' "$D/status")" 2
