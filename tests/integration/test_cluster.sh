@@ -23,6 +23,8 @@ kill_node 2
 echo more >"$M/more"
 check "it goes on" grep -q more "$M/more"
 check "told" wait_for 10 status_has '"health": "DEGRADED"'
+check "fsck: no damage" "$BIN/fsck.orbitfs" -n -o "cluster=$CLUSTER" >"$D/fsck.out"
+check "but it says so" grep -q '1024 shards have fewer than 3 copies' "$D/fsck.out"
 start_node 2
 wait_healthy
 is "healthy again" "$("$BIN/orbitctl" status -o "cluster=$CLUSTER" | head -1)" HEALTHY
