@@ -274,8 +274,8 @@ end_load() {
 	cat "$D/load.err"
 	tail -1 "$D/load.out"
 }
-# the longest stall that began between FROM and TO (ms since 1970); 0: none above 100 ms
-longest_stall() { awk -v from="$1" -v to="$2" '$1 == "stall" && $2 >= from && $2 <= to && $3 > m { m = $3 } END { print m + 0 }' "$D/load.out"; }
+# the longest stall that ended between FROM and TO (ms since 1970); 0: none above 100 ms
+longest_stall() { awk -v from="$1" -v to="$2" '$1 == "stall" && $2 + $3 > from && $2 + $3 <= to && $3 > m { m = $3 } END { print m + 0 }' "$D/load.out"; }
 
 start_cluster() { # n [options of cluster init]
 	local i n=$1
