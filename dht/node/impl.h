@@ -266,6 +266,8 @@ void lease_probe(struct node *n, const struct orbit_id *id);
 void lease_heard(struct node *n, const struct orbit_id *id, uint64_t incarnation, uint64_t epoch);
 /* May answers of the shard leave, as far as leases go? Else they are woken when one comes. */
 bool lease_ready(struct node *n, struct shard *s);
+/* Leases may hold now that did not: answers that waited for them leave. */
+void lease_flush(struct node *n);
 
 /* Loads one record of the shards whose tables are being loaded: 0, -EUCLEAN. */
 int sess_load_one(struct node *n, const uint8_t *key, size_t klen, const void *val, size_t vlen);

@@ -61,7 +61,7 @@ bool lease_ready(struct node *n, struct shard *s)
 	return holds;
 }
 
-static void flush_stalled(struct node *n)
+void lease_flush(struct node *n)
 {
 	TAILQ_HEAD(, shard) all = TAILQ_HEAD_INITIALIZER(all);
 	struct shard *s;
@@ -98,7 +98,7 @@ static void beat_answered(struct call *call, int rc, struct frame *answer)
 	if (m.lease && m.lease <= p->n->cfg.lease && sent + m.lease > p->lease_until)
 		p->lease_until = sent + m.lease;
 	lease_heard(p->n, &p->id, p->incarnation, m.epoch);
-	flush_stalled(p->n);
+	lease_flush(p->n);
 }
 
 static void send_beat(struct peer *p)

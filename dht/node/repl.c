@@ -1039,12 +1039,14 @@ int repl_adopt(struct node *n, const struct ring_map *old)
 
 		if (s->role == ROLE_SERVING && n->ring->shards[i].suspect)
 			n->suspects = true;
-		if (s->role == ROLE_SERVING && s->repl)
+		/* also where nobody is left whose word counted */
+		if (s->role == ROLE_SERVING)
 			repl_commit(n, s);
 		if (!TAILQ_EMPTY(&s->waiting))
 			shard_wake(s);
 	}
 	peers_renamed(n);
+	lease_flush(n);
 	repl_wake(n);
 	return n->load_rc;
 }

@@ -230,6 +230,42 @@ static void test_repl_a_lost_backup_is_waited_for_until_the_map_drops_it(void **
 	trio_fini(&t);
 }
 
+/* The last other copy goes: what waited for its word, or for its lease, waits for nobody. */
+static void test_repl_what_waited_for_the_last_backup_leaves_with_it(void **state)
+{
+	uint64_t write, read;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	MEMBERS(&t, 0, 1);
+	give_all(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	crash(&t, 1, DISK_PROCESS);
+	sim_run(t.r.s, ENV_SEC);
+	read = rig_send_get(&t.k[0], &t.id);
+	sim_run(t.r.s, ENV_SEC);
+	assert_false(answered(&t, 0, read));
+	MEMBERS(&t, 0);
+	give_all(&t);
+	sim_run(t.r.s, 10 * ENV_MS);
+	assert_true(answered(&t, 0, read));
+
+	restart(&t, 1);
+	MEMBERS(&t, 0, 1);
+	give_all(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	crash(&t, 1, DISK_PROCESS);
+	write = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, ENV_SEC);
+	assert_false(answered(&t, 0, write));
+	MEMBERS(&t, 0);
+	give_all(&t);
+	sim_run(t.r.s, 10 * ENV_MS);
+	assert_true(answered(&t, 0, write));
+	trio_fini(&t);
+}
+
 static unsigned notices(struct trio *t, unsigned from, uint8_t what)
 {
 	struct rig_link *k = &t->k[from];
@@ -1157,6 +1193,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_repl_acknowledged_means_all_members_have_it),
 		cmocka_unit_test(test_repl_a_lost_backup_is_waited_for_until_the_map_drops_it),
+		cmocka_unit_test(test_repl_what_waited_for_the_last_backup_leaves_with_it),
 		cmocka_unit_test(test_repl_watchers_hear_of_what_is_committed),
 		cmocka_unit_test(test_repl_watchers_hear_of_nothing_before_who_did_it),
 		cmocka_unit_test(test_repl_broken_links_lose_nothing),
