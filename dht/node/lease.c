@@ -61,6 +61,19 @@ bool lease_ready(struct node *n, struct shard *s)
 	return holds;
 }
 
+bool node_serves(const struct node *n, uint16_t shard)
+{
+	const struct shard *s = shard < n->nshards ? &n->shards[shard] : NULL;
+	uint64_t now = env_now(n->env);
+
+	if (!s || n->stopping || s->role != ROLE_SERVING)
+		return false;
+	for (unsigned i = 0; s->repl && i < s->repl->ncopies; i++)
+		if (s->repl->copy[i]->required && s->repl->copy[i]->peer->lease_until <= now)
+			return false;
+	return true;
+}
+
 void lease_flush(struct node *n)
 {
 	TAILQ_HEAD(, shard) all = TAILQ_HEAD_INITIALIZER(all);

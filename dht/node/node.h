@@ -61,6 +61,9 @@ const struct ring_map *node_ring(const struct node *n);
 /* Is it in the map as it runs now? Before that it serves nothing. */
 bool node_registered(const struct node *n);
 
+/* Would an answer about that shard leave now? It leads the shard, and all leases hold. */
+bool node_serves(const struct node *n, uint16_t shard);
+
 /* 0; or why it can not go on, as its disk failed: its owner must stop it. */
 int node_broken(const struct node *n);
 

@@ -86,7 +86,11 @@ static void work(struct run *r, uint64_t limit)
 
 	limit += sim_now(s);
 	while (!finished(r) && sim_now(s) < limit && !r->broken) {
-		sim_run(s, 100 * ENV_MS);
+		for (unsigned i = 0; i < 20; i++) {
+			sim_run(s, 5 * ENV_MS);
+			if (r->ring)
+				ring_watch(r);
+		}
 		fault_watch(r);
 		/* whoever has nothing in flight and something to do goes on */
 		for (unsigned i = 0; i < r->nactors; i++)

@@ -64,6 +64,7 @@ struct workload_config {
 	X(asked)                                                                                   \
 	X(heal_ms)                                                                                 \
 	X(copies_compared)                                                                         \
+	X(watched)                                                                                 \
 	X(breaks)                                                                                  \
 	X(lost_answers)                                                                            \
 	X(pauses)                                                                                  \

@@ -222,6 +222,8 @@ void ring_choose(struct run *r, struct cluster_config *cfg);
 /* May the node lose what it has not synced? */
 bool ring_may_lose(struct run *r, unsigned node);
 void ring_fault(struct run *r, enum fault f, unsigned node);
+/* Looks whether two nodes serve a shard at once: to be called often. */
+void ring_watch(struct run *r);
 /* Waits until everything is where it belongs. */
 void ring_heal(struct run *r);
 /* Are the copies of each shard equal? */

@@ -341,6 +341,27 @@ void ring_fault(struct run *r, enum fault f, unsigned n)
 	}
 }
 
+/* A stopped process cannot answer, whatever it believes: what counts is whether it would, were it
+ * to go on now. */
+void ring_watch(struct run *r)
+{
+	unsigned n = 1u << r->c->cfg.shard_bits;
+
+	for (unsigned k = 0; k < n; k++) {
+		int first = -1;
+
+		for (unsigned i = 0; i < r->c->nnodes; i++) {
+			if (!r->c->node[i].up || !node_serves(r->c->node[i].node, (uint16_t)k))
+				continue;
+			if (first >= 0)
+				broke(r, "shard %u is served by node %d and node %u at once", k,
+					first, i);
+			first = (int)i;
+		}
+	}
+	r->res->watched++;
+}
+
 /* ---- afterwards ---- */
 
 /* A node that is to leave: once it holds nothing it is switched off, then struck off the list. */
