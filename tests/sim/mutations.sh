@@ -46,6 +46,19 @@ requests-of-an-older-map dht/node/exec.c s/x->m.epoch < s->since/0/
 sync-here-alone dht/node/durable.c s/wait_for\(d, p\);//
 several-shards-in-one-record dht/node/exec.c s/if \(x->exclusive && !one_log\(x\)\)/if (0)/
 forget-who-lost-a-shard dht/node/repl.c s/req_lose\(n\);//
+forgets-leases-it-gave dht/node/lease.c s/if \(n->ring->nnodes > 1 && now < start\)/if (0)/
+lease-by-another-map dht/node/lease.c s/m\.epoch == n->ring->epoch/1/
+forget-replies-at-takeover dht/node/takeover.c s/KEY_FLOOR, KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_FLOOR, KEY_PREPARED, KEY_OUTCOME/
+forget-votes-at-takeover dht/node/takeover.c s/KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_REPLY/
+no-gap-hold dht/node/backup.c s/if \(sec->seq > h\.seq \+ \(sec->meta_len \? 1 : 0\)\)/if (0)/
+serves-before-all-are-level dht/node/takeover.c s/if \(t->at == TAKE_LEVEL && all_level\(n, s\)\)/if (t->at == TAKE_LEVEL)/ && s/\|\| !all_level\(n, s\)//
+effects-of-older-terms dht/node/backup.c s/if \(m\.shard_term != s->term \|\|/if (0 \&\&/
+joins-without-sync dht/node/repl.c s/level_sync_start\(n, c\);/{\n\t\t\tvoid (*level)(void *, int) = c->level;\n\t\t\tc->level = NULL;\n\t\t\tlevel(c->level_arg, 0);\n\t\t}/
+joins-before-it-is-level dht/node/repl.c s/ && c->acked >= c->level_at\) \{/) {/
+walk-deletes-nothing dht/node/learn_walk.c s/delete_key\(w, o->key, o->klen\);//
+dead-without-survivors dht/keeper/judge.c s/if \(n > 0 && !survivors_live\(k, d, dead, now\)\)/if (0)/ && s/find_dead\(k, m, now, dead\) && survivors_live\(k, m, dead, now\)/1/
+lost-power-but-whole dht/node/keep.c s/if \(store_info\(n->st\)->whole\)/if (1)/
+forgets-with-strays dht/node/intent.c s/if \(o->forgotten && !o->strays\)/if (o->forgotten)/
 no-checksums dht/store/read.c s/if \(crc != le32toh\(want\)\)/if (0)/
 recovery-believes-all dht/store/recover.c s/return !record_check_data\([^;]*;/return 1;/
 removes-the-last-segment dht/store/flush.c s/ && s->start \+ s->size < st->tail;/;/

@@ -163,7 +163,7 @@ static void begin(struct run *r)
 		fault_choose(r, &cfg);
 	r->c = cluster_new_with(&cfg);
 	s = r->c->s;
-	r->per_client = r->cfg->per_client ? r->cfg->per_client : 40;
+	r->per_client = r->cfg->per_client ? r->cfg->per_client : r->long_run ? 200 : 40;
 	r->nactors = r->cfg->clients ? r->cfg->clients : 1 + (unsigned)sim_below(s, 3);
 	if (r->ring)
 		r->nactors = r->clients;

@@ -142,6 +142,7 @@ struct run {
 	bool ring;                       /* the cluster keeps its own map */
 	enum loss loss;                  /* if so */
 	unsigned clients;                /* if so */
+	bool long_run;                   /* clients do more than else */
 	uint64_t think;                  /* ns between the things that a client does, at most */
 	bool leaving[CLUSTER_NODES_MAX]; /* is to go for good */
 	bool burnt[CLUSTER_NODES_MAX];   /* is gone for good */

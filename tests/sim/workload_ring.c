@@ -46,6 +46,26 @@ static unsigned any_faults(uint64_t *x)
 	return faults;
 }
 
+/* Some runs are about one thing. */
+static void focus(struct run *r, uint64_t *x)
+{
+	switch (draw(x, 6)) {
+	case 0: /* copies that come and go */
+	case 1:
+		r->faults = 1u << FAULT_CRASH | (r->loss ? 1u << FAULT_POWER : 0) |
+			    1u << draw(x, FAULTS);
+		break;
+	case 2: /* primaries that others take for dead while they are not */
+		r->faults = 1u << FAULT_ISOLATE | 1u << FAULT_PAUSE_NODE;
+		r->power = false;
+		r->loss = LOSS_NONE;
+		r->think = 20 * ENV_MS;
+		r->pace = 3 * ENV_SEC;
+		r->long_run = true;
+		break;
+	}
+}
+
 void ring_choose(struct run *r, struct cluster_config *cfg)
 {
 	static const uint64_t pace[] = {300 * ENV_MS, ENV_SEC, 4 * ENV_SEC};
@@ -67,11 +87,9 @@ void ring_choose(struct run *r, struct cluster_config *cfg)
 	r->faults = any_faults(&x);
 	r->loss = (enum loss)draw(&x, 3);
 	r->power = r->loss == LOSS_ALL;
-	if (draw(&x, 3) == 0) /* some runs are about nothing but this */
-		r->faults = 1u << FAULT_CRASH | (r->loss ? 1u << FAULT_POWER : 0) |
-			    1u << draw(&x, FAULTS);
 	r->pace = pace[draw(&x, 3)];
 	r->think = think[draw(&x, 3)];
+	focus(r, &x);
 	r->clients = 2 + (unsigned)draw(&x, draw(&x, 4) ? 2 : 7);
 	cfg->clocks = draw(&x, 2);
 	r->full = fault_has(r, FAULT_FULL) || fault_has(r, FAULT_FILL);
@@ -291,7 +309,7 @@ static void isolate(struct run *r)
 	if (n < 0)
 		return;
 	/* from the other nodes only, or from everybody; in both directions, or one */
-	bool clients = sim_chance(s, 500), in = sim_chance(s, 700), out = !in || sim_chance(s, 700);
+	bool clients = sim_chance(s, 300), in = sim_chance(s, 700), out = !in || sim_chance(s, 700);
 	for (unsigned i = 0; i < r->c->nnodes + (clients ? r->c->nclients : 0); i++) {
 		struct sim_host *a = r->c->node[n].host,
 				*b = i < r->c->nnodes ? r->c->node[i].host
