@@ -296,6 +296,16 @@ static void burn(struct run *r, unsigned n)
 	r->res->burnt++;
 }
 
+static void cut_off(struct run *r, struct sim_host *a, struct sim_host *b, bool in, bool out)
+{
+	if (in && out)
+		sim_cut(r->c->s, a, b, true);
+	else if (in)
+		sim_cut_oneway(r->c->s, b, a);
+	else
+		sim_cut_oneway(r->c->s, a, b);
+}
+
 static void isolate(struct run *r)
 {
 	const struct ring_map *m = cluster_map(r->c);
@@ -308,21 +318,20 @@ static void isolate(struct run *r)
 	n = place == RING_NONE ? -1 : cluster_at(r->c, place);
 	if (n < 0)
 		return;
-	/* from the other nodes only, or from everybody; in both directions, or one */
-	bool clients = sim_chance(s, 300), in = sim_chance(s, 700), out = !in || sim_chance(s, 700);
-	for (unsigned i = 0; i < r->c->nnodes + (clients ? r->c->nclients : 0); i++) {
-		struct sim_host *a = r->c->node[n].host,
-				*b = i < r->c->nnodes ? r->c->node[i].host
-						      : r->c->client_host[i - r->c->nnodes];
+	/* from the other nodes in both directions or one; clients fall to either side, or see both
+	 */
+	bool in = sim_chance(s, 700), out = !in || sim_chance(s, 700), split = sim_chance(s, 600);
+	for (unsigned i = 0; i < r->c->nnodes; i++) {
+		if (i != (unsigned)n)
+			cut_off(r, r->c->node[n].host, r->c->node[i].host, in, out);
+	}
+	for (unsigned k = 0; split && k < r->c->nclients; k++) {
+		struct sim_host *client = r->c->client_host[k];
+		bool with_it = sim_chance(s, 400);
 
-		if (a == b)
-			continue;
-		if (in && out)
-			sim_cut(s, a, b, true);
-		else if (in)
-			sim_cut_oneway(s, b, a);
-		else
-			sim_cut_oneway(s, a, b);
+		for (unsigned i = 0; i < r->c->nnodes; i++)
+			if ((i == (unsigned)n) != with_it)
+				sim_cut(s, client, r->c->node[i].host, true);
 	}
 	r->res->isolated++;
 }
