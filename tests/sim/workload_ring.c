@@ -554,7 +554,8 @@ static bool differ(struct run *r, uint16_t shard, unsigned a, unsigned b, char *
 			dump_class(st[i], (uint8_t)classes[k], shard, &x[i]);
 			store_blocking(st[i], false);
 		}
-		found = x[0].len != x[1].len || memcmp(x[0].data, x[1].data, x[0].len);
+		found = x[0].len != x[1].len ||
+			(x[0].len && memcmp(x[0].data, x[1].data, x[0].len));
 		snprintf(
 			where, len, "class %c (%zu and %zu bytes)", classes[k], x[0].len, x[1].len);
 	}

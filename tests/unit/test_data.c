@@ -9,7 +9,7 @@
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
-	return "leak:dht/store/";
+	return "leak:dht/store/\nleak:save_fire";
 }
 
 /* ---- ranges ---- */

@@ -6,7 +6,7 @@
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
-	return "leak:dht/store/";
+	return "leak:dht/store/\nleak:save_fire";
 }
 
 static unsigned primary_of(struct fsx *x, const struct orbit_id *id)
