@@ -412,10 +412,10 @@ static void see_off(struct run *r, unsigned i)
 		if (ring_member(&m->shards[k], place) >= 0 ||
 			ring_learner(&m->shards[k], place) >= 0)
 			return;
-	if (r->c->node[i].up)
-		cluster_stop(r->c, i, DISK_PROCESS);
-	else
+	if (!r->c->node[i].up)
 		ask(r, i, &ask_m);
+	else if (keeper_survives(r, i)) /* else others have to vote first */
+		cluster_stop(r->c, i, DISK_PROCESS);
 }
 
 void ring_heal(struct run *r)
