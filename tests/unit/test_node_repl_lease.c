@@ -1,0 +1,131 @@
+/*
+ * Three copies of everything: who may answer.
+ */
+#include "tests/unit/repl_rig.h"
+
+static void test_repl_a_lease_counts_from_when_it_was_asked_for(void **state)
+{
+	uint64_t rid[4000], first = 0, last = 0, one;
+	unsigned sent = 0, seen = 0;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	/* what the next primary says, be it of leases or of the map, takes its time */
+	sim_slow(t.r.s, t.r.n[1].host, t.r.n[0].host, 350 * ENV_MS);
+	sim_run(t.r.s, 2 * ENV_SEC);
+	sim_cut(t.r.s, t.r.n[1].host, t.r.n[2].host, true);
+	MEMBERS(&t, 1);
+	give(&t, 1);
+	one = rig_send_get(&t.k[1], &t.id);
+	for (unsigned i = 0; i < 1000; i++) {
+		rid[sent++] = rig_send_get(&t.k[0], &t.id);
+		sim_run(t.r.s, 2 * ENV_MS);
+		if (!first && answered(&t, 1, one))
+			first = sim_now(t.r.s);
+		for (; seen < sent && answered(&t, 0, rid[seen]); seen++) {
+			/* later it passes them on */
+			if (node_shard(t.r.n[0].node, rig_shard(&t.r, &t.id))->role == ROLE_SERVING)
+				last = sim_now(t.r.s);
+		}
+	}
+	assert_true(first && last);
+	assert_true(last <= first);
+	trio_fini(&t);
+}
+
+static void test_repl_who_just_started_may_have_given_a_lease(void **state)
+{
+	uint64_t began;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[1].host, true);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[2].host, true);
+	crash(&t, 1, DISK_PROCESS);
+	began = sim_now(t.r.s);
+	restart(&t, 1);
+	MEMBERS(&t, 1, 2);
+	give(&t, 1);
+	give(&t, 2);
+	assert_int_equal(add(&t, 1), WIRE_OK);
+	assert_true(sim_now(t.r.s) - began >= t.r.cfg.lease);
+	trio_fini(&t);
+}
+
+static void test_repl_nobody_answers_while_another_may(void **state)
+{
+	uint64_t rid[4000], first = 0, last = 0;
+	unsigned sent = 0, seen = 0;
+	struct trio t;
+	uint64_t one;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[1].host, true);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[2].host, true);
+	MEMBERS(&t, 1, 2);
+	give(&t, 1);
+	give(&t, 2);
+	sim_run(t.r.s, 5 * ENV_MS);
+	one = rig_send_get(&t.k[1], &t.id);
+	/* the old primary is asked all the time, and does not know */
+	for (unsigned i = 0; i < 1000; i++) {
+		rid[sent++] = rig_send_get(&t.k[0], &t.id);
+		sim_run(t.r.s, 2 * ENV_MS);
+		if (!first && answered(&t, 1, one))
+			first = sim_now(t.r.s);
+		while (seen < sent && answered(&t, 0, rid[seen])) {
+			seen++;
+			last = sim_now(t.r.s);
+		}
+	}
+	assert_true(first && last);
+	assert_true(seen > 10 && seen < sent);
+	assert_true(last <= first);
+	/* what it never answered it must not answer later */
+	give(&t, 0);
+	sim_run(t.r.s, 10 * ENV_MS);
+	while (seen < sent)
+		assert_int_equal(rig_status(&t.k[0], rid[seen++]), WIRE_WRONG_NODE);
+	trio_fini(&t);
+}
+
+static void test_repl_a_killed_primary_costs_about_a_lease(void **state)
+{
+	struct trio t;
+	uint64_t began;
+
+	(void)state;
+	trio_init(&t);
+	sim_run(t.r.s, 2 * ENV_SEC);
+	crash(&t, 0, DISK_PROCESS);
+	began = sim_now(t.r.s);
+	MEMBERS(&t, 1, 2);
+	give_all(&t);
+	assert_int_equal(add(&t, 1), WIRE_OK);
+	assert_true(sim_now(t.r.s) - began < 450 * ENV_MS);
+	/* one that says itself that it knows costs nothing */
+	MEMBERS(&t, 2, 1);
+	began = sim_now(t.r.s);
+	give_all(&t);
+	assert_int_equal(add(&t, 2), WIRE_OK);
+	assert_true(sim_now(t.r.s) - began < 200 * ENV_MS);
+	trio_fini(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_repl_nobody_answers_while_another_may),
+		cmocka_unit_test(test_repl_a_lease_counts_from_when_it_was_asked_for),
+		cmocka_unit_test(test_repl_who_just_started_may_have_given_a_lease),
+		cmocka_unit_test(test_repl_a_killed_primary_costs_about_a_lease),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
