@@ -6,7 +6,9 @@
  *   req.c      requests under way: waiting, ordering of answers
  *   route.c    who executes a transaction; forwarding
  *   peer.c     links to other nodes and calls over them
- *   repl.c     effects on their way to all copies, and roles (repl.h)
+ *   repl.c     our effects, and roles (repl.h)
+ *   copy.c     effects on their way to the other copies
+ *   appeal.c   what is to be said to the keeper about them
  *   backup.c   effects that come from a primary
  *   durable.c  syncs on all copies of a shard
  *   lease.c    who may answer, and who does not answer
@@ -27,7 +29,9 @@
  *   lock.c     what prepared transactions have locked
  *   sweep.c    what sessions that ended leave behind
  *   watch.c    who is told of changes
- *   keep.c     coming into the ring map and staying in it; asking the keeper
+ *   keep.c     coming into the ring map and staying in it
+ *   keep_ask.c asking the keeper
+ *   keep_map.c the ring map as we have it
  *   admin.c    sync, list, status, the map
  *
  * Everything that a client asks for becomes a struct req. Whatever it has to wait for, it is run

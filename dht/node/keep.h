@@ -38,7 +38,7 @@ struct keep_ask {
 	void (*done)(struct keep_ask *a, uint16_t status, uint64_t epoch);
 	struct wire_ask_m m;
 	char text[160]; /* why it was refused, for people */
-	/* keep.c's */
+	/* keep_ask.c's */
 	struct node *n;
 	struct call call;
 };

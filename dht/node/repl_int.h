@@ -1,7 +1,7 @@
 /*
  * repl_int: what the files that keep copies level have among themselves: repl.c (a primary's
- * copies and roles), backup.c (effects that come from a primary), durable.c (syncs on all copies),
- * lease.c, takeover.c. Private to them.
+ * effects, and roles), copy.c (its copies), appeal.c (what it tells the keeper), backup.c (effects
+ * that come from a primary), durable.c (syncs on all copies), lease.c, takeover.c. Private to them.
  */
 #ifndef ORBIT_NODE_REPL_INT_H
 #define ORBIT_NODE_REPL_INT_H
@@ -16,7 +16,7 @@
 #define REPL_LAGS (64u << 20)  /* a learner that is so far behind is not streamed to any more */
 #define REPL_FILL (1u << 20)   /* bytes of the log that are sent at once to bring one level */
 
-/* ---- copies of a shard that we lead (repl.c) ---- */
+/* ---- copies of a shard that we lead (copy.c) ---- */
 
 enum copy_state {
 	COPY_UNKNOWN, /* what it has is not known: it is asked (takeover.c) */
@@ -65,27 +65,57 @@ struct repl {
 	struct copy *copy[REPL_COPIES_MAX];
 };
 
-/* Looks whether more is committed. */
-void repl_commit(struct node *n, struct shard *s);
+struct copy *copy_at(struct shard *s, const struct peer *p);
+/* A copy on that node, whose state is UNKNOWN and whose word does not count. */
+struct copy *copy_new(struct node *n, struct shard *s, uint16_t node);
+void copy_remove(struct shard *s, unsigned i);
+void copy_remove_all(struct shard *s);
+/* Does its word count for commits? */
+void copy_require(struct copy *c, bool required);
 /* Sends the copy everything behind @have (that it has), and what is applied from now on. */
 void copy_stream(struct node *n, struct copy *c, uint64_t have);
-/* The copy cannot go on as a member: the keeper is asked to take it out, until the map says so. */
-void copy_complain(struct node *n, struct copy *c, const char *why);
 /* What was known of it is void: it has to be asked again. */
 void copy_reset(struct copy *c);
-struct copy *copy_at(struct shard *s, const struct peer *p);
+/* Its node runs as @incarnation: another start of it is asked again. */
+void copy_started(struct copy *c, uint64_t incarnation);
+/* An APPEND of that effect, meta and data still to be appended. */
+struct frame *copy_frame(struct node *n, const struct shard *s, const struct wire_effect *at,
+	size_t meta_len, size_t data_len);
+/* Sends it, and again until it is acknowledged. */
+void copy_send(struct copy *c, struct frame *f, uint64_t seq);
+/* The shard has another term: what is not acknowledged will be refused, and goes out again. */
+void copy_restream(struct node *n, struct copy *c);
+/* The next piece of what it lacks, once the last one is there. */
+void copy_fill(struct copy *c);
+/* Writes that waited for a crowded copy may go on. */
+void copy_wake_run(struct env_task *t);
+void copies_free(struct node *n);
+
+/* ---- appeal.c ---- */
+
+/* The copy cannot go on as a member: the keeper is asked to take it out, until the map says so. */
+void copy_complain(struct node *n, struct copy *c, const char *why);
+/* The same, said again. */
+void copy_tell_keeper(struct node *n, struct copy *c);
+/* Tells the keeper which members that were suspect are not, any more: what we serve is the shard.
+ */
+void repl_vouch(struct node *n, struct shard *s);
+/* All that have to be vouched for; true: there are some. */
+bool repl_vouch_all(struct node *n);
+/* The keeper is asked to take us out: this copy must not lead. */
+void repl_resign(struct node *n, struct shard *s);
+/* Our log has failed: others lead from now on, where there are any. */
+void repl_resign_all(struct node *n);
+
+/* ---- repl.c ---- */
+
+/* Looks whether more is committed. */
+void repl_commit(struct node *n, struct shard *s);
 /* Time passes as long as there is something to lead or to wait for. */
 void repl_wake(struct node *n);
 void repl_tick(struct node *n);
 /* The next tick comes in @ns at the latest. */
 void repl_soon(struct node *n, uint64_t ns);
-/* Tells the keeper which members that were suspect are not, any more: what we serve is the shard.
- */
-void repl_vouch(struct node *n, struct shard *s);
-/* The keeper is asked to take us out: this copy must not lead. */
-void repl_resign(struct node *n, struct shard *s);
-void level_sync_start(struct node *n, struct copy *c);
-void level_sync_leave(struct copy *c);
 
 static inline void history_free(struct history *h)
 {

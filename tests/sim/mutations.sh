@@ -40,7 +40,7 @@ ack-before-the-backups dht/node/repl.c s/if \(c->required && c->acked < all\)/if
 ack-before-one-backup dht/node/repl.c s/if \(c->required && c->acked < all\)/if (c->required && i == 0 && c->acked < all)/
 no-lease-wait dht/node/takeover.c s/if \(lease_over\(n, s, &when\)\)/if (1)/
 answer-without-a-lease dht/node/lease.c s/if \(!c->required \|\| c->peer->lease_until > now\)/if (1)/
-a-restarted-member-counts dht/node/repl.c s/if \(c->state != COPY_UNKNOWN && c->incarnation != p->incarnation\)/if (0)/ && s/incarnation && c->incarnation != incarnation/0/
+a-restarted-member-counts dht/node/copy.c s/incarnation && c->incarnation != incarnation/0/
 the-shorter-history dht/node/takeover.c s/longer\(&c->told, &best\)/longer(&best, &c->told) \&\& 0/
 requests-of-an-older-map dht/node/exec.c s/x->m.epoch < s->since/0/
 sync-here-alone dht/node/durable.c s/wait_for\(d, p\);//
@@ -53,8 +53,8 @@ forget-votes-at-takeover dht/node/takeover.c s/KEY_REPLY, KEY_PREPARED, KEY_OUTC
 no-gap-hold dht/node/backup.c s/if \(sec->seq > h\.seq \+ \(sec->meta_len \? 1 : 0\)\)/if (0)/
 serves-before-all-are-level dht/node/takeover.c s/if \(t->at == TAKE_LEVEL && all_level\(n, s\)\)/if (t->at == TAKE_LEVEL)/ && s/\|\| !all_level\(n, s\)//
 effects-of-older-terms dht/node/backup.c s/if \(m\.shard_term != s->term \|\|/if (0 \&\&/
-joins-without-sync dht/node/repl.c s/level_sync_start\(n, c\);/{\n\t\t\tvoid (*level)(void *, int) = c->level;\n\t\t\tc->level = NULL;\n\t\t\tlevel(c->level_arg, 0);\n\t\t}/
-joins-before-it-is-level dht/node/repl.c s/ && c->acked >= c->level_at\) \{/) {/
+joins-without-sync dht/node/copy.c s/level_sync_start\(n, c\);/{\n\t\t\tvoid (*level)(void *, int) = c->level;\n\t\t\tc->level = NULL;\n\t\t\tlevel(c->level_arg, 0);\n\t\t}/
+joins-before-it-is-level dht/node/copy.c s/ && c->acked >= c->level_at\) \{/) {/
 walk-deletes-nothing dht/node/learn_walk.c s/delete_key\(w, o->key, o->klen\);//
 dead-without-survivors dht/keeper/judge.c s/if \(n > 0 && !survivors_live\(k, d, dead, now\)\)/if (0)/ && s/find_dead\(k, m, now, dead\) && survivors_live\(k, m, dead, now\)/1/
 lost-power-but-whole dht/node/keep.c s/if \(store_info\(n->st\)->whole\)/if (1)/
