@@ -1,74 +1,76 @@
 #!/bin/bash
 # mutations.sh OUT [NAME...]: does the simulator notice when the protocol is broken? Breaks it on
 # purpose, one way at a time, in copies of the sources below OUT, and runs up to SEEDS (1000) seeds
-# of each until some fail. Fails when one passes them all, or when a break no longer fits the code.
+# of each until some fail; or, if the line names an aim (tests/sim/aim.h), up to AIMED (200) seeds of
+# that. Fails when one passes them all, or when a break no longer fits the code.
 set -u
 cd "$(dirname "$0")/../.."
 out=${1:-build/mutations}
 shift
 only=" $* "
 seeds=${SEEDS:-1000}
+aimed=${AIMED:-200}
 cflags="-std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -O1 -g -w"
 libs="-lrocksdb -luv -lraft -lisal -linih -lssl -lcrypto -lpthread"
 
-# name, file, perl substitution on the whole file
+# name, file, aim or -, perl substitution on the whole file
 mutations() {
 	cat <<'END'
-forget-reply dht/node/sess.c s/return numbers_has\(&s->stored, number\);/return false;/
-forget-floor dht/node/sess.c s/return number < s->floor \|\| is_abandoned\(s, number\);/return false;/
-forget-reply-at-start dht/node/sess.c s/numbers_add\(&s->stored, number\);\n\traise_floor/raise_floor/
-lose-reply dht/node/single.c s/sess_reply_put\(home->sess/if (0) $&/
-vote-before-the-disk dht/node/prepare.c s/durable_start\(x->r.n, &x->durable[^;]*;/vote_synced(&x->durable, 0);/
-vote-without-record dht/node/prepare.c s/effect_put\(e, key.b, key.len, n->tmp.data, n->tmp.len\);//
-vote-without-locks dht/node/intent.c s/lock_take\(&node_shard[^;]*;/p->owner.nlocks = 0;/
-no-locks-for-transactions dht/node/single.c s/if \(lock_conflict\(&s->locks, &x->v, NULL\)\)/if (0)/
-no-locks-for-votes dht/node/prepare.c s/held = lock_conflict\([^;]*;/held = NULL;/
-no-gate dht/node/exec.c s/x->parts\[i\]\.shard->gate = &x->r;/;/
-outcome-before-the-disk dht/node/decide.c s/if \(x->commit && !rc\)\n\t\tanswer_synced\(x\);/if (x->commit && !rc) {\n\t\treq_answer(&x->r, x->f);\n\t\tx->f = NULL;\n\t}/
-commit-again-after-a-start dht/node/decide.c s/effect_del\(e, k.b, k.len\);// && s/effect_put\(e, k.b, k.len, n->tmp.data, n->tmp.len\);//
-commit-drops-the-writes dht/node/decide.c s/exec_evaluate\(x, TXN_COMMIT, NODE_STORED_MAX\);/exec_begin(x);\n\t\tx->f = reply_new(r->n, WIRE_OK, 0, 0);\n\t\tx->results_from = x->f->b.len;\n\t\tdecide_record(x, p);/
-break-a-promise dht/node/decide.c s/if \(!x->commit && p->promised && !x->ours\)/if (0)/
-doubt-means-abort dht/node/doubt.c s/\(!d->unknown && !d->unclear\)/0/ && s/else if \(d->unknown\)/else if (!d->unclear)/
-doubt-means-commit dht/node/doubt.c s/if \(d->committed \|\|/if (1 ||/
-unknown-but-not-recorded dht/node/decide.c s/decide_start\(n, NULL, NULL, &abort_it, true, true\);\n/{\n\t\t\treq_status(r, WIRE_UNKNOWN);\n\t\t\treturn;\n\t\t}\n/
-presumed-beats-a-vote dht/node/decide.c s/if \(x->presumed\) \{/if (0) {/
-nobody-asks dht/node/doubt.c s/env_timer_set\(n->env, &n->doubt_timer, due\);//
-sync-says-yes dht/node/admin.c s/status = WIRE_LOST;//
-sync-without-sync dht/node/admin.c s/durable_start\(n, &q->durable[^;]*;/sync_done(&q->durable, 0);/
-terms-again dht/node/shard.c s/\*term = s->term;/*term = 1;/
-ack-before-the-backups dht/node/repl.c s/if \(c->required && c->acked < all\)/if (0)/
-ack-before-one-backup dht/node/repl.c s/if \(c->required && c->acked < all\)/if (c->required && i == 0 && c->acked < all)/
-no-lease-wait dht/node/takeover.c s/if \(lease_over\(n, s, &when\)\)/if (1)/
-answer-without-a-lease dht/node/lease.c s/if \(!c->required \|\| c->peer->lease_until > now\)/if (1)/
-a-restarted-member-counts dht/node/copy.c s/incarnation && c->incarnation != incarnation/0/
-the-shorter-history dht/node/takeover.c s/longer\(&c->told, &best\)/longer(&best, &c->told) \&\& 0/
-requests-of-an-older-map dht/node/exec.c s/x->m.epoch < s->since/0/
-sync-here-alone dht/node/durable.c s/wait_for\(d, p\);//
-several-shards-in-one-record dht/node/exec.c s/if \(x->exclusive && !one_log\(x\)\)/if (0)/
-forget-who-lost-a-shard dht/node/repl.c s/req_lose\(n\);//
-forgets-leases-it-gave dht/node/lease.c s/if \(n->ring->nnodes > 1 && now < start\)/if (0)/
-lease-by-another-map dht/node/lease.c s/m\.epoch == n->ring->epoch/1/
-forget-replies-at-takeover dht/node/takeover.c s/KEY_FLOOR, KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_FLOOR, KEY_PREPARED, KEY_OUTCOME/
-forget-votes-at-takeover dht/node/takeover.c s/KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_REPLY/
-no-gap-hold dht/node/backup.c s/if \(sec->seq > h\.seq \+ \(sec->meta_len \? 1 : 0\)\)/if (0)/
-serves-before-all-are-level dht/node/takeover.c s/if \(t->at == TAKE_LEVEL && all_level\(n, s\)\)/if (t->at == TAKE_LEVEL)/ && s/\|\| !all_level\(n, s\)//
-effects-of-older-terms dht/node/backup.c s/if \(m\.shard_term != s->term \|\|/if (0 \&\&/
-joins-without-sync dht/node/copy.c s/level_sync_start\(n, c\);/{\n\t\t\tvoid (*level)(void *, int) = c->level;\n\t\t\tc->level = NULL;\n\t\t\tlevel(c->level_arg, 0);\n\t\t}/
-joins-before-it-is-level dht/node/copy.c s/ && c->acked >= c->level_at\) \{/) {/
-walk-deletes-nothing dht/node/learn_walk.c s/delete_key\(w, o->key, o->klen\);//
-dead-without-survivors dht/keeper/judge.c s/if \(n > 0 && !survivors_live\(k, d, dead, now\)\)/if (0)/ && s/find_dead\(k, m, now, dead\) && survivors_live\(k, m, dead, now\)/1/
-lost-power-but-whole dht/node/keep.c s/if \(store_info\(n->st\)->whole\)/if (1)/
-forgets-with-strays dht/node/intent.c s/if \(o->forgotten && !o->strays\)/if (o->forgotten)/
-no-checksums dht/store/read.c s/if \(crc != le32toh\(want\)\)/if (0)/
-recovery-believes-all dht/store/recover.c s/return !record_check_data\([^;]*;/return 1;/
-removes-the-last-segment dht/store/flush.c s/ && s->start \+ s->size < st->tail;/;/
-floor-passes-all dht/client/session.c s/return n \? n->n : s->next;/return s->next;/
-gives-up-silently dht/client/session.c s/(void number_abandon\(struct session \*s, struct number \*n\)\n\{)/$1\n\tnumber_finish(s, n);\n\treturn;/
-one-yes-is-enough dht/client/commit.c s/if \(all_yes\(cm\)\)/if (1)/
-no-is-yes dht/client/commit.c s/\} else if \(m.status == WIRE_OK\) \{/} else if (m.status == WIRE_OK || m.status == WIRE_RETRY) {/ && s/if \(m.status == WIRE_OK\)\n\t\tkeep_vote/if (m.status == WIRE_OK || m.status == WIRE_RETRY)\n\t\tkeep_vote/
-forgets-too-early dht/client/commit.c s/(\t\tdecide\(p, true\);\n)/$1\t\tforget_part(p);\n/
-forgets-losses dht/client/sync.c s/k->sync->rc = m.status == WIRE_LOST \? -EIO :/k->sync->rc = m.status == WIRE_LOST ? 0 :/
-sleeps-for-ever dht/client/client.c s/if \(r->ops->retry\)\n\t\t\tr->ops->retry\(r\);\n\t\telse\n\t\t\trequest_stalled\(r\);/request_stalled(r);/
+forget-reply dht/node/sess.c - s/return numbers_has\(&s->stored, number\);/return false;/
+forget-floor dht/node/sess.c - s/return number < s->floor \|\| is_abandoned\(s, number\);/return false;/
+forget-reply-at-start dht/node/sess.c - s/numbers_add\(&s->stored, number\);\n\traise_floor/raise_floor/
+lose-reply dht/node/single.c - s/sess_reply_put\(home->sess/if (0) $&/
+vote-before-the-disk dht/node/prepare.c - s/durable_start\(x->r.n, &x->durable[^;]*;/vote_synced(&x->durable, 0);/
+vote-without-record dht/node/prepare.c - s/effect_put\(e, key.b, key.len, n->tmp.data, n->tmp.len\);//
+vote-without-locks dht/node/intent.c - s/lock_take\(&node_shard[^;]*;/p->owner.nlocks = 0;/
+no-locks-for-transactions dht/node/single.c - s/if \(lock_conflict\(&s->locks, &x->v, NULL\)\)/if (0)/
+no-locks-for-votes dht/node/prepare.c - s/held = lock_conflict\([^;]*;/held = NULL;/
+no-gate dht/node/exec.c - s/x->parts\[i\]\.shard->gate = &x->r;/;/
+outcome-before-the-disk dht/node/decide.c - s/if \(x->commit && !rc\)\n\t\tanswer_synced\(x\);/if (x->commit && !rc) {\n\t\treq_answer(&x->r, x->f);\n\t\tx->f = NULL;\n\t}/
+commit-again-after-a-start dht/node/decide.c - s/effect_del\(e, k.b, k.len\);// && s/effect_put\(e, k.b, k.len, n->tmp.data, n->tmp.len\);//
+commit-drops-the-writes dht/node/decide.c - s/exec_evaluate\(x, TXN_COMMIT, NODE_STORED_MAX\);/exec_begin(x);\n\t\tx->f = reply_new(r->n, WIRE_OK, 0, 0);\n\t\tx->results_from = x->f->b.len;\n\t\tdecide_record(x, p);/
+break-a-promise dht/node/decide.c - s/if \(!x->commit && p->promised && !x->ours\)/if (0)/
+doubt-means-abort dht/node/doubt.c - s/\(!d->unknown && !d->unclear\)/0/ && s/else if \(d->unknown\)/else if (!d->unclear)/
+doubt-means-commit dht/node/doubt.c - s/if \(d->committed \|\|/if (1 ||/
+unknown-but-not-recorded dht/node/decide.c - s/decide_start\(n, NULL, NULL, &abort_it, true, true\);\n/{\n\t\t\treq_status(r, WIRE_UNKNOWN);\n\t\t\treturn;\n\t\t}\n/
+presumed-beats-a-vote dht/node/decide.c - s/if \(x->presumed\) \{/if (0) {/
+nobody-asks dht/node/doubt.c - s/env_timer_set\(n->env, &n->doubt_timer, due\);//
+sync-says-yes dht/node/admin.c - s/status = WIRE_LOST;//
+sync-without-sync dht/node/admin.c - s/durable_start\(n, &q->durable[^;]*;/sync_done(&q->durable, 0);/
+terms-again dht/node/shard.c - s/\*term = s->term;/*term = 1;/
+ack-before-the-backups dht/node/repl.c - s/if \(c->required && c->acked < all\)/if (0)/
+ack-before-one-backup dht/node/repl.c - s/if \(c->required && c->acked < all\)/if (c->required && i == 0 && c->acked < all)/
+no-lease-wait dht/node/takeover.c - s/if \(lease_over\(n, s, &when\)\)/if (1)/
+answer-without-a-lease dht/node/lease.c stale-reads s/if \(!c->required \|\| c->peer->lease_until > now\)/if (1)/
+a-restarted-member-counts dht/node/copy.c - s/incarnation && c->incarnation != incarnation/0/
+the-shorter-history dht/node/takeover.c - s/longer\(&c->told, &best\)/longer(&best, &c->told) \&\& 0/
+requests-of-an-older-map dht/node/exec.c - s/x->m.epoch < s->since/0/
+sync-here-alone dht/node/durable.c - s/wait_for\(d, p\);//
+several-shards-in-one-record dht/node/exec.c - s/if \(x->exclusive && !one_log\(x\)\)/if (0)/
+forget-who-lost-a-shard dht/node/repl.c - s/req_lose\(n\);//
+forgets-leases-it-gave dht/node/lease.c - s/if \(n->ring->nnodes > 1 && now < start\)/if (0)/
+lease-by-another-map dht/node/lease.c hears-late s/m\.epoch == n->ring->epoch/1/
+forget-replies-at-takeover dht/node/takeover.c - s/KEY_FLOOR, KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_FLOOR, KEY_PREPARED, KEY_OUTCOME/
+forget-votes-at-takeover dht/node/takeover.c - s/KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_REPLY/
+no-gap-hold dht/node/backup.c - s/if \(sec->seq > h\.seq \+ \(sec->meta_len \? 1 : 0\)\)/if (0)/
+serves-before-all-are-level dht/node/takeover.c - s/if \(t->at == TAKE_LEVEL && all_level\(n, s\)\)/if (t->at == TAKE_LEVEL)/ && s/\|\| !all_level\(n, s\)//
+effects-of-older-terms dht/node/backup.c - s/if \(m\.shard_term != s->term \|\|/if (0 \&\&/
+joins-without-sync dht/node/copy.c - s/level_sync_start\(n, c\);/{\n\t\t\tvoid (*level)(void *, int) = c->level;\n\t\t\tc->level = NULL;\n\t\t\tlevel(c->level_arg, 0);\n\t\t}/
+joins-before-it-is-level dht/node/copy.c - s/ && c->acked >= c->level_at\) \{/) {/
+walk-deletes-nothing dht/node/learn_walk.c - s/delete_key\(w, o->key, o->klen\);//
+dead-without-survivors dht/keeper/judge.c - s/if \(n > 0 && !survivors_live\(k, d, dead, now\)\)/if (0)/ && s/find_dead\(k, m, now, dead\) && survivors_live\(k, m, dead, now\)/1/
+lost-power-but-whole dht/node/keep.c - s/if \(store_info\(n->st\)->whole\)/if (1)/
+forgets-with-strays dht/node/intent.c - s/if \(o->forgotten && !o->strays\)/if (o->forgotten)/
+no-checksums dht/store/read.c - s/if \(crc != le32toh\(want\)\)/if (0)/
+recovery-believes-all dht/store/recover.c - s/return !record_check_data\([^;]*;/return 1;/
+removes-the-last-segment dht/store/flush.c - s/ && s->start \+ s->size < st->tail;/;/
+floor-passes-all dht/client/session.c - s/return n \? n->n : s->next;/return s->next;/
+gives-up-silently dht/client/session.c - s/(void number_abandon\(struct session \*s, struct number \*n\)\n\{)/$1\n\tnumber_finish(s, n);\n\treturn;/
+one-yes-is-enough dht/client/commit.c - s/if \(all_yes\(cm\)\)/if (1)/
+no-is-yes dht/client/commit.c - s/\} else if \(m.status == WIRE_OK\) \{/} else if (m.status == WIRE_OK || m.status == WIRE_RETRY) {/ && s/if \(m.status == WIRE_OK\)\n\t\tkeep_vote/if (m.status == WIRE_OK || m.status == WIRE_RETRY)\n\t\tkeep_vote/
+forgets-too-early dht/client/commit.c - s/(\t\tdecide\(p, true\);\n)/$1\t\tforget_part(p);\n/
+forgets-losses dht/client/sync.c - s/k->sync->rc = m.status == WIRE_LOST \? -EIO :/k->sync->rc = m.status == WIRE_LOST ? 0 :/
+sleeps-for-ever dht/client/client.c - s/if \(r->ops->retry\)\n\t\t\tr->ops->retry\(r\);\n\t\telse\n\t\t\trequest_stalled\(r\);/request_stalled(r);/
 END
 }
 
@@ -85,11 +87,13 @@ mkdir "$base/tests" && cp -r tests/sim "$base/tests"
 	'cd "$base" && gcc $cflags -I. -c {} -o obj/$(echo {} | tr / _).o' || exit 1
 
 caught=0 missed=0
-try() { # name, file, substitution
-	local dir=$out/$1 first=1 failed=0 bin
+try() { # name, file, aim, substitution
+	local dir=$out/$1 first=1 failed=0 most=$seeds opts= bin
+
+	[ "$3" = - ] || most=$aimed opts="--aim $3"
 	mkdir -p "$dir"
 	cp -r "$base/dht" "$base/tests" "$base/obj" "$dir"
-	perl -0pi -e "$3 or exit 3" "$dir/$2"
+	perl -0pi -e "$4 or exit 3" "$dir/$2"
 	if cmp -s "$base/$2" "$dir/$2" || ! compile "$dir" "$2"; then
 		echo "MISSED $1: it does not fit $2 any more"
 		missed=$((missed + 1))
@@ -97,8 +101,8 @@ try() { # name, file, substitution
 	fi
 	bin=$dir/sim
 	gcc "$dir"/obj/*.o $libs -o "$bin" || exit 1
-	while [ $failed -eq 0 ] && [ $first -le "$seeds" ]; do
-		failed=$("$bin" --first $first --seeds 100 2>"$dir/log" |
+	while [ $failed -eq 0 ] && [ $first -le "$most" ]; do
+		failed=$("$bin" $opts --first $first --seeds 100 2>"$dir/log" |
 			sed -n 's/^.* passed, \([0-9]*\) failed$/\1/p')
 		first=$((first + 100))
 	done
@@ -113,9 +117,9 @@ try() { # name, file, substitution
 	rm -rf "$dir"
 }
 
-while read -r name file change; do
+while read -r name file aim change; do
 	[ "$only" = "  " ] || [[ $only = *" $name "* ]] || continue
-	try "$name" "$file" "$change"
+	try "$name" "$file" "$aim" "$change"
 done < <(mutations)
 echo "$caught passed, $missed failed"
 [ $missed -eq 0 ]

@@ -3,13 +3,14 @@
 #include "tests/sim/workload.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
-#include "tests/sim/workload_int.h"
+#include "tests/sim/aim.h"
 
 #define FAULTS_MAX (60 * ENV_SEC) /* how long they happen */
 #define CALM_MAX (120 * ENV_SEC)  /* in which everything completes after them */
@@ -156,14 +157,22 @@ static void begin(struct run *r)
 	struct cluster_config cfg = {.seed = r->cfg->seed, .nodes = nodes, .shard_bits = 4};
 	struct sim *s;
 
-	r->ring = r->cfg->seed % 4 < r->cfg->rings;
-	if (r->ring)
+	r->ring = r->cfg->aim || r->cfg->seed % 4 < r->cfg->rings;
+	if (r->cfg->aim)
+		r->aim = aim_find(r->cfg->aim);
+	else if (r->ring && r->cfg->seed / 4 % 5 == 0)
+		r->aim = aim_at(r->cfg->seed / 20);
+	if (r->aim)
+		aim_choose(r, &cfg);
+	else if (r->ring)
 		ring_choose(r, &cfg);
 	else
 		fault_choose(r, &cfg);
 	r->c = cluster_new_with(&cfg);
 	s = r->c->s;
 	r->per_client = r->cfg->per_client ? r->cfg->per_client : r->long_run ? 200 : 40;
+	if (r->aim)
+		r->per_client = UINT_MAX;
 	r->nactors = r->cfg->clients ? r->cfg->clients : 1 + (unsigned)sim_below(s, 3);
 	if (r->ring)
 		r->nactors = r->clients;
@@ -189,8 +198,12 @@ static void run(struct run *r)
 	make_objects(r);
 	if (r->broken)
 		return;
-	fault_begin(r);
-	work(r, FAULTS_MAX);
+	if (r->aim) {
+		aim_run(r);
+	} else {
+		fault_begin(r);
+		work(r, FAULTS_MAX);
+	}
 	fault_end(r);
 	work(r, CALM_MAX);
 	if (!finished(r) && !r->broken)

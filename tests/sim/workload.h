@@ -31,6 +31,7 @@ struct workload_config {
 	unsigned per_client; /* transactions each; 0: 40 */
 	unsigned rings;      /* of four runs so many are of clusters that keep copies */
 	bool verbose;
+	const char *aim; /* the run is that one's (aim.h); NULL: by the seed */
 };
 
 #define WORKLOAD_COUNTS(X)                                                                         \
@@ -56,6 +57,7 @@ struct workload_config {
 	X(blackouts)                                                                               \
 	X(burnt)                                                                                   \
 	X(isolated)                                                                                \
+	X(aimed)                                                                                   \
 	X(joins)                                                                                   \
 	X(leaves)                                                                                  \
 	X(renames)                                                                                 \

@@ -65,11 +65,15 @@ struct op {
 struct actor {
 	struct run *run;
 	struct orbit_client *client;
-	unsigned index, started, running;
+	unsigned index, started, running, thinking;
 	uint64_t cas_seen[OBJECTS];
 	uint32_t stale; /* a session that a node said has ended */
 	bool soft;      /* its policy gives up */
 	bool closed, dead;
+	/* by an aim */
+	bool rests;    /* begins nothing */
+	bool reads;    /* and nothing else */
+	unsigned only; /* objects (bits); 0: all */
 };
 
 /* A piece of a stream that a read asks for. */
@@ -126,9 +130,14 @@ enum fault {
 
 enum loss { LOSS_NONE, LOSS_ONE, LOSS_ALL }; /* workload_ring.c */
 
+struct aim;
+struct wire_ask_m;
+
 struct run {
 	const struct workload_config *cfg;
 	struct workload_result *res;
+	const struct aim *aim; /* faults are this one's; or NULL */
+	uint64_t stirred;      /* aim.c */
 	struct cluster *c;
 	struct orbit_id id[OBJECTS];
 	struct actor actor[CLUSTER_CLIENTS_MAX];
@@ -223,6 +232,8 @@ void ring_choose(struct run *r, struct cluster_config *cfg);
 /* May the node lose what it has not synced? */
 bool ring_may_lose(struct run *r, unsigned node);
 void ring_fault(struct run *r, enum fault f, unsigned node);
+/* What a person asks for, about that node: of any node that is there. */
+void ring_ask(struct run *r, unsigned node, struct wire_ask_m *m);
 /* Looks whether two nodes serve a shard at once: to be called often. */
 void ring_watch(struct run *r);
 /* Waits until everything is where it belongs. */

@@ -6,12 +6,21 @@
 #include "dht/base/mem.h"
 #include "tests/sim/workload_int.h"
 
+static void actor_thought(void *arg)
+{
+	struct actor *a = arg;
+
+	a->thinking--;
+	actor_next(a);
+}
+
 /* After anything ended: go on after a short thinking time. */
 static void actor_think(struct actor *a)
 {
 	struct sim *s = a->run->c->s;
 
-	sim_after(s, sim_below(s, a->run->think), actor_next, a);
+	a->thinking++;
+	sim_after(s, sim_below(s, a->run->think), actor_thought, a);
 }
 
 static void ended(struct actor *a)
@@ -117,13 +126,17 @@ static void op_done(void *arg, const struct orbit_reply *reply)
 	ended(op->actor);
 }
 
-static unsigned pick_objects(struct run *r, unsigned *object)
+static unsigned pick_objects(const struct actor *a, unsigned *object)
 {
+	struct run *r = a->run;
 	unsigned n = 1 + (unsigned)sim_below(r->c->s, TOUCH_MAX), got = 0;
+	unsigned of = a->only ? a->only : (1u << OBJECTS) - 1;
+
+	n = n < (unsigned)__builtin_popcount(of) ? n : (unsigned)__builtin_popcount(of);
 
 	while (got < n) {
 		unsigned o = (unsigned)sim_below(r->c->s, OBJECTS);
-		bool twice = false;
+		bool twice = !(of & 1u << o);
 
 		for (unsigned i = 0; i < got; i++)
 			twice |= object[i] == o;
@@ -167,7 +180,7 @@ static struct op *op_new(struct actor *a)
 	op->actor = a;
 	op->began = ++r->clock;
 	op->session = orbit_session(a->client);
-	op->ntouch = pick_objects(r, object);
+	op->ntouch = pick_objects(a, object);
 	for (unsigned i = 0; i < op->ntouch; i++) {
 		op->touch[i].object = object[i];
 		/* where shards move, they may meet on one node after all */
@@ -353,7 +366,7 @@ static void start_read(struct actor *a)
 	struct run *r = a->run;
 	struct read *rd = mem_zalloc(sizeof(*rd));
 	struct sim *s = r->c->s;
-	unsigned object[TOUCH_MAX], n = pick_objects(r, object);
+	unsigned object[TOUCH_MAX], n = pick_objects(a, object);
 	struct txn_build t;
 
 	rd->actor = a;
@@ -422,11 +435,15 @@ void actor_next(void *arg)
 	struct actor *a = arg;
 	uint64_t dice;
 
-	if (a->closed || a->dead || a->running >= 4)
+	if (a->closed || a->dead || a->rests || a->running >= 4)
 		return;
 	if (a->started >= a->run->per_client)
 		return;
 	a->started++;
+	if (a->reads) {
+		start_read(a);
+		return;
+	}
 	dice = sim_below(a->run->c->s, 100);
 	if (dice < 54)
 		start_write(a);
@@ -436,6 +453,6 @@ void actor_next(void *arg)
 		start_read(a);
 	else
 		start_sync(a);
-	if (sim_chance(a->run->c->s, 300))
+	if (sim_chance(a->run->c->s, 300) && (!a->run->aim || a->running + a->thinking < 3))
 		actor_think(a); /* one more at the same time */
 }

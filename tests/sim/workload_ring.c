@@ -195,7 +195,7 @@ static void asked_done(void *arg, uint16_t status)
 	free(a);
 }
 
-static void ask(struct run *r, unsigned node, struct wire_ask_m *m)
+void ring_ask(struct run *r, unsigned node, struct wire_ask_m *m)
 {
 	const struct ring_map *map = cluster_map(r->c);
 	uint16_t place = cluster_place(r->c, node);
@@ -229,7 +229,7 @@ static void leave(struct run *r, unsigned n)
 		return;
 	r->leaving[n] = true;
 	r->res->leaves++;
-	ask(r, n, &m);
+	ring_ask(r, n, &m);
 }
 
 static void rename_node(struct run *r, unsigned n)
@@ -239,7 +239,7 @@ static void rename_node(struct run *r, unsigned n)
 
 	m.id2 = orbit_id_hash(&name, sizeof(name));
 	r->res->renames++;
-	ask(r, n, &m);
+	ring_ask(r, n, &m);
 }
 
 static void weigh(struct run *r, unsigned n)
@@ -250,7 +250,7 @@ static void weigh(struct run *r, unsigned n)
 	if (r->c->node[n].witness)
 		return;
 	r->res->weights++;
-	ask(r, n, &m);
+	ring_ask(r, n, &m);
 }
 
 static void more_or_fewer(struct run *r, unsigned n)
@@ -259,7 +259,7 @@ static void more_or_fewer(struct run *r, unsigned n)
 		.what = ASK_REPLICAS, .replicas = (uint8_t)(1 + sim_below(r->c->s, 3))};
 
 	r->res->replicas_changed++;
-	ask(r, n, &m);
+	ring_ask(r, n, &m);
 }
 
 /* ---- what happens ---- */
@@ -405,7 +405,7 @@ static void see_off(struct run *r, unsigned i)
 	}
 	if (!m->nodes[place].leaving && !r->burnt[i]) {
 		ask_m.what = ASK_LEAVE; /* nobody heard it */
-		ask(r, i, &ask_m);
+		ring_ask(r, i, &ask_m);
 		return;
 	}
 	for (unsigned k = 0; k < ring_nshards(m) && !r->burnt[i]; k++)
@@ -413,7 +413,7 @@ static void see_off(struct run *r, unsigned i)
 			ring_learner(&m->shards[k], place) >= 0)
 			return;
 	if (!r->c->node[i].up)
-		ask(r, i, &ask_m);
+		ring_ask(r, i, &ask_m);
 	else if (keeper_survives(r, i)) /* else others have to vote first */
 		cluster_stop(r->c, i, DISK_PROCESS);
 }
