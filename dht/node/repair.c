@@ -4,11 +4,16 @@
  *   looking     block after block is read again         bad: asking; all read: the end, 0
  *   asking      BYTES to a member; ours is gated, so    its bytes: putting; its history ends
  *               both histories come to the same end     elsewhere: again, soon; else the next
- *                                                       member; no more: the end, -EIO
+ *                                                       member; no more: waiting, or -EIO
+ *   waiting     a member could not be asked: its copy   asking all of them again
+ *               may be good; the map drops it, or it
+ *               comes back
  *   putting     store_repair()                          looking again at that block
  *
- * Only a primary repairs: it knows that its history and a member's are the same. While it does,
- * nothing is applied to the shard.
+ * A primary repairs what a read meets. While it does, nothing is applied to the shard, so its
+ * history and a member's are the same. A backup repairs when somebody looks whether its copy is
+ * good: it is sent effects meanwhile, so it takes bytes only if it has the history then that it had
+ * when it asked; and where others do not have the same at once, it is looked at again.
  */
 #include <assert.h>
 #include <errno.h>
@@ -22,6 +27,7 @@
 
 #define SAME_END_WAIT (2 * ENV_SEC) /* for a member to have what we have */
 #define SAME_END_LOOK (5 * ENV_MS)
+#define ASK_AGAIN (100 * ENV_MS) /* who could not be asked */
 
 struct repair {
 	struct node *n;
@@ -29,8 +35,11 @@ struct repair {
 	unsigned nranges, at; /* the range */
 	uint64_t block;       /* where the block in it begins */
 	unsigned put;         /* how often that block was put */
+	enum shard_role role; /* of ours, throughout */
 	unsigned member;      /* the next to be asked */
+	bool unclear;         /* one of those before may have the bytes */
 	uint64_t until;       /* that a member may be behind */
+	uint64_t term, seq;   /* the history's end when it was asked */
 	uint8_t *buf;
 	struct frame *bytes;
 	struct store_read read;
@@ -84,10 +93,10 @@ static void repair_end(struct repair *r, int rc)
 	done(arg, rc);
 }
 
-/* It can go on: we still lead the shard. */
-static bool leads(const struct repair *r)
+/* It can go on: our word on the shard is what it was. */
+static bool lasts(const struct repair *r)
 {
-	return !r->n->stopping && node_shard(r->n, range_of(r)->shard)->role == ROLE_SERVING;
+	return !r->n->stopping && node_shard(r->n, range_of(r)->shard)->role == r->role;
 }
 
 /* ---- looking ---- */
@@ -96,7 +105,7 @@ static void wait_ready(struct store_wait *w)
 {
 	struct repair *r = container_of(w, struct repair, wait);
 
-	if (leads(r))
+	if (lasts(r))
 		r->later(r);
 	else
 		repair_end(r, -EIO);
@@ -114,6 +123,7 @@ static void to_block(struct repair *r, uint64_t off)
 	r->block = off / EXTENT_MAX * EXTENT_MAX;
 	r->put = 0;
 	r->member = 0;
+	r->unclear = false;
 	r->until = 0;
 }
 
@@ -136,7 +146,7 @@ static void next_block(struct repair *r)
 
 static void looked(struct repair *r, int rc)
 {
-	if (!leads(r))
+	if (!lasts(r))
 		repair_end(r, -EIO);
 	else if (rc == -EAGAIN)
 		wait_store(r, look);
@@ -169,38 +179,84 @@ static void timer_fire(struct env_timer *t)
 {
 	struct repair *r = container_of(t, struct repair, timer);
 
-	if (leads(r))
+	if (lasts(r))
 		ask(r);
 	else
 		repair_end(r, -EIO);
 }
 
+static void ask_later(struct repair *r, uint64_t after)
+{
+	r->timer.fire = timer_fire;
+	env_timer_set(r->n->env, &r->timer, env_now(r->n->env) + after);
+}
+
+static void ask_next(struct repair *r)
+{
+	r->member++;
+	r->until = 0;
+	ask(r);
+}
+
+/* Its copy was as ours when it was asked, and still when it had read the bytes. */
+static bool same_end(const struct repair *r, const struct wire_reply *m)
+{
+	struct wire_effect last;
+
+	if (!m->neffects)
+		return false;
+	last = wire_effect_at(m, 0);
+	return last.term == r->term && last.seq == r->seq;
+}
+
+/* Its history, or ours, is not what it has to be: soon, perhaps. */
+static void not_same(struct repair *r)
+{
+	if (env_now(r->n->env) < r->until) {
+		ask_later(r, SAME_END_LOOK);
+		return;
+	}
+	r->unclear = true;
+	ask_next(r);
+}
+
 static void answered(struct call *call, int rc, struct frame *f)
 {
 	struct repair *r = container_of(call, struct repair, call);
-	struct node *n = r->n;
 	struct wire_reply m;
 
-	if (!leads(r)) {
+	if (!lasts(r)) {
 		repair_end(r, -EIO);
 		return;
 	}
 	if (rc || f->type != WIRE_REPLY || wire_get_reply(frame_cur(f), &m))
 		m = (struct wire_reply){.status = WIRE_UNREACHABLE};
-	if (m.status == WIRE_RETRY && env_now(n->env) < r->until) {
-		r->timer.fire = timer_fire;
-		env_timer_set(n->env, &r->timer, env_now(n->env) + SAME_END_LOOK);
+	if (!m.status && !same_end(r, &m))
+		m.status = WIRE_RETRY;
+	if (m.status == WIRE_RETRY) {
+		not_same(r);
 		return;
 	}
 	if (m.status || m.results_len != EXTENT_MAX) {
-		r->member++;
-		r->until = 0;
-		ask(r);
+		r->unclear |= m.status == WIRE_UNREACHABLE || m.status == WIRE_WRONG_NODE;
+		ask_next(r);
 		return;
 	}
 	frame_unref(r->bytes);
 	r->bytes = frame_ref(f);
 	put(r);
+}
+
+/* Nobody could give it. */
+static void asked_all(struct repair *r)
+{
+	if (!r->unclear || r->role != ROLE_SERVING) {
+		repair_end(r, -EIO);
+		return;
+	}
+	r->member = 0;
+	r->unclear = false;
+	ask_later(r, ASK_AGAIN);
 }
 
 /* Asks the next member. */
@@ -222,7 +278,7 @@ static void ask(struct repair *r)
 	while (r->member < s->nmembers && s->member[r->member] == n->self)
 		r->member++;
 	if (r->member >= s->nmembers) {
-		repair_end(r, -EIO);
+		asked_all(r);
 		return;
 	}
 	if (!r->until)
@@ -230,6 +286,8 @@ static void ask(struct repair *r)
 	f = frame_new(WIRE_BYTES, 0, 80);
 	wire_put_bytes_head(&f->b, &m);
 	wire_put_bytes_range(&f->b, &wr);
+	r->term = h.term;
+	r->seq = h.seq;
 	r->call.done = answered;
 	peer_call(n, s->member[r->member], f, &r->call);
 }
@@ -240,7 +298,7 @@ static void put_done(struct store_apply *a, int rc)
 {
 	struct repair *r = container_of(a, struct repair, apply);
 
-	if (rc || !leads(r)) {
+	if (rc || !lasts(r)) {
 		repair_end(r, -EIO);
 		return;
 	}
@@ -255,9 +313,14 @@ static void put_done(struct store_apply *a, int rc)
 static void put(struct repair *r)
 {
 	const struct repair_range *range = range_of(r);
+	struct history h = store_history(r->n->st, range->shard);
 	struct wire_reply m;
 	int rc;
 
+	if (h.term != r->term || h.seq != r->seq) {
+		not_same(r);
+		return;
+	}
 	wire_get_reply(frame_cur(r->bytes), &m);
 	r->apply.done = put_done;
 	rc = store_repair(
@@ -266,9 +329,7 @@ static void put(struct repair *r)
 		wait_store(r, put);
 	} else if (rc == -EBADMSG) {
 		/* that one's bytes are not what ours were */
-		r->member++;
-		r->until = 0;
-		ask(r);
+		ask_next(r);
 	} else if (rc) {
 		repair_end(r, rc);
 	}
@@ -283,6 +344,7 @@ void repair_start(struct node *n, const struct repair_range *ranges, unsigned nr
 	r->n = n;
 	r->ranges = mem_dup(ranges, nranges * sizeof(*ranges));
 	r->nranges = nranges;
+	r->role = node_shard(n, ranges[0].shard)->role;
 	r->buf = mem_grow(NULL, EXTENT_MAX, 1);
 	r->done = done;
 	r->arg = arg;

@@ -91,8 +91,9 @@ struct repair_range {
 	struct orbit_id id;
 	uint64_t off, len;
 };
-/* Repairs from other copies what of these ranges cannot be read; the shards' gates are the caller's
- * meanwhile. done(arg, rc), perhaps from inside: 0: all can be read now; -EIO. */
+/* Repairs from other copies what of these ranges cannot be read: of shards that we serve, whose
+ * gates are the caller's meanwhile, or of one of which we are a backup. done(arg, rc), perhaps from
+ * inside: 0: all can be read now; -EIO. */
 void repair_start(struct node *n, const struct repair_range *ranges, unsigned nranges,
 	void (*done)(void *arg, int rc), void *arg);
 /* What the transaction was to read is damaged: true when it runs again by itself. */

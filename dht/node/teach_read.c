@@ -342,7 +342,9 @@ struct bytes_req {
 	bool waits;    /* for the store, once they are done */
 	int rc;
 	unsigned failed;
-	unsigned repairs;         /* of damage */
+	unsigned repairs; /* of damage */
+	bool mends;       /* what is damaged is to be repaired */
+	bool gated;
 	struct bytes_read *reads; /* one per range */
 };
 
@@ -368,8 +370,11 @@ static void bytes_repaired(void *arg, int rc)
 	struct shard *s = node_shard(q->r.n, q->m.shard);
 
 	q->r.pinned--;
-	s->gate = NULL;
-	shard_wake(s);
+	if (q->gated) {
+		q->gated = false;
+		s->gate = NULL;
+		shard_wake(s);
+	}
 	if (req_over(&q->r))
 		return;
 	if (rc) {
@@ -380,8 +385,9 @@ static void bytes_repaired(void *arg, int rc)
 	bytes_run(&q->r);
 }
 
-/* A learner would have to wait for somebody to read what is damaged: true when it goes on by
- * itself. */
+/* A learner would have to wait for somebody to read what is damaged; and a backup's damage nobody
+ * would meet before it leads. True when it goes on by itself. (Who asks in order to repair its own
+ * copy gets no repair: two could wait for each other.) */
 static bool bytes_repair(struct bytes_req *q)
 {
 	struct wire_bytes_range range = wire_bytes_at(&q->m, q->failed);
@@ -390,8 +396,8 @@ static bool bytes_repair(struct bytes_req *q)
 	struct node *n = q->r.n;
 	struct shard *s = node_shard(n, q->m.shard);
 
-	if (s->role != ROLE_SERVING || n->ring->shards[s->number].nmembers < 2 ||
-		q->repairs == REPAIRS_MAX)
+	if (!q->mends || (s->role != ROLE_SERVING && s->role != ROLE_BACKUP) ||
+		n->ring->shards[s->number].nmembers < 2 || q->repairs == REPAIRS_MAX)
 		return false;
 	if (s->gate) {
 		bytes_again(q);
@@ -399,7 +405,9 @@ static bool bytes_repair(struct bytes_req *q)
 		return true;
 	}
 	q->repairs++;
-	s->gate = &q->r;
+	q->gated = s->role == ROLE_SERVING;
+	if (q->gated)
+		s->gate = &q->r;
 	q->r.pinned++;
 	repair_start(n, &want, 1, bytes_repaired, q);
 	return true;
@@ -515,6 +523,7 @@ void teach_bytes(struct conn *c, struct frame *f)
 	q = mem_zalloc(sizeof(*q));
 	req_init(&q->r, c->n, c, f, &bytes_ops);
 	q->m = m;
+	q->mends = m.token || c->role == WIRE_ROLE_ADMIN;
 	last.shard = m.shard;
 	q->reads = mem_zalloc(m.n * sizeof(*q->reads));
 	q->out = frame_new(WIRE_REPLY, 0, 14 + 18 + m.len);

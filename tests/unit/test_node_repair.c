@@ -199,6 +199,109 @@ static void test_node_repair_single_copy(void **state)
 	world_fini(&w);
 }
 
+/* The other copy may be good, but cannot be asked just now: that is no error. */
+static void test_node_repair_waits_for_a_member(void **state)
+{
+	struct orbit_id id = world_id(WORLD_OBJECTS + 1);
+	struct txn_build t;
+	struct world w;
+	uint64_t rid;
+
+	(void)state;
+	for (unsigned round = 0; round < 2; round++) {
+		two_copies(&w);
+		damage(&w, 0, 'X');
+		txn_init(&t);
+		txn_read(&t, &id, 3000, LEN);
+		sim_cut(w.r.s, w.r.n[0].host, w.r.n[2].host, true);
+		rid = world_send(&w, &t);
+		txn_fini(&t);
+		sim_run(w.r.s, 4 * ENV_SEC);
+		assert_null(rig_got(&w.k, WIRE_REPLY, rid));
+		if (round) {
+			/* it never will be */
+			world_map(&w, NODES(0), NOBODY, 1);
+			assert_int_equal(rig_status(&w.k, rid), WIRE_IO);
+		} else {
+			sim_heal_all(w.r.s);
+			assert_int_equal(rig_status(&w.k, rid), WIRE_OK);
+			assert_int_equal(repaired(&w, 0), 1);
+		}
+		world_fini(&w);
+	}
+}
+
+/* Asks node 2 for its bytes, as who verifies copies does. */
+static uint16_t look_at_backup(struct world *w, struct rig_link *k, bool *right)
+{
+	struct history h = world_history(w, 2);
+	struct wire_bytes m = {.shard = WORLD_SHARD, .term = h.term, .seq = h.seq, .n = 1};
+	struct wire_bytes_range range = {
+		.id = world_id(WORLD_OBJECTS + 1), .off = 3000, .len = LEN};
+	struct frame *f = frame_new(WIRE_BYTES, k->next++, 128);
+	uint8_t bytes[LEN];
+	struct wire_reply r;
+
+	wire_put_bytes_head(&f->b, &m);
+	wire_put_bytes_range(&f->b, &range);
+	link_send(k->l, f);
+	r = rig_reply(k, k->next - 1);
+	fill(bytes, 'X');
+	*right = r.status == WIRE_OK && r.results_len == LEN && !memcmp(r.results, bytes, LEN);
+	return r.status;
+}
+
+static void test_node_repair_of_a_backup(void **state)
+{
+	struct rig_link k;
+	struct world w;
+	bool right;
+
+	(void)state;
+	two_copies(&w);
+	rig_connect(&w.r, &k, 2);
+	damage(&w, 2, 'X');
+	assert_int_equal(look_at_backup(&w, &k, &right), WIRE_OK);
+	assert_true(right);
+	assert_int_equal(repaired(&w, 2), 1);
+	/* it goes on as a backup */
+	world_load(&w, 50);
+	sim_run(w.r.s, ENV_SEC);
+	assert_true(world_equal(&w, 0, 2));
+	/* where the primary's is bad as well neither waits for the other */
+	damage(&w, 2, 'X');
+	damage(&w, 0, 'X');
+	assert_int_equal(look_at_backup(&w, &k, &right), WIRE_IO);
+	assert_int_equal(read_it(&w, WORLD_OBJECTS + 1, 'X', false, &right), WIRE_IO);
+	rig_hangup(&k);
+	world_fini(&w);
+}
+
+/* Effects that come while a backup repairs may change what it has there. */
+static void test_node_repair_of_a_backup_under_load(void **state)
+{
+	struct rig_link k;
+	struct world w;
+	uint16_t status;
+	bool right;
+
+	(void)state;
+	two_copies(&w);
+	rig_connect(&w.r, &k, 2);
+	damage(&w, 2, 'X');
+	for (unsigned i = 0; i < 50; i++) {
+		world_op(&w);
+		status = look_at_backup(&w, &k, &right);
+		assert_true(status == WIRE_OK ? right : status == WIRE_RETRY || status == WIRE_IO);
+	}
+	sim_run(w.r.s, ENV_SEC);
+	assert_int_equal(look_at_backup(&w, &k, &right), WIRE_OK);
+	assert_true(right);
+	assert_true(world_equal(&w, 0, 2));
+	rig_hangup(&k);
+	world_fini(&w);
+}
+
 /* A learner meets the damage of its source. */
 static void test_node_repair_for_learner(void **state)
 {
@@ -251,6 +354,9 @@ int main(void)
 		cmocka_unit_test(test_node_repair_under_load),
 		cmocka_unit_test(test_node_repair_no_good_copy),
 		cmocka_unit_test(test_node_repair_single_copy),
+		cmocka_unit_test(test_node_repair_waits_for_a_member),
+		cmocka_unit_test(test_node_repair_of_a_backup),
+		cmocka_unit_test(test_node_repair_of_a_backup_under_load),
 		cmocka_unit_test(test_node_repair_for_learner),
 		cmocka_unit_test(test_node_repair_learner_waits),
 	};
