@@ -45,6 +45,9 @@ struct session {
 
 struct state {
 	struct ring_map *map; /* NULL: nothing was applied yet */
+	/* by shard: the epoch from which on its learners are those of now, as far as is known:
+	 * since then none ended. Not agreed on */
+	uint64_t *learners;
 	struct session *sessions, *nonces;
 	uint32_t next_session;
 };
@@ -124,6 +127,7 @@ struct ask {
 	keeper_ask_cb *done;
 	void *arg;
 	uint64_t at;     /* when it came */
+	uint32_t awaits; /* a node without whose word it is not decided; 0: not known */
 	uint16_t status; /* once it is known */
 	uint64_t epoch;
 	char text[160];
@@ -155,6 +159,7 @@ struct heard {
 	uint64_t lagged_at;  /* it was to vote, and could not be brought level; 0: never */
 	uint64_t refused_at; /* it was found down as its address refused; 0: never */
 	bool refused;        /* its address does not accept connections */
+	bool asked;          /* a step towards placement waits for its word */
 	UT_hash_handle hh;
 };
 
@@ -163,11 +168,13 @@ struct lead {
 	uint64_t since;
 	struct ask_list line;   /* for the next change */
 	struct ask_list flight; /* in the change under way */
-	struct ask_list doubts; /* SUSPECT: until we heard of the node, or not */
+	struct ask_list doubts; /* until those have spoken on whom the answer depends */
 	struct raft_apply apply;
 	bool changing;
 	bool single;      /* one ask at a time, to find the one that can not be carried out */
 	uint64_t step_at; /* the next step towards placement */
+	uint64_t *waits;  /* by shard: since when somebody has to leave it (struct plan_words) */
+	unsigned unsaid;  /* nodes whose word the step waits for */
 	bool barrier;
 	bool unsure; /* stood still for so long that another may lead by now; until a barrier */
 	bool asked;  /* the barrier is of after that */
@@ -235,7 +242,11 @@ void lead_tick(struct keeper *k, uint64_t now, uint64_t late);
 
 /* Takes a word of life: 0; -ESTALE when the map does not have that incarnation up. */
 int judge_alive(struct keeper *k, const struct wire_ask_m *m);
-void judge_suspect(struct keeper *k, struct ask *a);
+/* The answer depends on who lives. */
+bool judge_concerns(const struct keeper *k, const struct wire_ask_m *m);
+void judge_take(struct keeper *k, struct ask *a);
+/* When the node said last that it lives; 0: not lately. */
+uint64_t judge_said(struct keeper *k, uint32_t number);
 /* Draws the consequences; true: the draft has changed. */
 bool judge(struct keeper *k, struct ring_map *draft);
 bool judge_due(struct keeper *k);

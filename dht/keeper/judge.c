@@ -11,6 +11,9 @@
  * live, after the death was noticed: the map may name one that lost power meanwhile, and what it
  * lost would be nowhere else any more. They are asked to say so at once.
  *
+ * So do those wait who would have a copy leave, for the same words: a node that retires, a copy
+ * that can not go on, a node that is struck off, and steps towards placement (plan_step()).
+ *
  * A SUSPECT is answered when it is known who is right: if something is heard from the suspect after
  * the report, only what the reporter leads loses it; else it is taken for dead like any other.
  */
@@ -23,6 +26,7 @@
 #include "dht/keeper/impl.h"
 
 #define TOGETHER 5 /* the part of fail_timeout that is a little more than an alive_every */
+#define LATELY(k) (2 * (k)->cfg.fail_timeout / TOGETHER)
 
 struct heard *judge_find(struct keeper *k, uint32_t number)
 {
@@ -46,6 +50,15 @@ void judge_free(struct keeper *k)
 		HASH_DEL(k->lead.heard, h);
 		free(h);
 	}
+	free(k->lead.waits);
+	k->lead.waits = NULL;
+}
+
+uint64_t judge_said(struct keeper *k, uint32_t number)
+{
+	const struct heard *h = judge_find(k, number);
+
+	return env_now(k->env) - h->said <= LATELY(k) ? h->said : 0;
 }
 
 int judge_alive(struct keeper *k, const struct wire_ask_m *m)
@@ -62,20 +75,87 @@ int judge_alive(struct keeper *k, const struct wire_ask_m *m)
 	h->incarnation = m->incarnation;
 	h->used = m->used;
 	h->available = m->available;
+	if (h->asked && --k->lead.unsaid == 0)
+		k->lead.step_at = h->at;
+	h->asked = false;
 	return 0;
 }
 
-void judge_suspect(struct keeper *k, struct ask *a)
-{
-	uint16_t node = ring_find(k->state.map, &a->m.node);
+/* ---- what is asked, and depends on who lives ---- */
 
-	if (node == RING_NONE || ring_find(k->state.map, &a->m.by) == RING_NONE) {
+bool judge_concerns(const struct keeper *k, const struct wire_ask_m *m)
+{
+	const struct ring_map *map = k->state.map;
+
+	switch (m->what) {
+	case ASK_SUSPECT:
+	case ASK_DOWN:
+	case ASK_REMOVE:
+		return true;
+	case ASK_MEMBER:
+		/* a shard that is full loses a member when it gets another */
+		return !(m->flags & ASK_F_ADD) ||
+		       (m->shard < ring_nshards(map) &&
+			       map->shards[m->shard].nmembers == RING_REPLICAS_MAX);
+	default:
+		return false;
+	}
+}
+
+/* Would the shard lose a copy if it were carried out? */
+static bool lets_go(const struct ring_map *m, const struct wire_ask_m *q, unsigned shard)
+{
+	const struct ring_shard *sh = &m->shards[shard];
+
+	if (q->what == ASK_MEMBER && (shard != q->shard || sh->term != q->term))
+		return false;
+	if (q->what == ASK_SUSPECT && sh->primary != ring_find(m, &q->by))
+		return false;
+	return (q->what == ASK_MEMBER && q->flags & ASK_F_ADD) ||
+	       ring_member(sh, ring_find(m, &q->node)) >= 0;
+}
+
+/* Have all who would stay said that they live since it was asked? They are told to if @poke. */
+static bool stayers_live(struct keeper *k, const struct ring_map *m, struct ask *a, bool poke)
+{
+	bool *poked = mem_zalloc(m->nnodes * sizeof(*poked)), all = true;
+	uint16_t leaves = ring_find(m, &a->m.node);
+
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		const struct ring_shard *sh = &m->shards[s];
+		unsigned n = lets_go(m, &a->m, s) ? sh->nmembers : 0;
+
+		for (unsigned i = 0; i < n; i++) {
+			uint16_t node = sh->member[i];
+
+			if (node == leaves || !m->nodes[node].up || poked[node] ||
+				judge_said(k, m->nodes[node].number) >= a->at)
+				continue;
+			all = false;
+			poked[node] = true;
+			a->awaits = m->nodes[node].number;
+			if (poke && k->ops->poke)
+				k->ops->poke(k->arg, m->nodes[node].number);
+		}
+	}
+	free(poked);
+	return all;
+}
+
+void judge_take(struct keeper *k, struct ask *a)
+{
+	const struct ring_map *m = k->state.map;
+	uint16_t node = ring_find(m, &a->m.node);
+
+	if (node == RING_NONE ||
+		(a->m.what == ASK_SUSPECT && ring_find(m, &a->m.by) == RING_NONE)) {
 		lead_answer(k, a, WIRE_STALE, "no node with this ID is in the map");
 		return;
 	}
 	TAILQ_INSERT_TAIL(&k->lead.doubts, a, entry);
-	if (k->state.map->nodes[node].number != k->number)
-		k->ops->probe(k->arg, k->state.map->nodes[node].number);
+	if (a->m.what == ASK_SUSPECT && m->nodes[node].number != k->number)
+		k->ops->probe(k->arg, m->nodes[node].number);
+	stayers_live(k, m, a, true);
 }
 
 /*
@@ -181,13 +261,22 @@ bool judge_knows(struct keeper *k)
 	return true;
 }
 
-/* Is it known by now who is right? */
-static bool is_decided(struct keeper *k, const struct ring_map *m, const struct ask *a)
+/* Is it known by now who lives? */
+static bool is_decided(struct keeper *k, const struct ring_map *m, struct ask *a)
 {
-	uint16_t node = ring_find(m, &a->m.node);
+	uint16_t node = ring_find(m, &a->m.node), last = ring_find_number(m, a->awaits);
 
-	return node == RING_NONE || !m->nodes[node].up || m->nodes[node].number == k->number ||
-	       judge_find(k, m->nodes[node].number)->at > a->at;
+	if (node == RING_NONE)
+		return true;
+	if (last != RING_NONE && m->nodes[last].up && judge_said(k, a->awaits) < a->at)
+		return false;
+	a->awaits = 0;
+	if (a->m.what == ASK_SUSPECT && !m->nodes[node].up)
+		return true;
+	if (a->m.what == ASK_SUSPECT && m->nodes[node].number != k->number &&
+		judge_find(k, m->nodes[node].number)->at <= a->at)
+		return false;
+	return stayers_live(k, m, a, false);
 }
 
 /* When the last of them was noticed; *more: just now. */
@@ -226,7 +315,7 @@ static bool survivors_live(
 			uint16_t node = sh->member[i];
 
 			if (dead[node] || !m->nodes[node].up || asked[node] ||
-				judge_find(k, m->nodes[node].number)->said > since)
+				judge_said(k, m->nodes[node].number) > since)
 				continue;
 			all = false;
 			asked[node] = true;
@@ -275,6 +364,10 @@ static bool judge_doubts(struct keeper *k, struct ring_map *d)
 		if (!is_decided(k, d, a))
 			continue;
 		TAILQ_REMOVE(&k->lead.doubts, a, entry);
+		if (a->m.what != ASK_SUSPECT) {
+			TAILQ_INSERT_TAIL(&k->lead.line, a, entry);
+			continue;
+		}
 		TAILQ_INSERT_TAIL(&k->lead.flight, a, entry);
 		if (node == RING_NONE || by == RING_NONE || !d->nodes[node].up)
 			continue;

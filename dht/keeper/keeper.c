@@ -440,8 +440,8 @@ void keeper_ask(struct keeper *k, const struct wire_ask_m *m, keeper_ask_cb *don
 		lead_answer(k, a, WIRE_STALE, "the map has this node as down, or started since");
 	else if (m->what == ASK_ALIVE)
 		lead_answer(k, a, WIRE_OK, NULL);
-	else if (m->what == ASK_SUSPECT)
-		judge_suspect(k, a);
+	else if (judge_concerns(k, m))
+		judge_take(k, a);
 	else
 		TAILQ_INSERT_TAIL(&k->lead.line, a, entry);
 }

@@ -5,7 +5,7 @@
  *
  *   list       an ask in it                         leaves it
  *   line       came                                 into flight, with a draft; or refused
- *   doubts     SUSPECT: nothing heard yet           judged (judge.c)
+ *   doubts     depends on who lives                 judged (judge.c); into the line, or answered
  *   flight     is in the draft under way            committed: OK; leadership lost: NO_KEEPER, as
  *                                                   nobody knows; the asker asks again
  *   answers    has its answer                       it is called back
@@ -138,9 +138,21 @@ static uint16_t ask_register(struct keeper *k, struct ring_map *d, struct ask *a
 	return WIRE_OK;
 }
 
-static uint16_t ask_member(
-	struct ring_map *d, const struct wire_ask_m *q, struct ask *a, uint16_t node)
+/*
+ * A learner that leaves and comes back is in the same term, and its start may be the same: what was
+ * asked for it before, and comes late, was said of a copy that may lack by now what was
+ * acknowledged without it. So who asks has to know the map that has it as a learner now.
+ */
+static bool of_another_time(
+	const struct keeper *k, const struct ring_map *d, const struct wire_ask_m *q, uint16_t node)
 {
+	return q->flags & ASK_F_ADD && ring_learner(&d->shards[q->shard], node) >= 0 &&
+	       q->epoch < k->state.learners[q->shard];
+}
+
+static uint16_t ask_member(struct keeper *k, struct ring_map *d, struct ask *a, uint16_t node)
+{
+	const struct wire_ask_m *q = &a->m;
 	uint16_t by = ring_find(d, &q->by);
 	int rc;
 
@@ -148,6 +160,8 @@ static uint16_t ask_member(
 		return refuse(a, WIRE_BAD_REQUEST, "no such shard");
 	if (by == RING_NONE || d->shards[q->shard].primary != by)
 		return refuse(a, WIRE_STALE, "only the shard's primary may say that");
+	if (of_another_time(k, d, q, node))
+		return refuse(a, WIRE_STALE, "it was a learner of before");
 	rc = plan_member(d, q->shard, q->term, node, q->incarnation, q->flags & ASK_F_ADD);
 	return rc ? refusal(a, rc) : WIRE_OK;
 }
@@ -166,7 +180,7 @@ static uint16_t carry_out(struct keeper *k, struct ring_map *d, struct ask *a, b
 	*changed = true;
 	switch (q->what) {
 	case ASK_MEMBER:
-		return ask_member(d, q, a, node);
+		return ask_member(k, d, a, node);
 	case ASK_LEAVE:
 		rc = plan_leave(d, node, !(q->flags & ASK_F_ADD));
 		break;
@@ -256,17 +270,44 @@ static bool *gone_nodes(struct keeper *k, const struct ring_map *d, uint64_t now
 	return gone;
 }
 
+/* Has those speak whom the step waits for: when all did, it is tried again. */
+static void ask_words(struct keeper *k, const struct ring_map *d, const bool *asked)
+{
+	struct lead *l = &k->lead;
+
+	l->unsaid = 0;
+	for (unsigned i = 0; i < d->nnodes; i++) {
+		struct heard *h = judge_find(k, d->nodes[i].number);
+		bool anew = asked[i] && !h->asked;
+
+		h->asked = asked[i];
+		l->unsaid += asked[i];
+		if (anew && k->ops->poke)
+			k->ops->poke(k->arg, h->number);
+	}
+}
+
 static bool take_step(struct keeper *k, struct ring_map *d, uint64_t now)
 {
 	struct lead *l = &k->lead;
-	bool *gone = gone_nodes(k, d, now);
+	bool *gone = gone_nodes(k, d, now), *asked = mem_zalloc(d->nnodes * sizeof(*asked));
+	uint64_t *said = mem_zalloc(d->nnodes * sizeof(*said));
+	const struct plan_words words = {
+		.now = now, .said = said, .asked = asked, .since = l->waits};
 	const struct plan_limits limits = {.learners_per_node = k->cfg.learn_shards,
 		.primaries = k->cfg.move_primaries,
 		.draws = DRAWS,
-		.gone = gone};
-	unsigned n = plan_step(d, &limits, &l->places);
+		.gone = gone,
+		.words = &words};
+	unsigned n;
 
+	for (unsigned i = 0; i < d->nnodes; i++)
+		said[i] = judge_said(k, d->nodes[i].number);
+	n = plan_step(d, &limits, &l->places);
+	ask_words(k, d, asked);
 	free(gone);
+	free(asked);
+	free(said);
 	l->step_at = now + k->cfg.step_every;
 	/* placement is computed bit by bit */
 	if (l->places.pending)
@@ -395,6 +436,8 @@ void lead_on(struct keeper *k)
 	l->voters_at = l->since;
 	l->voting = false;
 	judge_free(k);
+	l->unsaid = 0;
+	l->waits = mem_zalloc(ring_nshards(k->state.map) * sizeof(*l->waits));
 	/* what was seen of the one that led before */
 	if (k->refused && l->since - k->refused_at < FRESH)
 		keeper_refused(k, k->refused);

@@ -62,7 +62,44 @@ void state_fini(struct state *s)
 	HASH_ITER (hh, s->sessions, e, tmp)
 		session_drop(s, e);
 	ring_unref(s->map);
+	free(s->learners);
 	memset(s, 0, sizeof(*s));
+}
+
+/* ---- learners that end ---- */
+
+/* Nothing is known of what was before @map. */
+static void learners_begin(struct state *s)
+{
+	unsigned nshards = ring_nshards(s->map);
+
+	s->learners = mem_zalloc(nshards * sizeof(*s->learners));
+	for (unsigned i = 0; i < nshards; i++)
+		s->learners[i] = s->map->epoch;
+}
+
+static bool learner_ended(const struct ring_map *old, const struct ring_map *new, unsigned shard)
+{
+	const struct ring_shard *was = &old->shards[shard];
+
+	for (unsigned i = 0; i < was->nlearners; i++) {
+		uint16_t at = was->learner[i];
+		uint32_t number = old->nodes[at].number;
+
+		if (at >= new->nnodes || new->nodes[at].number != number)
+			at = ring_find_number(new, number);
+		if (at == RING_NONE || ring_learner(&new->shards[shard], at) < 0)
+			return true;
+	}
+	return false;
+}
+
+static void learners_follow(struct state *s, const struct ring_map *new)
+{
+	for (unsigned i = 0; i < ring_nshards(new); i++) {
+		if (s->map->shards[i].nlearners && learner_ended(s->map, new, i))
+			s->learners[i] = new->epoch;
+	}
 }
 
 /* ---- entries ---- */
@@ -113,6 +150,7 @@ static int apply_map(struct state *s, struct cur *c, struct applied *out)
 		return 0;
 	if (out->rc)
 		return out->rc;
+	learners_follow(s, map);
 	ring_unref(s->map);
 	s->map = map;
 	each = cur_of(ended, 4 * (size_t)n);
@@ -215,6 +253,7 @@ int state_decode(const void *data, size_t len, struct state *out)
 	map = cur_blob(&c, FILES_DATA_MAX, &map_len);
 	if (!map || !cur_done(&c) || ring_decode(map, map_len, &out->map))
 		goto bad;
+	learners_begin(out);
 	return 0;
 bad:
 	state_fini(out);

@@ -268,11 +268,14 @@ void keep_epoch(struct node *n, const struct orbit_id *from, struct frame *f)
 	struct cur c = frame_cur(f);
 	uint64_t epoch = cur_u64(&c);
 
+	bool known;
+
 	if (!cur_done(&c) || !n->ring || n->stopping)
 		return;
+	known = epoch == n->ring->epoch || epoch == n->fetch_epoch;
 	route_epoch(n, ring_find(n->ring, from), epoch);
 	/* nothing new from the leader: it wants to know whether we live */
-	if (epoch == n->ring->epoch && ring_find(n->ring, from) == n->ring->keeper)
+	if (known && ring_find(n->ring, from) == n->ring->keeper)
 		env_timer_set(n->env, &n->keep->timer, env_now(n->env));
 }
 

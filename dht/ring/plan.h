@@ -76,12 +76,23 @@ struct plan_cache {
 };
 void plan_cache_fini(struct plan_cache *c);
 
+/* Who is known to live: nobody leaves a shard before those who stay have said that they live, after
+ * it was first seen that somebody ought to. */
+struct plan_words {
+	uint64_t now;
+	const uint64_t *said; /* by index of the node: when it said so last; 0: not lately */
+	uint64_t *since;      /* by shard, kept from step to step: when it was seen; 0: nobody has
+				 to leave. To begin with all are 0 */
+	bool *asked;          /* by index of the node: set where a word is waited for */
+};
+
 struct plan_limits {
 	unsigned learners_per_node; /* shards that one node learns at once; from 1 */
 	unsigned primaries;         /* primaries moved in one step */
 	unsigned draws;             /* hashes computed in one step, about; 0: as many as it takes */
 	const bool *gone;           /* by index of the node: down for so long that placement goes on
 				       without it; NULL: none */
+	const struct plan_words *words; /* NULL: all that are up live */
 };
 
 /*
@@ -91,7 +102,7 @@ struct plan_limits {
  * first choice of placement that is in sync and up. Shards with the fewest copies come first. Which
  * nodes are up must be known, not remembered: a new leader waits until it heard of each or called
  * it down. Returns how many shards it changed; 0: nothing is left to do (and c->pending is 0), or
- * all waits for learners under way or nodes that are down.
+ * all waits for learners under way, nodes that are down or words that they live.
  */
 unsigned plan_step(struct ring_map *m, const struct plan_limits *l, struct plan_cache *c);
 

@@ -10,7 +10,9 @@
  *    is down or not level yet.
  * 4. Once nobody learns any more, the first of W that is a good member and up becomes primary.
  *
- * Nothing is taken from a shard without a primary that is up and good.
+ * Nothing is taken from a shard without a primary that is up and good; nor before all who stay have
+ * said that they live, after it was seen that there is something to take (struct plan_words): the
+ * map may name one that burnt meanwhile, and then who leaves has the only copy.
  */
 #include <stdlib.h>
 
@@ -80,6 +82,28 @@ static uint16_t next_surplus(const struct plan_edit *e, const uint16_t *want, un
 	return found;
 }
 
+/* Somebody is to leave @e to those it now has. */
+static bool stayers_live(const struct step *st, const struct plan_edit *e)
+{
+	const struct plan_words *w = st->l->words;
+	uint64_t *since = w ? &w->since[e->shard] : NULL;
+	bool all = true;
+
+	if (!w)
+		return true;
+	if (!*since)
+		*since = w->now;
+	for (unsigned i = 0; i < e->n; i++) {
+		uint16_t node = e->copy[i].node;
+
+		if (w->said[node] >= *since)
+			continue;
+		w->asked[node] = true;
+		all = false;
+	}
+	return all;
+}
+
 /* Rules 3 and 4. */
 static void finish_shard(struct step *st, struct plan_edit *e, const uint16_t *want, unsigned n)
 {
@@ -102,20 +126,29 @@ static void finish_shard(struct step *st, struct plan_edit *e, const uint16_t *w
 static void look_at(struct step *st, unsigned shard)
 {
 	struct ring_shard *s = &st->m->shards[shard];
+	unsigned n, had = s->nlearners, goods, primaries = st->primaries;
+	struct plan_edit e, was;
+	bool waits = false;
 	const uint16_t *want;
-	struct plan_edit e;
-	unsigned n, had = s->nlearners, goods;
 
 	plan_edit_begin(&e, st->m, (uint16_t)shard);
 	plan_edit_settle(&e, RING_NONE);
 	if (plan_places_of(st->c, shard, &want, &n) && n > 0) {
 		end_learners(st->m, s, want, n);
 		if (serves(&e)) {
+			was = e;
 			drop_bad(&e);
 			finish_shard(st, &e, want, n);
+			waits = e.n < was.n && !stayers_live(st, &e);
 		}
 	} else {
 		n = 0;
+	}
+	if (waits) {
+		e = was;
+		st->primaries = primaries;
+	} else if (st->l->words) {
+		st->l->words->since[shard] = 0;
 	}
 	st->changed[shard] = plan_edit_end(&e) || s->nlearners != had;
 	for (unsigned i = 0; i < s->nlearners; i++)

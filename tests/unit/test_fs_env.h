@@ -150,12 +150,13 @@ static UNUSED int fsx_mkfs(struct fsx *x, struct fsx_mount *m)
 	return fsx_wait(x, &w);
 }
 
-static UNUSED struct fsx *fsx_new_with(const struct cluster_config *cfg, unsigned mounts)
+/* @nnodes nodes, an empty filesystem, @mounts mounts of it. */
+static UNUSED struct fsx *fsx_new(uint64_t seed, unsigned nnodes, unsigned mounts)
 {
 	struct fsx *x = mem_zalloc(sizeof(*x));
 
 	log_set_level(getenv("FSX_LOG") ? LOG_LVL_DEBUG : LOG_LVL_ERROR);
-	x->c = cluster_new_with(cfg);
+	x->c = cluster_new(seed, nnodes, 6);
 	for (unsigned i = 0; i < mounts; i++) {
 		struct fsx_mount *m = fsx_client(x, NULL);
 
@@ -164,13 +165,6 @@ static UNUSED struct fsx *fsx_new_with(const struct cluster_config *cfg, unsigne
 		assert_int_equal(fsx_mount(x, m), 0);
 	}
 	return x;
-}
-
-/* @nnodes nodes, an empty filesystem, @mounts mounts of it. */
-static UNUSED struct fsx *fsx_new(uint64_t seed, unsigned nnodes, unsigned mounts)
-{
-	return fsx_new_with(
-		&(struct cluster_config){.seed = seed, .nodes = nnodes, .shard_bits = 6}, mounts);
 }
 
 /* Ends a node as SIGTERM does. */

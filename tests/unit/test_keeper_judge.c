@@ -26,6 +26,7 @@ static void level_all(struct world *w)
 				.by = m->nodes[sh->primary].id,
 				.incarnation = m->nodes[sh->learner[0]].incarnation,
 				.shard = (uint16_t)s,
+				.epoch = m->epoch,
 				.term = sh->term};
 
 			if (sh->nlearners)
@@ -139,11 +140,171 @@ static void test_judge_makes_no_step_before_it_knows(void **state)
 	world_fini(&w);
 }
 
+/* ---- who may leave ---- */
+
+/* A shard that @leads leads, of two members that don't lead the keeper. */
+static const struct ring_shard *pair(struct world *w, unsigned *leads, unsigned *follows)
+{
+	for (unsigned s = 0; s < ring_nshards(world_ring(w)); s++) {
+		const struct ring_shard *sh = &world_ring(w)->shards[s];
+
+		*leads = who(w, sh->member[0]);
+		*follows = who(w, sh->member[1]);
+		if ((int)*leads != world_leader(w) && (int)*follows != world_leader(w))
+			return sh;
+	}
+	fail();
+	return NULL;
+}
+
+/* Is there a copy that is not cut off, of each shard? */
+static void assert_copies(struct world *w)
+{
+	const struct ring_map *m = world_ring(w);
+
+	for (unsigned s = 0; m && s < ring_nshards(m); s++) {
+		bool any = false;
+
+		for (unsigned i = 0; i < m->shards[s].nmembers; i++)
+			any |= !w->m[who(w, m->shards[s].member[i])].cut;
+		assert_true(any);
+	}
+}
+
+/* Nobody has noticed yet that one of the copies is gone, when others are not wanted any more. */
+static void test_judge_lets_no_surplus_copy_go_to_the_dead(void **state)
+{
+	for (unsigned wait = 0; wait < 10; wait++) {
+		unsigned cut = 1;
+		struct world w;
+
+		(void)state;
+		world_init(&w);
+		boot_all(&w, 3);
+		copies(&w, 3);
+		cut += (int)cut == world_leader(&w);
+		world_run(&w, wait * WORLD_STEP);
+		w.m[cut].cut = true;
+		assert_int_equal(world_ask(&w, &(struct wire_ask_m){.what = ASK_REPLICAS,
+						       .replicas = 1,
+						       .min_in_sync = 1}),
+			WIRE_OK);
+		for (unsigned i = 0; i < 200; i++) {
+			world_run(&w, WORLD_STEP);
+			assert_copies(&w);
+		}
+		/* nor does it take for ever */
+		for (unsigned s = 0; s < ring_nshards(world_ring(&w)); s++)
+			assert_int_equal(world_ring(&w)->shards[s].nmembers, 1);
+		world_fini(&w);
+	}
+}
+
+/* One of two copies is to leave on its own wish, or as the other says; the other was just lost. */
+static void test_judge_lets_nobody_leave_to_the_dead(void **state)
+{
+	static const uint8_t what[] = {ASK_DOWN, ASK_MEMBER, ASK_SUSPECT};
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * sizeof(what); i++) {
+		unsigned stays = 0, goes = 0;
+		const struct ring_shard *sh;
+		struct wire_ask_m q;
+		struct said d = {0};
+		struct ring_map *m;
+		struct world w;
+		bool dead = i % 2;
+
+		world_init(&w);
+		boot_all(&w, 5);
+		copies(&w, 2);
+		sh = pair(&w, &stays, &goes);
+		m = world_ring(&w);
+		q = (struct wire_ask_m){.what = what[i / 2],
+			.node = m->nodes[sh->member[1]].id,
+			.by = m->nodes[sh->member[0]].id,
+			.incarnation = m->nodes[sh->member[1]].incarnation,
+			.shard = (uint16_t)(sh - m->shards),
+			.term = sh->term,
+			.epoch = m->epoch};
+		w.m[stays].cut = dead;
+		keeper_ask(w.m[world_leader(&w)].k, &q, said_ask, &d);
+		for (unsigned k = 0; k < 160; k++) {
+			world_run(&w, WORLD_STEP);
+			/* one that went for a moment only comes back */
+			if (!dead && d.done)
+				break;
+			assert_copies(&w);
+		}
+		assert_true(d.done);
+		m = world_ring(&w);
+		sh = &m->shards[q.shard];
+		if (dead) {
+			assert_int_equal(sh->nmembers, 1);
+			assert_int_equal(who(&w, sh->member[0]), goes);
+		} else {
+			assert_int_equal(d.status, WIRE_OK);
+			assert_true(ring_member(sh, ring_find(m, &q.node)) < 0);
+		}
+		world_fini(&w);
+	}
+}
+
+/* What a primary asked for a learner comes so late that it left and came back meanwhile. */
+static void test_judge_takes_no_late_word_for_a_learner(void **state)
+{
+	const struct ring_map *m;
+	struct wire_ask_m q;
+	unsigned cut = 1, s;
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	boot_all(&w, 3);
+	cut += (int)cut == world_leader(&w);
+	world_ask(&w, &(struct wire_ask_m){.what = ASK_REPLICAS, .replicas = 3, .min_in_sync = 1});
+	world_run(&w, ENV_SEC);
+	m = world_ring(&w);
+	for (s = 0; s < ring_nshards(m); s++) {
+		const struct ring_shard *sh = &m->shards[s];
+		struct orbit_id id = world_id(cut);
+
+		q = (struct wire_ask_m){.what = ASK_MEMBER,
+			.flags = ASK_F_ADD,
+			.node = id,
+			.by = m->nodes[sh->primary].id,
+			.incarnation = m->nodes[ring_find(m, &id)].incarnation,
+			.shard = (uint16_t)s,
+			.term = sh->term,
+			.epoch = m->epoch};
+		if (ring_learner(sh, ring_find(m, &id)) >= 0)
+			break;
+	}
+	assert_true(s < ring_nshards(m));
+	w.m[cut].cut = true;
+	world_run(&w, 3 * ENV_SEC);
+	assert_false(world_node(&w, cut)->up);
+	w.m[cut].cut = false;
+	world_run(&w, 2 * ENV_SEC);
+	m = world_ring(&w);
+	assert_true(ring_learner(&m->shards[s], ring_find(m, &q.node)) >= 0);
+	assert_int_equal(m->shards[s].term, q.term);
+	assert_int_equal(world_ask(&w, &q), WIRE_STALE);
+	assert_true(ring_member(&world_ring(&w)->shards[s], ring_find(m, &q.node)) < 0);
+	q.epoch = world_ring(&w)->epoch;
+	assert_int_equal(world_ask(&w, &q), WIRE_OK);
+	assert_true(ring_member(&world_ring(&w)->shards[s], ring_find(m, &q.node)) >= 0);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_judge_takes_out_together_who_died_together),
 		cmocka_unit_test(test_judge_makes_no_step_before_it_knows),
+		cmocka_unit_test(test_judge_lets_no_surplus_copy_go_to_the_dead),
+		cmocka_unit_test(test_judge_lets_nobody_leave_to_the_dead),
+		cmocka_unit_test(test_judge_takes_no_late_word_for_a_learner),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -397,6 +397,60 @@ static void test_plan_of_surplus_copies_those_of_leaving_nodes_go_first(void **s
 	ring_unref(m);
 }
 
+/* Surplus and suspect members go when all who stay have said that they live since it was seen. */
+static void test_plan_nobody_leaves_to_those_who_may_be_dead(void **state)
+{
+	uint64_t said[3] = {0}, since[2] = {0}, before;
+	bool asked[3] = {false};
+	struct plan_words words = {.now = 100, .said = said, .since = since, .asked = asked};
+	const struct plan_limits l = {.learners_per_node = 4, .primaries = 8, .words = &words};
+	struct ring_map *m = map_of(3, 1, 3);
+	struct ring_shard *surplus = &m->shards[0], *bad = &m->shards[1];
+	struct plan_cache c = {0};
+	uint16_t order[3];
+
+	(void)state;
+	/* one has a copy too many; in the other, one is suspect, and another has what it lacks */
+	m->replicas = 2;
+	ring_place(m, 0, order, 3);
+	surplus->primary = surplus->member[0] = order[2];
+	surplus->member[2] = order[0];
+	bad->nmembers = 2;
+	bad->suspect = 2;
+	before = surplus->term;
+	words.now = 100;
+	said[0] = said[1] = said[2] = 99;
+	assert_int_equal(plan_step(m, &l, &c), 0);
+	assert_int_equal(surplus->nmembers, 3);
+	assert_int_equal(surplus->primary, order[2]);
+	assert_int_equal(bad->nmembers, 2);
+	assert_true(asked[order[0]] && asked[order[1]]);
+	assert_true(asked[bad->primary]);
+	assert_int_equal(since[0], 100);
+	/* what was said before does not count, however late it is */
+	words.now = 200;
+	assert_int_equal(plan_step(m, &l, &c), 0);
+	assert_int_equal(since[0], 100);
+	/* one of two */
+	said[order[0]] = 150;
+	plan_step(m, &l, &c);
+	assert_int_equal(surplus->nmembers, 3);
+	/* both */
+	said[order[1]] = 201;
+	plan_step(m, &l, &c);
+	assert_int_equal(surplus->nmembers, 2);
+	assert_int_equal(surplus->primary, order[0]);
+	assert_int_equal(surplus->term, before + 1);
+	assert_int_equal(since[0], 0);
+	said[order[2]] = 202;
+	plan_step(m, &l, &c);
+	assert_true(ring_member(bad, bad->primary) >= 0);
+	assert_int_equal(bad->suspect, 0);
+	assert_int_equal(bad->nmembers, 1);
+	plan_cache_fini(&c);
+	ring_unref(m);
+}
+
 /* ---- events ---- */
 
 static void test_plan_a_learner_that_dies_is_waited_for_no_more(void **state)
@@ -813,6 +867,7 @@ int main(void)
 		cmocka_unit_test(test_plan_shards_with_the_fewest_copies_come_first),
 		cmocka_unit_test(test_plan_as_many_copies_as_members_fit),
 		cmocka_unit_test(test_plan_of_surplus_copies_those_of_leaving_nodes_go_first),
+		cmocka_unit_test(test_plan_nobody_leaves_to_those_who_may_be_dead),
 		cmocka_unit_test(test_plan_a_learner_that_dies_is_waited_for_no_more),
 		cmocka_unit_test(test_plan_the_last_good_copy_stays),
 		cmocka_unit_test(test_plan_of_those_that_die_together_any_may_return),
