@@ -77,6 +77,7 @@ struct orbit_reply {
 	size_t part_len[WIRE_PARTICIPANTS_MAX];
 	unsigned nparts;
 	struct frame *frame[WIRE_PARTICIPANTS_MAX]; /* what the parts lie in: frame_ref() to keep */
+	struct frame *grant; /* orbit_covered()'s; NULL: nothing was granted */
 };
 
 /* The result of op @index: 0; -ENOENT the op has none; -EBADMSG. */
@@ -163,6 +164,47 @@ struct orbit_watch;
 int orbit_watch(struct orbit_client *c, const struct orbit_id *id, unsigned bits,
 	orbit_watch_cb *cb, void *arg, struct orbit_watch **out);
 void orbit_unwatch(struct orbit_watch *w); /* NULL is harmless; no callback follows */
+
+/* ---- leases ---- */
+
+/*
+ * A lease lets this session remember what it saw of an object until it is told (shared), or also
+ * keep changes back (exclusive). Transactions wish for them: txn_lease(), txn_lease_followed().
+ * docs/LEASES.md has the contract.
+ */
+enum orbit_lease { ORBIT_LEASE_NONE, ORBIT_LEASE_SHARED, ORBIT_LEASE_EXCLUSIVE };
+
+struct orbit_lease_ops {
+	/* Somebody waits for @id: stop using what is remembered beyond @keep (NONE or SHARED), send
+	 * what was kept back, then call orbit_return(c, id, keep or less) - at once or later, once
+	 * for each recall. It may be recalled further (SHARED, then NONE) before that. */
+	void (*recall)(void *arg, const struct orbit_id *id, enum orbit_lease keep);
+	/* The lease is gone, whatever was kept back with it: the session is over. */
+	void (*lost)(void *arg, const struct orbit_id *id);
+	/* All leases are suspended (false): nothing remembered may be used, though it may be good
+	 * again later (true). */
+	void (*valid)(void *arg, bool valid);
+};
+/* Who is told, from the loop. Until this is called no wish is sent. @ops and @arg stay until the
+ * client is closed. */
+void orbit_leases(struct orbit_client *c, const struct orbit_lease_ops *ops, void *arg);
+
+/* What is held of @id and may be used now; NONE while suspended, or while it is recalled further.
+ */
+enum orbit_lease orbit_lease_held(const struct orbit_client *c, const struct orbit_id *id);
+
+/* In the callback of a transaction that succeeded: may what it showed of @id be remembered? The
+ * lease that covers it (NONE: it may not), and in *version (may be NULL) the object's version after
+ * the transaction. */
+enum orbit_lease orbit_covered(struct orbit_client *c, const struct orbit_reply *r,
+	const struct orbit_id *id, uint64_t *version);
+
+/* Gives a lease back, or as much of it as is beyond @keep; also without being asked. Harmless when
+ * it is not held. */
+void orbit_return(struct orbit_client *c, const struct orbit_id *id, enum orbit_lease keep);
+
+/* Until when (env_now()) leases are valid if nothing more is heard; 0: they are not. */
+uint64_t orbit_valid_until(const struct orbit_client *c);
 
 /* ---- looking at it ---- */
 

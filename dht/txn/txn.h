@@ -48,6 +48,7 @@ enum txn_kind {
 	TXN_READ = 24,    /* offset, length -> bytes up to the stream's end, holes as zeros */
 	TXN_RANGES = 25,  /* offset, length -> which parts hold data */
 	TXN_HOLDS = 26,   /* -> which sessions hold it */
+	TXN_LEASE = 27,   /* mode, try: a wish; no result (docs/LEASES.md) */
 	/* writes */
 	TXN_CREATE = 40, /* slot values; fails the transaction if it exists (implies ABSENT) */
 	TXN_DELETE = 41, /* the object with all it has; absent is fine */
@@ -88,6 +89,7 @@ struct txn_build {
 	uint8_t nobjects;
 	struct orbit_id object[TXN_OBJECTS_MAX];
 	bool writes;            /* has at least one write */
+	bool lease_followed;    /* wishes shared leases of what it follows */
 	uint32_t read, written; /* bytes of bulk data asked for and brought */
 	int err;                /* sticky: -E2BIG (limits), -EINVAL, -ENOMEM */
 };
@@ -121,6 +123,11 @@ int txn_follow(struct txn_build *t, const struct orbit_id *id, const void *key, 
 int txn_read(struct txn_build *t, const struct orbit_id *id, uint64_t off, uint32_t len);
 int txn_ranges(struct txn_build *t, const struct orbit_id *id, uint64_t off, uint64_t len);
 int txn_holds(struct txn_build *t, const struct orbit_id *id);
+/* A wish for a lease. @mode 1 shared, 2 exclusive; with @try, or shared, the transaction does not
+ * wait for it. An absent object can be leased, too. */
+int txn_lease(struct txn_build *t, const struct orbit_id *id, unsigned mode, bool try);
+/* Shared ones, of all objects that it follows. */
+void txn_lease_followed(struct txn_build *t);
 
 /* Slots not in @mask begin as 0. */
 int txn_create(struct txn_build *t, const struct orbit_id *id, uint16_t mask,

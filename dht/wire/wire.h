@@ -64,6 +64,12 @@ enum wire_type {
 	/* notifications, wire_watch.h */
 	WIRE_WATCH = 60,  /* -> REPLY, then NOTICE for each change until WATCH with nothing */
 	WIRE_NOTICE = 61, /* no answer */
+	/* leases of sessions, wire_lease.h */
+	WIRE_GRANT = 62,
+	WIRE_RECALL = 63,
+	WIRE_RETURN = 64,
+	WIRE_CLAIM = 65,
+	WIRE_HOLDING = 66, /* -> REPLY */
 };
 
 /* Fixed for ever; the name says the errno that a caller sees. */
