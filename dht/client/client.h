@@ -164,9 +164,9 @@ int call_errno(struct orbit_client *c, uint16_t status);
 
 /* There are a map and a session: sends what @k holds, or @t. */
 void submit_start(struct call *k, struct txn_build *t);
-/* A frame of @type with everything before the body and @room for that. */
-struct frame *submit_frame(struct call *k, uint16_t type, uint64_t id, const uint16_t *shards,
-	unsigned nshards, size_t room);
+/* A frame of @type with everything before the body (@flags: beside READS) and @room for that. */
+struct frame *submit_frame(struct call *k, uint16_t type, uint64_t id, uint16_t flags,
+	const uint16_t *shards, unsigned nshards, size_t room);
 /* The same transaction with a head of today; all but id, session, number and more @flags come from
  * @old. */
 struct frame *submit_rehead(struct orbit_client *c, const struct frame *old, uint64_t id,

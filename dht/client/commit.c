@@ -120,7 +120,7 @@ void commit_start(struct call *k, struct txn_build *t, const uint16_t *shards, u
 		p->call = k;
 		p->shard = w.shard = shards[i];
 		begin_part(p, k->tries);
-		f[i] = submit_frame(k, WIRE_PREPARE, p->req.e.id, shards, nshards,
+		f[i] = submit_frame(k, WIRE_PREPARE, p->req.e.id, 0, shards, nshards,
 			64 + t->ops.len / nshards + (size_t)t->nobjects * ORBIT_ID_LEN);
 		if (!rc)
 			rc = txn_encode(t, &f[i]->b, in_shard, &w);

@@ -47,6 +47,8 @@ static int again(struct txn_build *t, const struct orbit_id *id, const struct tx
 		return txn_ranges(t, id, op->a, op->b);
 	case TXN_HOLDS:
 		return txn_holds(t, id);
+	case TXN_LEASE:
+		return txn_lease(t, id, op->slot, op->a);
 	case TXN_CREATE:
 		c = cur_of(op->slots, 8 * (size_t)__builtin_popcount(op->mask));
 		for (unsigned i = 0; i < TXN_SLOTS; i++)

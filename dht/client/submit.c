@@ -33,13 +33,13 @@ static struct call *call_of(struct request *r)
 
 /* ---- frames ---- */
 
-struct frame *submit_frame(struct call *k, uint16_t type, uint64_t id, const uint16_t *shards,
-	unsigned nshards, size_t room)
+struct frame *submit_frame(struct call *k, uint16_t type, uint64_t id, uint16_t flags,
+	const uint16_t *shards, unsigned nshards, size_t room)
 {
 	struct orbit_client *c = k->req.c;
 	uint16_t le[WIRE_PARTICIPANTS_MAX];
 	struct wire_txn m = {
-		.flags = k->reads ? WIRE_TXN_READS : 0,
+		.flags = flags | (k->reads ? WIRE_TXN_READS : 0),
 		.number = k->number.n,
 		.epoch = c->map->epoch,
 		.age = k->age,
@@ -156,7 +156,8 @@ static void send_whole(struct call *k, struct txn_build *t, uint16_t shard)
 
 	k->session = c->session.id;
 	number_take(&c->session, &k->number, true);
-	f = submit_frame(k, WIRE_TXN, k->req.e.id, NULL, 0, room);
+	f = submit_frame(k, WIRE_TXN, k->req.e.id, t->lease_followed ? WIRE_TXN_LEASE_FOLLOWED : 0,
+		NULL, 0, room);
 	rc = txn_encode(t, &f->b, NULL, NULL);
 	if (!rc)
 		rc = frame_check(f);
@@ -241,6 +242,7 @@ static void anew(struct call *k)
 	rc = wire_get_txn(frame_cur(k->req.frame), &m);
 	if (!rc)
 		rc = rebuild_txn(t, m.body, m.body_len);
+	t->lease_followed = !rc && m.flags & WIRE_TXN_LEASE_FOLLOWED;
 	if (rc) {
 		call_give_up(k, rc);
 		return;

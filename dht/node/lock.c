@@ -4,13 +4,15 @@
 
 #include "dht/base/mem.h"
 
-/* What an operation asks for. */
-static void lock_of_op(const struct txn_op *op, struct lock *l)
+/* What an operation asks for; false: nothing. */
+static bool lock_of_op(const struct txn_op *op, struct lock *l)
 {
 	enum lock_part part = LOCK_OBJECT;
 	enum lock_mode mode = LOCK_READ;
 
 	switch (op->kind) {
+	case TXN_LEASE:
+		return false;
 	case TXN_EXISTS:
 	case TXN_ABSENT:
 		part = LOCK_LIFE;
@@ -81,6 +83,7 @@ static void lock_of_op(const struct txn_op *op, struct lock *l)
 		l->key = op->key;
 		l->klen = op->klen;
 	}
+	return true;
 }
 
 static bool overlap(const struct lock *a, const struct lock *b)
@@ -153,9 +156,8 @@ struct lock_owner *lock_conflict(
 		struct lock_owner *found;
 		struct lock want;
 
-		if (!o)
+		if (!o || !lock_of_op(&op, &want))
 			continue;
-		lock_of_op(&op, &want);
 		found = conflict_on(o, &want, self);
 		if (found)
 			oldest = older_of(oldest, found);
@@ -180,16 +182,19 @@ void lock_take(struct lock_table *t, struct lock_owner *owner, const struct txn_
 	owner->locks = mem_zalloc((v->nops ? v->nops : 1) * sizeof(*owner->locks));
 	while (txn_next(&it, &op)) {
 		const struct orbit_id *id = &v->object[op.object];
-		struct lock_object *o = find_object(t, id);
-		struct lock *l = &owner->locks[owner->nlocks++];
+		struct lock *l = &owner->locks[owner->nlocks];
+		struct lock_object *o;
 
+		if (!lock_of_op(&op, l))
+			continue;
+		owner->nlocks++;
+		o = find_object(t, id);
 		if (!o) {
 			o = mem_zalloc(sizeof(*o));
 			o->id = *id;
 			TAILQ_INIT(&o->locks);
 			HASH_ADD(hh, t->objects, id, sizeof(o->id), o);
 		}
-		lock_of_op(&op, l);
 		l->owner = owner;
 		l->object = o;
 		TAILQ_INSERT_TAIL(&o->locks, l, entry);

@@ -14,7 +14,7 @@ void txn_init(struct txn_build *t)
 	buf_init(&t->ops);
 	t->nops = 0;
 	t->nobjects = 0;
-	t->writes = false;
+	t->writes = t->lease_followed = false;
 	t->read = t->written = 0;
 	t->err = 0;
 }
@@ -280,6 +280,27 @@ int txn_ranges(struct txn_build *t, const struct orbit_id *id, uint64_t off, uin
 int txn_holds(struct txn_build *t, const struct orbit_id *id)
 {
 	return add_bare(t, TXN_HOLDS, id);
+}
+
+int txn_lease(struct txn_build *t, const struct orbit_id *id, unsigned mode, bool try)
+{
+	int rc;
+
+	if (mode != TXN_LEASE_SHARED && mode != TXN_LEASE_EXCLUSIVE)
+		return fail(t, -EINVAL);
+	rc = begin(t, TXN_LEASE, id, 1);
+	if (rc)
+		return rc;
+	/* a shared one is never waited for */
+	if (try && mode == TXN_LEASE_EXCLUSIVE)
+		mode |= TXN_LEASE_TRY;
+	buf_u8(&t->ops, (uint8_t)mode);
+	return end(t);
+}
+
+void txn_lease_followed(struct txn_build *t)
+{
+	t->lease_followed = true;
 }
 
 /* ---- writes ---- */

@@ -288,6 +288,9 @@ int eval_read(struct eval *e, const struct txn_op *op)
 		return read_ranges(e, op, o);
 	case TXN_HOLDS:
 		return read_holds(e, op, o);
+	case TXN_LEASE:
+		/* what is granted is told with the version */
+		return eval_load(e, o);
 	default:
 		return WIRE_BAD_REQUEST;
 	}

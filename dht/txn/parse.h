@@ -13,6 +13,7 @@
 
 #define TXN_RANGE_INCLUSIVE 0x01
 #define TXN_RANGE_SUFFIX 0x02
+#define TXN_LEASE_TRY 0x80
 
 /* What follows an operation's head. */
 enum txn_shape {
@@ -27,6 +28,7 @@ enum txn_shape {
 	SHAPE_EXTENT,   /* u64 offset, u64 length (READ, RANGES) or end (PUNCH) */
 	SHAPE_CREATE,   /* u16 mask, u64 for each bit */
 	SHAPE_SESSION,  /* u32 */
+	SHAPE_LEASE,    /* u8 mode, and TRY */
 	SHAPE_WRITE,    /* u64 offset, u32 length, bytes */
 };
 enum txn_shape txn_shape(unsigned kind);

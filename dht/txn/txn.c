@@ -29,6 +29,7 @@ static const uint8_t shapes[] = {
 	[TXN_READ] = SHAPE_EXTENT,
 	[TXN_RANGES] = SHAPE_EXTENT,
 	[TXN_HOLDS] = SHAPE_BARE,
+	[TXN_LEASE] = SHAPE_LEASE,
 	[TXN_CREATE] = SHAPE_CREATE,
 	[TXN_DELETE] = SHAPE_BARE,
 	[TXN_SET] = SHAPE_SLOT,
@@ -119,6 +120,11 @@ void txn_parse_op(struct cur *c, struct txn_op *op)
 	case SHAPE_SESSION:
 		op->a = cur_u32(c);
 		break;
+	case SHAPE_LEASE:
+		op->slot = cur_u8(c);
+		op->a = (op->slot & TXN_LEASE_TRY) != 0;
+		op->slot &= (uint8_t)~TXN_LEASE_TRY;
+		break;
 	case SHAPE_WRITE:
 		op->a = cur_u64(c);
 		parse_bytes(c, op);
@@ -166,6 +172,8 @@ static bool op_fits(const struct txn_op *op, struct check *k)
 		return k->read <= TXN_DATA_MAX;
 	case SHAPE_SESSION:
 		return op->a <= TXN_SESSION_MAX;
+	case SHAPE_LEASE:
+		return op->slot == TXN_LEASE_EXCLUSIVE || (op->slot == TXN_LEASE_SHARED && !op->a);
 	case SHAPE_WRITE:
 		k->written += op->vlen;
 		return op->vlen >= 1 && extent_fits(op->a, op->vlen) && k->written <= TXN_DATA_MAX;

@@ -28,6 +28,10 @@
 #define TXN_VALUE_MAX (64u << 10) /* bytes of a map value */
 #define TXN_STREAM_MAX (UINT64_C(1) << 62)
 
+/* Modes of LEASE: those of wire_lease.h. */
+#define TXN_LEASE_SHARED 1
+#define TXN_LEASE_EXCLUSIVE 2
+
 enum txn_kind {
 	/* compares */
 	TXN_EXISTS = 1,
@@ -162,11 +166,11 @@ struct txn_op {
 	enum txn_kind kind;
 	uint16_t index; /* by which the client knows it */
 	uint8_t object; /* index into the table */
-	uint8_t slot;
-	uint64_t a, b;     /* slot value / version / offset; second number (length, to, max) */
-	uint32_t bytes;    /* RANGE: byte limit */
-	bool inclusive;    /* RANGE */
-	uint16_t mask;     /* CREATE */
+	uint8_t slot;   /* LEASE: the mode */
+	uint64_t a, b;  /* slot value / version / offset / try; second number (length, to, max) */
+	uint32_t bytes; /* RANGE: byte limit */
+	bool inclusive; /* RANGE */
+	uint16_t mask;  /* CREATE */
 	const void *slots; /* CREATE: u64 little-endian for each bit of mask, lowest first */
 	const void *key;
 	size_t klen;

@@ -251,7 +251,8 @@ int wire_get_txn(struct cur c, struct wire_txn *m)
 	m->age = cur_u64(&c);
 	m->nabandoned = cur_u16(&c);
 	m->nparticipants = cur_u16(&c);
-	if (m->flags & ~(WIRE_TXN_FORWARDED | WIRE_TXN_READS | WIRE_TXN_REPLAY) ||
+	if (m->flags & ~(WIRE_TXN_FORWARDED | WIRE_TXN_READS | WIRE_TXN_REPLAY |
+			       WIRE_TXN_LEASE_FOLLOWED) ||
 		m->session > SESSION_MAX)
 		return -EBADMSG;
 	if (m->nabandoned > WIRE_ABANDONED_MAX || m->nparticipants > WIRE_PARTICIPANTS_MAX)

@@ -176,6 +176,7 @@ int wire_get_session(struct cur c, struct wire_session *m);
 /* TXN, to the primary of its lowest shard: the stored reply, if it was executed; else it never will
  * be: REFUSED. */
 #define WIRE_TXN_REPLAY 0x0004
+#define WIRE_TXN_LEASE_FOLLOWED 0x0008 /* shared leases of what it follows are wished for */
 
 /* TXN and PREPARE. The transaction proper (txn/txn.h) is the rest of the body. */
 struct wire_txn {

@@ -6,6 +6,7 @@
 
 #include "dht/wire/wire.h"
 #include "dht/wire/wire_keep.h"
+#include "dht/wire/wire_lease.h"
 #include "dht/wire/wire_watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -60,6 +61,21 @@ static void fuzz_reply(struct cur c, struct buf *b)
 		return;
 	wire_put_reply_head(b, m.status, m.failed, m.epoch, e, m.neffects);
 	same(b, c, m.results_len);
+}
+
+static void fuzz_leases(struct cur c, struct buf *b)
+{
+	struct wire_lease_one one;
+	struct wire_leases m;
+
+	if (wire_get_leases(c, &m))
+		return;
+	wire_put_leases_head(b, &m);
+	for (uint32_t i = m.n; i > 0; i--) {
+		one = wire_lease_next(&m);
+		wire_put_lease_one(b, &one);
+	}
+	same(b, c, 0);
 }
 
 static void fuzz_rest(uint8_t type, struct cur c, struct buf *b)
@@ -150,6 +166,13 @@ static void fuzz_rest(uint8_t type, struct cur c, struct buf *b)
 			walk(w.body, w.body_len);
 			same(b, c, w.body_len);
 		}
+		break;
+	case WIRE_GRANT:
+	case WIRE_RECALL:
+	case WIRE_RETURN:
+	case WIRE_CLAIM:
+	case WIRE_HOLDING:
+		fuzz_leases(c, b);
 		break;
 	case WIRE_STATS:
 		wire_get_stats(c, walk_stat, NULL);

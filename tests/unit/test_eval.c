@@ -312,6 +312,17 @@ static void assert_holds(const struct orbit_id *id, unsigned n, const uint32_t *
 	assert_true(cur_done(&c));
 }
 
+static void test_eval_wishes_have_no_result(void **state)
+{
+	struct orbit_id a = id_of(1, 'a');
+
+	(void)state;
+	txn_lease(&rig->t, &a, TXN_LEASE_EXCLUSIVE, false);
+	RUN_OK();
+	assert_int_equal(rig->out.results.len, 0);
+	assert_int_equal(rig->out.effect.meta.len, 0);
+}
+
 static void test_eval_holds_are_counted(void **state)
 {
 	struct orbit_id a = id_of(1, 'a');
@@ -607,6 +618,7 @@ int main(void)
 		TEST(test_eval_what_changes_nothing_has_no_effect),
 		TEST(test_eval_one_header_per_object),
 		TEST(test_eval_references_keep_the_orphan_list),
+		TEST(test_eval_wishes_have_no_result),
 		TEST(test_eval_holds_are_counted),
 		TEST(test_eval_delete_takes_all),
 		TEST(test_eval_delete_then_create_begins_anew),

@@ -243,6 +243,30 @@ static void test_lock_finds_the_oldest(void **state)
 	buf_fini(&set.b);
 }
 
+/* Wishes for leases are granted or not, but lock nothing. */
+static void test_lock_leaves_wishes_alone(void **state)
+{
+	struct lock_owner o[2] = {{.number = 1}, {.number = 2}};
+	struct body lease, create;
+	struct lock_table t = {0};
+	struct txn_build b;
+
+	(void)state;
+	txn_init(&b);
+	txn_lease(&b, &obj, TXN_LEASE_EXCLUSIVE, false);
+	body_of(&lease, &b);
+	make(&create, CREATE, &obj);
+	lock_take(&t, &o[0], &lease.v);
+	assert_true(lock_none(&t));
+	lock_take(&t, &o[1], &create.v);
+	assert_null(lock_conflict(&t, &lease.v, NULL));
+	lock_drop(&t, &o[0]);
+	lock_drop(&t, &o[1]);
+	assert_true(lock_none(&t));
+	buf_fini(&lease.b);
+	buf_fini(&create.b);
+}
+
 static void test_lock_older(void **state)
 {
 	struct lock_owner a = {.age = 1, .session = 2, .number = 3}, b = a;
@@ -263,6 +287,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lock_conflicts),
 		cmocka_unit_test(test_lock_finds_the_oldest),
+		cmocka_unit_test(test_lock_leaves_wishes_alone),
 		cmocka_unit_test(test_lock_older),
 	};
 

@@ -63,6 +63,7 @@ static void build_all(struct txn_build *t)
 	assert_int_equal(txn_hold(t, &a), n++);
 	assert_int_equal(txn_unhold(t, &a, 9), n++);
 	assert_int_equal(txn_delete(t, &a), n++);
+	assert_int_equal(txn_lease(t, &a, TXN_LEASE_EXCLUSIVE, true), n++);
 	assert_int_equal(t->err, 0);
 }
 
@@ -106,7 +107,7 @@ static void test_txn_reads_back_what_was_built(void **state)
 	(void)state;
 	assert_int_equal(txn_check(b.data, b.len, &v), 0);
 	assert_int_equal(v.nobjects, 2);
-	assert_int_equal(v.nops, 30);
+	assert_int_equal(v.nops, 31);
 	assert_true(v.writes);
 	it = txn_iter_of(&v);
 	while (txn_next(&it, &op)) {
@@ -153,13 +154,59 @@ static void test_txn_reads_back_what_was_built(void **state)
 		case TXN_UNHOLD:
 			assert_int_equal(op.a, 9);
 			break;
+		case TXN_LEASE:
+			assert_int_equal(op.slot, TXN_LEASE_EXCLUSIVE);
+			assert_true(op.a);
+			break;
 		default:
 			break;
 		}
 	}
-	assert_int_equal(n, 30);
+	assert_int_equal(n, 31);
 	assert_false(txn_next(&it, &op));
 	buf_fini(&b);
+}
+
+static void test_txn_wishes_of_leases(void **state)
+{
+	static const struct {
+		uint8_t byte;
+		int rc;
+		unsigned mode;
+		bool try;
+	} all[] = {{0x00, -EBADMSG, 0, 0}, {0x01, 0, 1, false}, {0x02, 0, 2, false},
+		{0x03, -EBADMSG, 0, 0}, {0x81, -EBADMSG, 0, 0}, {0x82, 0, 2, true},
+		{0x42, -EBADMSG, 0, 0}};
+	struct orbit_id a = id_of(0xaa);
+	struct txn_build t;
+	struct txn_view v;
+	struct txn_iter it;
+	struct txn_op op;
+	struct buf b = {0};
+
+	(void)state;
+	txn_init(&t);
+	txn_lease_followed(&t);
+	assert_true(t.lease_followed);
+	assert_int_equal(txn_lease(&t, &a, TXN_LEASE_SHARED, true), 0);
+	assert_false(t.writes);
+	assert_int_equal(txn_encode(&t, &b, NULL, NULL), 0);
+	/* shared is never waited for: there is one way to say it */
+	assert_int_equal(b.data[b.len - 1], 0x01);
+	for (unsigned i = 0; i < ARRAY_LEN(all); i++) {
+		b.data[b.len - 1] = all[i].byte;
+		assert_int_equal(txn_check(b.data, b.len, &v), all[i].rc);
+		if (all[i].rc)
+			continue;
+		assert_false(v.writes);
+		it = txn_iter_of(&v);
+		assert_true(txn_next(&it, &op));
+		assert_int_equal(op.slot, all[i].mode);
+		assert_int_equal(op.a, all[i].try);
+	}
+	buf_fini(&b);
+	assert_int_equal(txn_lease(&t, &a, 3, false), -EINVAL);
+	txn_fini(&t);
 }
 
 static void test_txn_part_keeps_the_indices(void **state)
@@ -626,6 +673,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_txn_builds_the_specified_bytes),
 		cmocka_unit_test(test_txn_reads_back_what_was_built),
+		cmocka_unit_test(test_txn_wishes_of_leases),
 		cmocka_unit_test(test_txn_part_keeps_the_indices),
 		cmocka_unit_test(test_txn_empty_passes),
 		cmocka_unit_test(test_txn_check_refuses_a_body_that_is_cut),

@@ -218,7 +218,7 @@ static void test_wire_txn(void **state)
 	assert_int_equal(got.body_len, 4);
 	assert_memory_equal(got.body, "body", 4);
 	buf_fini(&v);
-	ASSERT_REFUSES("txn_head", wire_get_txn, &got, 0, 8);   /* a flag that is not known */
+	ASSERT_REFUSES("txn_head", wire_get_txn, &got, 0, 16);  /* a flag that is not known */
 	ASSERT_REFUSES("txn_head", wire_get_txn, &got, 5, 1);   /* session */
 	ASSERT_REFUSES("txn_head", wire_get_txn, &got, 39, 5);  /* abandoned: 1282 */
 	ASSERT_REFUSES("txn_head", wire_get_txn, &got, 40, 17); /* participants */
