@@ -19,13 +19,14 @@
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
-#include "dht/ring/ring.h"
+#include "fs/ops/op.h"
 #include "fs/ops/reaper.h"
 
 #define IDLE_TIME (1 * ENV_SEC)
-#define GATHER_TIME (2 * ENV_MS) /* for holds of unlinked inodes to go together */
-#define DROP_MAX 48              /* inodes whose holds go in one transaction */
-#define DROP_OPS 240             /* operations of it */
+#define IDLE_GATHER (100 * ENV_MS) /* at least between two droppings, so that many go together */
+#define GATHER_TIME (2 * ENV_MS)   /* for holds of unlinked inodes to go together */
+#define DROP_MAX 48                /* inodes whose holds go in one transaction */
+#define DROP_OPS 240               /* operations of it */
 
 struct file_inode *hold_find(struct fs *fs, uint64_t ino)
 {
@@ -91,13 +92,17 @@ static void hold_left(struct file_inode *fi);
 static void idle_arm(struct fs *fs)
 {
 	struct file_inode *first = TAILQ_FIRST(&fs->files->idle);
+	uint64_t now = env_now(fs->env), due;
 
 	if (!first || fs->files->ending)
 		return;
-	if (first->since == 0)
-		env_timer_set(fs->env, &fs->files->timer, env_now(fs->env) + GATHER_TIME);
-	else if (!fs->files->timer.armed)
-		env_timer_set(fs->env, &fs->files->timer, first->since + IDLE_TIME);
+	if (first->since == 0) {
+		env_timer_set(fs->env, &fs->files->timer, now + GATHER_TIME);
+	} else if (!fs->files->timer.armed) {
+		due = first->since + IDLE_TIME;
+		env_timer_set(fs->env, &fs->files->timer,
+			due < now + IDLE_GATHER ? now + IDLE_GATHER : due);
+	}
 }
 
 static void hold_idle(struct file_inode *fi)
@@ -181,14 +186,6 @@ static void drop_send(struct drop *d)
 	txn_fini(&t);
 }
 
-static uint16_t primary_of(struct fs *fs, uint64_t ino)
-{
-	const struct ring_map *m = orbit_ring(fs->client);
-	struct orbit_id id = layout_inode_id(ino);
-
-	return m ? m->shards[ring_shard_of(m, &id)].primary : 0;
-}
-
 static void drop_add(struct drop *d, struct file_inode *fi)
 {
 	unsigned room = DROP_OPS - d->ops - 2, all;
@@ -207,25 +204,25 @@ static void drop_add(struct drop *d, struct file_inode *fi)
 	d->n++;
 }
 
-/* Takes what is idle for long enough and has its object on the node of the first. */
+/* Takes what is idle for long enough and has its object in the log of the first's. */
 static struct drop *drop_gather(struct fs *fs, uint64_t before)
 {
 	struct file_inode *fi = TAILQ_FIRST(&fs->files->idle), *next;
 	struct drop *d;
-	uint16_t node;
 
 	if (!fi || fi->since > before)
 		return NULL;
 	d = mem_zalloc(sizeof(*d));
 	d->fs = fs;
 	d->atimes = !fs->cfg.read_only;
-	node = primary_of(fs, fi->ino);
 	for (; fi && fi->since <= before && d->n < DROP_MAX && d->ops + 3 <= DROP_OPS; fi = next) {
 		next = TAILQ_NEXT(fi, idle);
-		if (!data_dirty(fs->data, fi->ino) && primary_of(fs, fi->ino) == node)
-			drop_add(d, fi);
-		else if (d->n == 0)
-			hold_idle(fi); /* dirty: later */
+		if (!data_dirty(fs->data, fi->ino)) {
+			if (d->n == 0 || op_one_log(fs, d->of[0].fi->ino, fi->ino))
+				drop_add(d, fi);
+		} else if (d->n == 0) {
+			hold_idle(fi); /* later */
+		}
 	}
 	if (d->n)
 		return d;

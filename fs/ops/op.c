@@ -171,6 +171,29 @@ bool op_together(struct fs *fs, uint64_t a, uint64_t b)
 			    m->shards[ring_shard_of(m, &idb)].primary;
 }
 
+uint32_t op_log_of(struct fs *fs, const struct orbit_id *id)
+{
+	const struct ring_map *m = orbit_ring(fs->client);
+	const struct ring_shard *s;
+	unsigned shard;
+
+	if (!m)
+		return 0;
+	shard = ring_shard_of(m, id);
+	s = &m->shards[shard];
+	/* nodes come first, then shards that have copies and so a log of their own each */
+	if (s->nmembers == 1 && !s->nlearners)
+		return s->primary;
+	return RING_NONE + 1u + shard;
+}
+
+bool op_one_log(struct fs *fs, uint64_t a, uint64_t b)
+{
+	struct orbit_id ida = layout_inode_id(a), idb = layout_inode_id(b);
+
+	return op_log_of(fs, &ida) == op_log_of(fs, &idb);
+}
+
 void op_dir_times(
 	struct fs *fs, struct txn_build *t, const struct orbit_id *id, uint64_t dir, int64_t now)
 {

@@ -82,6 +82,11 @@ int op_name(const char *name, int dots);
 /* Does one node serve both inodes, so that one message reaches them? */
 bool op_together(struct fs *fs, uint64_t a, uint64_t b);
 
+/* Which log has the object: what has the same number can be changed together without votes
+ * (ring_one_log()). */
+uint32_t op_log_of(struct fs *fs, const struct orbit_id *id);
+bool op_one_log(struct fs *fs, uint64_t a, uint64_t b);
+
 /* The directory @id's times go to @now, because an entry came or went. */
 void op_dir_times(
 	struct fs *fs, struct txn_build *t, const struct orbit_id *id, uint64_t dir, int64_t now);

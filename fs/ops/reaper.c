@@ -27,7 +27,7 @@
 #include "fs/ops/op.h"
 #include "fs/ops/truncate.h"
 
-#define GATHER (2 * ENV_MS)         /* so that orphans made together go together */
+#define GATHER (10 * ENV_MS)        /* so that orphans made together go together */
 #define SEARCH_FIRST (500 * ENV_MS) /* after mounting */
 #define SEARCH_PAUSE (1 * ENV_MS)   /* between two shards */
 #define SEARCH_AGAIN (600 * ENV_SEC)
@@ -212,7 +212,7 @@ static void fast_put(struct txn_build *t, const struct orphan *o)
 	txn_delete(t, &id);
 }
 
-/* As many as one node has, of what waits. */
+/* As many as one log has, of what waits. */
 static void fast_send(struct reaper *rp)
 {
 	struct orphan *first = TAILQ_FIRST(&rp->fast), *o, *next;
@@ -223,7 +223,7 @@ static void fast_send(struct reaper *rp)
 	txn_init(&t);
 	for (o = first; o && b->n < FAST_BATCH; o = next) {
 		next = TAILQ_NEXT(o, entry);
-		if (o != first && !op_together(rp->fs, first->ino, o->ino))
+		if (o != first && !op_one_log(rp->fs, first->ino, o->ino))
 			continue;
 		fast_put(&t, o);
 		orphan_to(o, BUSY);

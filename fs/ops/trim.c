@@ -1,7 +1,7 @@
 /*
  * trim: removing what a file's blocks hold of a range.
  *
- * Blocks go in batches, each of blocks that one node serves, several batches at a time. A block
+ * Blocks go in batches, each of blocks that one log has, several batches at a time. A block
  * whose writers may have seen a newer cut, or of which only a part goes, is looked at first: then
  * {its cut is still what was seen; delete or punch}. If it changed meanwhile, it is looked at
  * again.
@@ -14,14 +14,13 @@
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
-#include "dht/ring/ring.h"
-#include "fs/ops/mount.h"
+#include "fs/ops/op.h"
 #include "fs/ops/truncate.h"
 
 #define BATCH_MAX 64
 #define BATCHES 8    /* at once */
 #define BATCH_SAFE 8 /* blocks in one transaction if the ring changes under us */
-#define NODES_MAX 16 /* kinds of batches that are gathered at a time */
+#define LOGS_MAX 16  /* kinds of batches that are gathered at a time */
 
 struct batch;
 
@@ -43,7 +42,7 @@ struct trim {
 struct batch {
 	struct trim *t;
 	unsigned n;
-	uint16_t node;
+	uint32_t log;
 	bool look; /* they are to be looked at first */
 	bool looking;
 	uint64_t block[BATCH_MAX];
@@ -212,26 +211,25 @@ static void batch_send(struct batch *b)
 	txn_fini(&tx);
 }
 
-/* Takes up to BATCH_MAX blocks from one end and sorts them by node. */
-static unsigned gather(struct trim *t, struct batch *out[NODES_MAX])
+/* Takes up to BATCH_MAX blocks from one end and sorts them by the log that has them. */
+static unsigned gather(struct trim *t, struct batch *out[LOGS_MAX])
 {
-	const struct ring_map *m = orbit_ring(t->fs->client);
 	unsigned n = 0;
 
 	for (unsigned k = 0; k < BATCH_MAX && t->low < t->high; k++) {
 		uint64_t block = t->at_low ? t->low : t->high - 1, from, to;
 		struct orbit_id id = layout_block_id(t->ino, block);
-		uint16_t node = m ? m->shards[ring_shard_of(m, &id)].primary : 0;
+		uint32_t log = op_log_of(t->fs, &id);
 		unsigned i = 0;
 
-		while (i < n && out[i]->node != node)
+		while (i < n && out[i]->log != log)
 			i++;
-		if (i == NODES_MAX)
+		if (i == LOGS_MAX)
 			break;
 		if (i == n) {
 			out[n] = mem_zalloc(sizeof(**out));
 			out[n]->t = t;
-			out[n]->node = node;
+			out[n]->log = log;
 			out[n++]->look = t->cut != UINT64_MAX;
 		}
 		out[i]->look |= !block_part(t, block, &from, &to);
@@ -245,7 +243,7 @@ static unsigned gather(struct trim *t, struct batch *out[NODES_MAX])
 
 static void trim_go(struct trim *t)
 {
-	struct batch *b[NODES_MAX];
+	struct batch *b[LOGS_MAX];
 
 	if (t->starting)
 		return;

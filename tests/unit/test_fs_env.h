@@ -150,13 +150,12 @@ static UNUSED int fsx_mkfs(struct fsx *x, struct fsx_mount *m)
 	return fsx_wait(x, &w);
 }
 
-/* @nnodes nodes, an empty filesystem, @mounts mounts of it. */
-static UNUSED struct fsx *fsx_new(uint64_t seed, unsigned nnodes, unsigned mounts)
+static UNUSED struct fsx *fsx_new_with(const struct cluster_config *cfg, unsigned mounts)
 {
 	struct fsx *x = mem_zalloc(sizeof(*x));
 
 	log_set_level(getenv("FSX_LOG") ? LOG_LVL_DEBUG : LOG_LVL_ERROR);
-	x->c = cluster_new(seed, nnodes, 6);
+	x->c = cluster_new_with(cfg);
 	for (unsigned i = 0; i < mounts; i++) {
 		struct fsx_mount *m = fsx_client(x, NULL);
 
@@ -165,6 +164,13 @@ static UNUSED struct fsx *fsx_new(uint64_t seed, unsigned nnodes, unsigned mount
 		assert_int_equal(fsx_mount(x, m), 0);
 	}
 	return x;
+}
+
+/* @nnodes nodes, an empty filesystem, @mounts mounts of it. */
+static UNUSED struct fsx *fsx_new(uint64_t seed, unsigned nnodes, unsigned mounts)
+{
+	return fsx_new_with(
+		&(struct cluster_config){.seed = seed, .nodes = nnodes, .shard_bits = 6}, mounts);
 }
 
 /* Ends a node as SIGTERM does. */

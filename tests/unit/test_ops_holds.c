@@ -1,4 +1,5 @@
-/* Holds of open files: none is left behind, whatever comes between. */
+/* Holds of open files: none is left behind, whatever comes between. And what goes together with
+ * others: holds, orphans, blocks. */
 #include "fs/cache/data_impl.h"
 #include "tests/unit/test_data_env.h"
 
@@ -132,12 +133,127 @@ static void test_holds_go_after_a_timeout(void **state)
 	fsx_free(x);
 }
 
+/* Transactions for which nodes have voted. */
+static uint64_t votes(const struct fsx *x)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < x->c->nnodes; i++) {
+		struct node_stats s;
+
+		node_stats(x->c->node[i].node, &s);
+		n += s.prepared;
+	}
+	return n;
+}
+
+/* Where files lie in shards of their own that have copies, there is nothing to gain by dropping or
+ * removing many in one transaction, which would need as many votes. */
+static void test_holds_of_shards_with_copies(void **state)
+{
+	enum { FILES = 60 };
+	const struct cluster_config cfg = {.seed = 4, .nodes = 2, .shard_bits = 6, .replicas = 2};
+	struct fsx *x = fsx_new_with(&cfg, 1);
+	struct fsx_mount *m = x->m;
+	struct orbit_id id = layout_inode_id(ROOT);
+	static struct fs_attr a[FILES];
+	struct fs_file *f[FILES];
+	struct txn_build t;
+	uint64_t voted;
+	char name[16];
+
+	(void)state;
+	txn_init(&t);
+	txn_set(&t, &id, SLOT_CHILDREN, LAYOUT_SPREAD_AFTER);
+	assert_int_equal(fsx_submit(x, m, &t), 0);
+	assert_int_equal(fsx_getattr(x, m, ROOT, NO_ATTR), 0);
+	voted = votes(x);
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		assert_int_equal(fsx_create(x, m, ROOT, name, 0644, O_RDWR, &f[i], &a[i]), 0);
+	}
+	assert_in_range(votes(x) - voted, 2 * (FILES - 5), 2 * FILES);
+	voted = votes(x);
+	for (unsigned i = 0; i < FILES; i++)
+		assert_int_equal(dx_close(x, m, f[i]), 0);
+	sim_run(x->c->s, 3 * ENV_SEC);
+	for (unsigned i = 0; i < FILES; i++)
+		assert_int_equal(holders(x, m, a[i].ino), 0);
+	assert_int_equal(votes(x), voted);
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		assert_int_equal(fsx_unlink(x, m, ROOT, name), 0);
+	}
+	assert_in_range(votes(x) - voted, 2 * (FILES - 5), 2 * FILES);
+	voted = votes(x);
+	sim_run(x->c->s, 1 * ENV_SEC);
+	for (unsigned i = 0; i < FILES; i++)
+		assert_false(fsx_object(x, m, a[i].ino, NULL));
+	assert_int_equal(votes(x), voted);
+	fsx_free(x);
+}
+
+/* The same for the blocks of a file. */
+static void test_holds_of_a_file_with_blocks(void **state)
+{
+	enum { BLOCKS = 60 };
+	const struct cluster_config cfg = {.seed = 6, .nodes = 2, .shard_bits = 6, .replicas = 2};
+	struct fsx *x = fsx_new_with(&cfg, 1);
+	struct fsx_mount *m = x->m;
+	struct fs_file *f;
+	struct fs_attr a;
+	uint64_t voted;
+
+	(void)state;
+	assert_int_equal(fsx_create(x, m, ROOT, "f", 0644, O_RDWR, &f, &a), 0);
+	for (unsigned i = 1; i <= BLOCKS; i++)
+		assert_int_equal(dx_write(x, m, f, i * LAYOUT_BLOCK, "abcd", 4), 4);
+	assert_int_equal(dx_close(x, m, f), 0);
+	assert_true(dx_block(x, m, a.ino, BLOCKS, NULL));
+	voted = votes(x);
+	assert_int_equal(fsx_unlink(x, m, ROOT, "f"), 0);
+	sim_run(x->c->s, 2 * ENV_SEC);
+	assert_false(fsx_object(x, m, a.ino, NULL));
+	for (unsigned i = 1; i <= BLOCKS; i++)
+		assert_false(dx_block(x, m, a.ino, i, NULL));
+	assert_int_equal(votes(x), voted);
+	fsx_free(x);
+}
+
+/* Holds of files that were closed one after the other go together. */
+static void test_holds_gather(void **state)
+{
+	enum { FILES = 200 };
+	struct fsx *x = fsx_new(5, 1, 1);
+	struct fsx_mount *m = x->m;
+	struct fs_file *f;
+	struct fs_attr a;
+	uint64_t sent;
+	char name[16];
+
+	(void)state;
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		assert_int_equal(fsx_create(x, m, ROOT, name, 0644, O_RDWR, &f, &a), 0);
+		assert_int_equal(dx_close(x, m, f), 0);
+	}
+	sim_run(x->c->s, 900 * ENV_MS);
+	sent = fsx_sent(m);
+	sim_run(x->c->s, 1 * ENV_SEC);
+	assert_in_range(fsx_sent(m) - sent, 1, FILES / 20);
+	assert_int_equal(holders(x, m, a.ino), 0);
+	fsx_free(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_holds_open_given_up_while_dropped),
 		cmocka_unit_test(test_holds_of_opens_at_once),
 		cmocka_unit_test(test_holds_go_after_a_timeout),
+		cmocka_unit_test(test_holds_of_shards_with_copies),
+		cmocka_unit_test(test_holds_of_a_file_with_blocks),
+		cmocka_unit_test(test_holds_gather),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
