@@ -134,7 +134,7 @@ static void reply_attr(struct fs_call *c, int rc)
 	attr_out(&c->attr, &st);
 	req = take(k);
 	if (req)
-		fuse_reply_attr(req, &st, FUSE_TIMEOUT);
+		fuse_reply_attr(req, &st, FUSE_TIMEOUT - (double)c->age / ENV_SEC);
 	fuse_call_end(k);
 }
 

@@ -43,10 +43,15 @@ static void getattr_done(void *arg, const struct orbit_reply *r)
 
 void fs_getattr(struct fs *fs, struct fs_call *c, uint64_t ino)
 {
-	struct getattr *g = op_new(sizeof(*g), fs, c);
 	struct orbit_id id = layout_inode_id(ino);
+	struct getattr *g;
 	struct txn_build t;
 
+	if (dirchange_take(fs, ino, &c->attr, &c->age)) {
+		mount_done(c, 0);
+		return;
+	}
+	g = op_new(sizeof(*g), fs, c);
 	g->ino = ino;
 	txn_init(&t);
 	g->get = txn_get(&t, &id);

@@ -27,6 +27,7 @@ struct create {
 	bool fresh; /* the directory's hint was read for this very operation */
 	int flags;
 	int get;
+	struct dirchange change;
 	struct fs_attr attr;
 	size_t klen, target_len;
 	char *target; /* of a symbolic link */
@@ -158,15 +159,14 @@ static void create_open_existing(struct create *m)
 
 /* ---- the transaction ---- */
 
-static void create_made(struct create *m)
+static void create_made(struct create *m, const struct orbit_reply *r)
 {
 	struct fs *fs = m->op.fs;
 	struct fs_call *call = m->op.call;
 	struct hint_inode *h;
 
-	mount_changed(fs, m->dir);
 	mount_changed(fs, m->ino);
-	hint_dir_changed(fs, m->dir, 1, S_ISDIR(m->mode), m->attr.ctime);
+	dirchange_done(fs, &m->change, r, 1, S_ISDIR(m->mode));
 	hint_learn(fs, &m->attr);
 	h = hint_inode(fs, m->ino);
 	h->no_caps_until = env_now(fs->env) + ENV_SEC;
@@ -184,7 +184,7 @@ static void create_done(void *arg, const struct orbit_reply *r)
 
 	switch (rc) {
 	case 0:
-		create_made(m);
+		create_made(m, r);
 		return;
 	case WHY_STALE_MODE:
 		op_retry(&m->op, create_get_dir);
@@ -273,7 +273,7 @@ static void create_submit(struct create *m, const struct hint_inode *h, int64_t 
 	txn_add(&t, &dir, SLOT_CHILDREN, 1);
 	if (S_ISDIR(m->mode))
 		txn_refer(&t, &dir, SLOT_NLINK, 1);
-	op_dir_times(fs, &t, &dir, m->dir, now);
+	dirchange_put(fs, &m->change, &t, m->dir, now);
 	put_inode(&t, &id, &m->attr);
 	if (m->target)
 		txn_write(&t, &id, 0, m->target, m->target_len);

@@ -43,7 +43,8 @@ struct fs_call {
 	void (*done)(struct fs_call *c, int rc);
 
 	/* Results, good during done(). */
-	struct fs_attr attr;  /* lookup, getattr, setattr, create, mkdir, mknod, link, symlink */
+	struct fs_attr attr; /* lookup, getattr, setattr, create, mkdir, mknod, link, symlink */
+	uint64_t age;        /* getattr: ns; attr was so that long ago and may have changed since */
 	struct fs_file *file; /* open, create */
 	bool keep_cache;      /* open: the data is what this mount saw last, pages may stay */
 	bool attr_changed;    /* open: not what lookup and getattr said last, and not by us */

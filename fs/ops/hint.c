@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "dht/base/mem.h"
+#include "fs/ops/dirchange.h"
 
 #define INODES 8192 /* powers of two */
 #define NAMES 16384
@@ -50,6 +51,8 @@ void hint_learn(struct fs *fs, const struct fs_attr *a)
 {
 	struct hint_inode *h = inode_place(fs, a->ino);
 	uint64_t no_caps = h->ino == a->ino ? h->no_caps_until : 0;
+
+	dirchange_seen(fs, a);
 
 	*h = (struct hint_inode){
 		.ino = a->ino,

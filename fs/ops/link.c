@@ -17,6 +17,7 @@ struct linking {
 	uint32_t mode;
 	bool fresh; /* the inode was read for this very operation */
 	int get;
+	struct dirchange change;
 	int64_t now;
 	size_t klen;
 	uint8_t key[DIRENT_KEY_MAX];
@@ -67,8 +68,7 @@ static void link_done(void *arg, const struct orbit_reply *r)
 		a.ctime = a.ctime > m->now ? a.ctime : m->now;
 		hint_learn(fs, &a);
 		hint_learn_name(fs, m->dir, m->key, m->klen, m->ino, layout_dtype(m->mode));
-		hint_dir_changed(fs, m->dir, 1, 0, m->now);
-		mount_changed(fs, m->dir);
+		dirchange_done(fs, &m->change, r, 1, 0);
 		mount_changed(fs, m->ino);
 		data_overlay(fs->data, &a);
 		m->op.call->attr = a;
@@ -92,7 +92,7 @@ static void link_submit(struct linking *m)
 	layout_dirent_value(m->ino, layout_dtype(m->mode), val);
 	txn_put(&t, &dir, m->key, m->klen, val, sizeof(val));
 	txn_add(&t, &dir, SLOT_CHILDREN, 1);
-	op_dir_times(fs, &t, &dir, m->dir, m->now);
+	dirchange_put(fs, &m->change, &t, m->dir, m->now);
 	txn_refer(&t, &id, SLOT_NLINK, 1);
 	txn_max(&t, &id, SLOT_CTIME, (uint64_t)m->now);
 	op_submit(&m->op, m->dir, &t, link_done);

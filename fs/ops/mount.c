@@ -7,6 +7,7 @@
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+#include "fs/ops/dirchange.h"
 #include "fs/ops/file.h"
 
 #define ASK_AGAIN (100 * ENV_MS)
@@ -155,6 +156,7 @@ static uint64_t *stamp_of(const struct fs *fs, uint64_t ino)
 void mount_changed(struct fs *fs, uint64_t ino)
 {
 	*stamp_of(fs, ino) = ++fs->changes;
+	dirchange_forget(fs, ino);
 }
 
 bool mount_changed_since(const struct fs *fs, uint64_t ino, uint64_t mark)

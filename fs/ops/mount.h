@@ -18,7 +18,15 @@ struct reaper;
 struct statfs_cache;
 struct unmount;
 
-#define MOUNT_STAMPS 4096 /* a power of two */
+#define MOUNT_STAMPS 4096 /* powers of two */
+#define MOUNT_CHANGED_DIRS 64
+
+/* A directory that this mount has changed last (dirchange.h). */
+struct changed_dir {
+	struct fs_attr attr; /* ino 0: none */
+	uint64_t sent, done; /* env_now() then */
+	bool ready;          /* attr may be handed out; else only its version counts */
+};
 
 struct fs {
 	struct env *env;
@@ -47,9 +55,10 @@ struct fs {
 	struct env_timer ask;                   /* asks again for them; armed only while any */
 	uint64_t changes;                       /* mount_changed() so far */
 	uint64_t stamp[MOUNT_STAMPS];           /* by hash of inode: changes at the last one */
-	void (*idle)(struct fs *fs);            /* fs_unmount() waits: called when nops is 0 */
-	bool ending;                            /* what is submitted now is cancelled */
-	struct unmount *ending_arg;             /* fs_unmount() is at work */
+	struct changed_dir changed_dirs[MOUNT_CHANGED_DIRS];
+	void (*idle)(struct fs *fs); /* fs_unmount() waits: called when nops is 0 */
+	bool ending;                 /* what is submitted now is cancelled */
+	struct unmount *ending_arg;  /* fs_unmount() is at work */
 };
 
 /* A new inode number: a directory's (or spread file's) own position, or beside @dir. 0 and *ino;

@@ -194,20 +194,6 @@ bool op_one_log(struct fs *fs, uint64_t a, uint64_t b)
 	return op_log_of(fs, &ida) == op_log_of(fs, &idb);
 }
 
-void op_dir_times(
-	struct fs *fs, struct txn_build *t, const struct orbit_id *id, uint64_t dir, int64_t now)
-{
-	const struct hint_inode *h = hint_inode(fs, dir);
-
-	/* Raising commutes, which matters when several mounts work in one directory. Only a time
-	 * that somebody put into the future has to be overwritten. */
-	if (h && h->mtime > now)
-		txn_set(t, id, SLOT_MTIME, (uint64_t)now);
-	else
-		txn_max(t, id, SLOT_MTIME, (uint64_t)now);
-	txn_max(t, id, SLOT_CTIME, (uint64_t)now);
-}
-
 void op_orphaned(struct fs *fs, const struct fs_attr *a)
 {
 	hint_forget(fs, a->ino);

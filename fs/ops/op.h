@@ -9,6 +9,7 @@
 #define ORBIT_OPS_OP_H
 
 #include "dht/base/mem.h"
+#include "fs/ops/dirchange.h"
 #include "fs/ops/hint.h"
 #include "fs/ops/mount.h"
 
@@ -86,10 +87,6 @@ bool op_together(struct fs *fs, uint64_t a, uint64_t b);
  * (ring_one_log()). */
 uint32_t op_log_of(struct fs *fs, const struct orbit_id *id);
 bool op_one_log(struct fs *fs, uint64_t a, uint64_t b);
-
-/* The directory @id's times go to @now, because an entry came or went. */
-void op_dir_times(
-	struct fs *fs, struct txn_build *t, const struct orbit_id *id, uint64_t dir, int64_t now);
 
 /* The last name of @a->ino went: it is an orphan, @a as it was before. */
 void op_orphaned(struct fs *fs, const struct fs_attr *a);

@@ -18,6 +18,7 @@ struct removal {
 	bool fresh; /* the entry was read, not guessed */
 	uint8_t type;
 	int get;
+	struct dirchange change;
 	int64_t now;
 	size_t klen;
 	uint8_t key[DIRENT_KEY_MAX];
@@ -25,13 +26,12 @@ struct removal {
 
 static void remove_read(struct op *o);
 
-static void remove_gone(struct removal *m, struct fs_attr *a)
+static void remove_gone(struct removal *m, const struct orbit_reply *r, struct fs_attr *a)
 {
 	struct fs *fs = m->op.fs;
 
-	mount_changed(fs, m->dir);
 	mount_changed(fs, m->ino);
-	hint_dir_changed(fs, m->dir, -1, m->rmdir ? -1 : 0, m->now);
+	dirchange_done(fs, &m->change, r, -1, m->rmdir ? -1 : 0);
 	hint_learn_name(fs, m->dir, m->key, m->klen, 0, 0);
 	if (m->rmdir || a->nlink == 1) {
 		op_orphaned(fs, a);
@@ -60,7 +60,7 @@ static void remove_done(void *arg, const struct orbit_reply *r)
 	if (rc)
 		op_end(&m->op, rc == -ENOENT ? -EIO : rc);
 	else
-		remove_gone(m, &a);
+		remove_gone(m, r, &a);
 }
 
 static void remove_submit(struct removal *m)
@@ -82,7 +82,7 @@ static void remove_submit(struct removal *m)
 	txn_add(&t, &dir, SLOT_CHILDREN, -1);
 	if (m->rmdir)
 		txn_refer(&t, &dir, SLOT_NLINK, -1);
-	op_dir_times(fs, &t, &dir, m->dir, m->now);
+	dirchange_put(fs, &m->change, &t, m->dir, m->now);
 	txn_refer(&t, &id, SLOT_NLINK, m->rmdir ? -2 : -1);
 	txn_max(&t, &id, SLOT_CTIME, (uint64_t)m->now);
 	op_submit(&m->op, m->dir, &t, remove_done);

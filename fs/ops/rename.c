@@ -46,6 +46,7 @@ struct renaming {
 	unsigned depth;
 	int get;
 	int64_t now;
+	struct dirchange change[2];
 };
 
 static void rename_read(struct op *o);
@@ -179,7 +180,7 @@ static void put_deltas(struct renaming *m, struct txn_build *t)
 			txn_add(t, &id, SLOT_CHILDREN, d[i].children);
 		if (d[i].nlink)
 			txn_refer(t, &id, SLOT_NLINK, d[i].nlink);
-		op_dir_times(m->op.fs, t, &id, d[i].dir, m->now);
+		dirchange_put(m->op.fs, &m->change[i], t, d[i].dir, m->now);
 	}
 }
 
@@ -230,7 +231,7 @@ static void replace_inode(struct renaming *m, struct txn_build *t)
 	txn_max(t, &id, SLOT_CTIME, (uint64_t)m->now);
 }
 
-static void rename_learn(struct renaming *m)
+static void rename_learn(struct renaming *m, const struct orbit_reply *r)
 {
 	struct fs *fs = m->op.fs;
 	struct side *from = &m->from, *to = &m->to;
@@ -238,10 +239,8 @@ static void rename_learn(struct renaming *m)
 	struct delta d[2];
 
 	deltas(m, d);
-	for (int i = 0; i < 2 && d[i].dir; i++) {
-		hint_dir_changed(fs, d[i].dir, d[i].children, d[i].nlink, m->now);
-		mount_changed(fs, d[i].dir);
-	}
+	for (int i = 0; i < 2 && d[i].dir; i++)
+		dirchange_done(fs, &m->change[i], r, d[i].children, d[i].nlink);
 	mount_changed(fs, from->ino);
 	if (to->ino)
 		mount_changed(fs, to->ino);
@@ -274,7 +273,7 @@ static void rename_done(void *arg, const struct orbit_reply *r)
 		op_end(&m->op, rc);
 		return;
 	}
-	rename_learn(m);
+	rename_learn(m, r);
 	if (m->to.ino && !exchange(m)) {
 		rc = op_attr(fs, r, m->to.get, m->to.ino, &a);
 		if (rc == 0 && (is_dir(&m->to) || a.nlink == 1))

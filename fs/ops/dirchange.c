@@ -1,0 +1,102 @@
+#include "fs/ops/dirchange.h"
+
+#include "fs/ops/hint.h"
+
+#define TAKE_TIME (5 * ENV_MS) /* the kernel's question comes at once, or is another one */
+#define AGE_MAX (500 * ENV_MS)
+
+static struct changed_dir *place(struct fs *fs, uint64_t ino)
+{
+	uint64_t h = ino * UINT64_C(0x9e3779b97f4a7c15);
+
+	return &fs->changed_dirs[(h ^ h >> 32) & (MOUNT_CHANGED_DIRS - 1)];
+}
+
+void dirchange_put(
+	struct fs *fs, struct dirchange *ch, struct txn_build *t, uint64_t dir, int64_t now)
+{
+	struct orbit_id id = layout_inode_id(dir);
+	const struct hint_inode *h = hint_inode(fs, dir);
+
+	*ch = (struct dirchange){.dir = dir, .now = now, .sent = env_now(fs->env)};
+	/* Raising commutes, which matters when several mounts work in one directory. Only a time
+	 * that somebody put into the future has to be overwritten. */
+	ch->overwrite = h && h->mtime > now;
+	if (ch->overwrite)
+		txn_set(t, &id, SLOT_MTIME, (uint64_t)now);
+	else
+		txn_max(t, &id, SLOT_MTIME, (uint64_t)now);
+	txn_max(t, &id, SLOT_CTIME, (uint64_t)now);
+	ch->get = txn_get(t, &id);
+}
+
+static bool get_before(const struct orbit_reply *r, const struct dirchange *ch, struct fs_attr *a)
+{
+	struct txn_result res;
+	struct txn_object o;
+	struct cur c;
+
+	if (orbit_result(r, ch->get, &res) || !res.present)
+		return false;
+	c = cur_of(res.data, res.len);
+	o = txn_get_object(&c);
+	return cur_ok(&c) && layout_attr(ch->dir, &o, a) == 0;
+}
+
+void dirchange_done(struct fs *fs, const struct dirchange *ch, const struct orbit_reply *r,
+	int children, int nlink)
+{
+	struct changed_dir *d = place(fs, ch->dir);
+	struct fs_attr a;
+
+	mount_changed(fs, ch->dir);
+	if (!get_before(r, ch, &a)) {
+		hint_dir_changed(fs, ch->dir, children, nlink, ch->now);
+		return;
+	}
+	a.children += (uint64_t)(int64_t)children;
+	a.nlink += (uint32_t)nlink;
+	if (a.mtime < ch->now || ch->overwrite)
+		a.mtime = ch->now;
+	if (a.ctime < ch->now)
+		a.ctime = ch->now;
+	/* an answer that comes late: a newer state was seen */
+	if (d->attr.ino == ch->dir && a.version < d->attr.version)
+		return;
+	hint_learn(fs, &a);
+	*d = (struct changed_dir){
+		.attr = a, .sent = ch->sent, .done = env_now(fs->env), .ready = true};
+}
+
+bool dirchange_take(struct fs *fs, uint64_t ino, struct fs_attr *a, uint64_t *age)
+{
+	struct changed_dir *d = place(fs, ino);
+	uint64_t now;
+
+	if (!d->ready || d->attr.ino != ino)
+		return false;
+	now = env_now(fs->env);
+	d->ready = false;
+	*age = now - d->sent;
+	*a = d->attr;
+	return now - d->done < TAKE_TIME && *age < AGE_MAX;
+}
+
+/* The versions of what is kept are those before our changes. */
+void dirchange_seen(struct fs *fs, const struct fs_attr *a)
+{
+	struct changed_dir *d = place(fs, a->ino);
+
+	if (d->attr.ino != a->ino || a->version <= d->attr.version)
+		return;
+	d->attr.version = a->version;
+	d->ready = false;
+}
+
+void dirchange_forget(struct fs *fs, uint64_t ino)
+{
+	struct changed_dir *d = place(fs, ino);
+
+	if (d->attr.ino == ino)
+		d->ready = false;
+}
