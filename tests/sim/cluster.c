@@ -220,6 +220,8 @@ static void gone(struct cluster_node *n, enum disk_crash how)
 	c->stats.prepared += s.prepared;
 	c->stats.resolved += s.resolved;
 	c->stats.errors += s.errors;
+	c->stats.repaired += s.repaired;
+	c->stats.erased += s.erased;
 	n->up = n->stopping = false;
 	sim_host_kill(n->host, how != DISK_PROCESS);
 	if (how != DISK_PROCESS)

@@ -121,5 +121,8 @@ void cluster_print(struct cluster *c);
 struct wire_ask_m;
 void cluster_ask(struct cluster *c, unsigned via, const struct wire_ask_m *m,
 	void (*done)(void *arg, uint16_t status), void *arg);
+/* The same with any request, which has the id 1; takes it. */
+void cluster_call(struct cluster *c, unsigned via, struct frame *request,
+	void (*done)(void *arg, uint16_t status), void *arg);
 
 #endif

@@ -138,7 +138,7 @@ void cluster_print(struct cluster *c)
 struct asking {
 	struct cluster *c;
 	struct link *link;
-	struct wire_ask_m m;
+	struct frame *request;
 	void (*done)(void *arg, uint16_t status);
 	void *arg;
 	bool over;
@@ -162,9 +162,7 @@ static void ask_up(struct link *l, void *arg)
 	memcpy(h.fsid, a->c->fsid, sizeof(h.fsid));
 	wire_put_hello(&f->b, &h);
 	link_send(l, f);
-	f = frame_new(WIRE_ASK, 1, 128);
-	wire_put_ask(&f->b, &a->m);
-	link_send(l, f);
+	link_send(l, frame_ref(a->request));
 }
 
 static void ask_message(struct link *l, struct frame *f, void *arg)
@@ -188,20 +186,31 @@ static void ask_end(void *arg)
 
 	ask_over(a, WIRE_UNREACHABLE);
 	link_close(a->link);
+	frame_unref(a->request);
 	free(a);
 }
 
-void cluster_ask(struct cluster *c, unsigned via, const struct wire_ask_m *m,
+void cluster_call(struct cluster *c, unsigned via, struct frame *request,
 	void (*done)(void *arg, uint16_t status), void *arg)
 {
 	static const struct link_events events = {ask_up, ask_message, ask_down};
 	struct asking *a = mem_zalloc(sizeof(*a));
 	int rc;
 
-	*a = (struct asking){.c = c, .m = *m, .done = done, .arg = arg};
-	a->m.epoch = cluster_map(c)->epoch;
+	*a = (struct asking){.c = c, .request = request, .done = done, .arg = arg};
 	rc = env_connect(sim_env(c->admin), c->node[via].addr, &events, a, &a->link);
 	if (rc)
 		cluster_die("env_connect", rc);
 	sim_after(c->s, ASK_PATIENCE, ask_end, a);
+}
+
+void cluster_ask(struct cluster *c, unsigned via, const struct wire_ask_m *m,
+	void (*done)(void *arg, uint16_t status), void *arg)
+{
+	struct frame *f = frame_new(WIRE_ASK, 1, 128);
+	struct wire_ask_m now = *m;
+
+	now.epoch = cluster_map(c)->epoch;
+	wire_put_ask(&f->b, &now);
+	cluster_call(c, via, f, done, arg);
 }

@@ -213,6 +213,8 @@ static void run(struct run *r)
 	if (!r->broken)
 		check_end(r);
 	if (!r->broken && r->ring)
+		flip_mend(r);
+	if (!r->broken && r->ring)
 		ring_compare(r);
 	if (!r->broken && !r->ring && r->cfg->seed / 4 % 2 == 0)
 		check_damage(r);
@@ -220,6 +222,8 @@ static void run(struct run *r)
 		return;
 	close_actors(r);
 	check_left(r);
+	if (!r->broken && r->ring)
+		ring_erased(r);
 	if (!r->ring && r->cfg->seed / 4 % 2 == 0)
 		fault_restart_damaged(r);
 }
@@ -237,6 +241,8 @@ static void count(struct run *r)
 	r->res->prepared = s->prepared;
 	r->res->conflicts = s->conflicts;
 	r->res->resolved = s->resolved;
+	r->res->repaired = s->repaired;
+	r->res->erased = s->erased;
 	r->res->frames = n->frames;
 	r->res->frames_corrupted = n->corrupted;
 	r->res->virtual_ms = (sim_now(r->c->s) - 1000 * ENV_SEC) / ENV_MS;

@@ -73,6 +73,11 @@ struct workload_config {
 	X(clients_paused)                                                                          \
 	X(clients_killed)                                                                          \
 	X(bits_flipped)                                                                            \
+	X(nodes_flipped)                                                                           \
+	X(flips_excused)                                                                           \
+	X(repaired)                                                                                \
+	X(erased)                                                                                  \
+	X(copies_gone)                                                                             \
 	X(flips_noticed)                                                                           \
 	X(cancels)                                                                                 \
 	X(resent)                                                                                  \

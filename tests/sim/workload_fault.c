@@ -55,6 +55,22 @@ void fault_choose(struct run *r, struct cluster_config *cfg)
 	focus(r, cfg, x >> 18);
 }
 
+/* A disk with damage may be too bad to be used. */
+static void start(struct run *r, unsigned i)
+{
+	int rc;
+
+	if (!r->flips || (int)i != r->flipped) {
+		cluster_start(r->c, i);
+		return;
+	}
+	rc = cluster_try_start(r->c, i);
+	if (rc == -EUCLEAN || rc == -EIO)
+		ring_burnt(r, i);
+	else if (rc)
+		cluster_die("a damaged node does not start", rc);
+}
+
 struct restart {
 	struct run *r;
 	unsigned node;
@@ -73,7 +89,7 @@ static void restart_node(void *arg)
 		sim_after(c->s, 100 * ENV_MS, restart_node, x);
 		return;
 	}
-	cluster_start(c, x->node);
+	start(x->r, x->node);
 	/* a disk that is full stays so */
 	x->r->doomed[x->node] &=
 		disk_mem_faults(c->node[x->node].disk)->capacity != c->cfg.capacity;
@@ -279,6 +295,7 @@ void fault_begin(struct run *r)
 		sim_net(r->c->s)->delay_max = 20 * ENV_MS;
 	r->res->clocks_wrong += r->c->cfg.clocks;
 	fault(r);
+	flip_begin(r);
 }
 
 void fault_watch(struct run *r)
@@ -324,7 +341,7 @@ void fault_end(struct run *r)
 			broke(r, "node %u never stopped", i);
 		r->doomed[i] = false;
 		if (!r->burnt[i] && !c->node[i].removed)
-			cluster_start(c, i);
+			start(r, i);
 	}
 }
 

@@ -163,8 +163,22 @@ struct run {
 	bool impatient;                  /* many transactions are cancelled */
 	bool far;                        /* the net is slow */
 	bool broken;                     /* an invariant did not hold */
+	bool flips;                      /* bits of a node's log flip: workload_flip.c */
+	int flipped;                     /* if so: whose; -1: nobody's yet */
+	uint64_t flip_state;             /* random numbers of its own */
+	uint64_t alone;                  /* clock: no other copy of what it has was good then */
 	unsigned pending;                /* reads, syncs and writes in flight */
 };
+
+/* Random numbers for what is fixed before there is a world. */
+static inline uint64_t draw(uint64_t *state, uint64_t n)
+{
+	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return (z ^ z >> 31) % n;
+}
 
 /* What an operation adds to the counters. */
 static inline uint64_t op_amount(const struct op *op)
@@ -229,8 +243,14 @@ void fault_restart_damaged(struct run *r);
 /* ---- workload_ring.c ---- */
 
 void ring_choose(struct run *r, struct cluster_config *cfg);
+/* Is there another good copy of all that the map gives the node? */
+bool ring_others_have(struct run *r, unsigned node);
+/* Is every other copy of that good, and has every effect that the node has? */
+bool ring_all_have(struct run *r, unsigned node);
 /* May the node lose what it has not synced? */
 bool ring_may_lose(struct run *r, unsigned node);
+/* Its disk is gone for ever. */
+void ring_burnt(struct run *r, unsigned node);
 void ring_fault(struct run *r, enum fault f, unsigned node);
 /* What a person asks for, about that node: of any node that is there. */
 void ring_ask(struct run *r, unsigned node, struct wire_ask_m *m);
@@ -238,7 +258,24 @@ void ring_ask(struct run *r, unsigned node, struct wire_ask_m *m);
 void ring_watch(struct run *r);
 /* Waits until everything is where it belongs. */
 void ring_heal(struct run *r);
+
+/* ---- workload_copies.c ---- */
+
 /* Are the copies of each shard equal? */
 void ring_compare(struct run *r);
+/* Does nobody have anything of what others hold, once that was to be deleted? */
+void ring_erased(struct run *r);
+
+/* ---- workload_flip.c ---- */
+
+/* Whether bits flip in this run, which then has fewer of the other faults. */
+void flip_choose(struct run *r, const struct cluster_config *cfg, uint64_t *x);
+void flip_begin(struct run *r);
+/* Looks whether the damaged copy is alone: to be called often. */
+void flip_watch(struct run *r);
+/* Is an error right for what began then? */
+bool flip_excuses(struct run *r, uint64_t began);
+/* Has every member repair what it has. */
+void flip_mend(struct run *r);
 
 #endif

@@ -86,7 +86,7 @@ static void op_error(struct op *op, const struct orbit_reply *reply)
 		break;
 	case -EIO:
 	case -EROFS:
-		if (r->power)
+		if (r->power || (reply->rc == -EIO && flip_excuses(r, op->began)))
 			return; /* a disk failed */
 		break;
 	case -ESHUTDOWN:
@@ -350,7 +350,7 @@ static void read_done(void *arg, const struct orbit_reply *reply)
 		break;
 	case -EIO:
 	case -EROFS:
-		if (!r->power)
+		if (!r->power && !(reply->rc == -EIO && flip_excuses(r, rd->began)))
 			broke(r, "a read failed with %d", reply->rc);
 		break;
 	default:

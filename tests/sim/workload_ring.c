@@ -22,16 +22,6 @@
 #define HEAL_MAX (300 * ENV_SEC) /* in which everything is where it belongs again */
 #define NODES_RUNNING_MAX 7
 
-/* Random numbers for what is fixed before there is a world. */
-static uint64_t draw(uint64_t *state, uint64_t n)
-{
-	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return (z ^ z >> 31) % n;
-}
-
 static unsigned any_faults(uint64_t *x)
 {
 	static const enum fault rarely[] = {FAULT_JOIN, FAULT_LEAVE, FAULT_RENAME, FAULT_WEIGHT,
@@ -105,6 +95,7 @@ void ring_choose(struct run *r, struct cluster_config *cfg)
 		cfg->in_doubt = (5 + draw(&x, 200)) * ENV_MS;
 	if (draw(&x, 4) == 0)
 		cfg->session_timeout = 2 * ENV_SEC + draw(&x, 8) * 500 * ENV_MS;
+	flip_choose(r, cfg, &x);
 }
 
 /* ---- who may die ---- */
@@ -123,19 +114,16 @@ static bool good_copy(struct run *r, const struct ring_shard *s, unsigned k)
 	uint16_t place = s->member[k];
 	int i = cluster_at(r->c, place);
 
-	return i >= 0 && runs(r, (unsigned)i) && !r->doomed[i] && !(s->suspect & 1u << k) &&
+	return i >= 0 && runs(r, (unsigned)i) && !r->doomed[i] && !(r->flips && i == r->flipped) &&
+	       !(s->suspect & 1u << k) &&
 	       m->nodes[place].incarnation == store_info(r->c->node[i].store)->starts;
 }
 
-bool ring_may_lose(struct run *r, unsigned i)
+bool ring_others_have(struct run *r, unsigned i)
 {
 	const struct ring_map *m = cluster_map(r->c);
 	uint16_t place = cluster_place(r->c, i);
 
-	if (r->loss == LOSS_ALL)
-		return true;
-	if (r->loss == LOSS_NONE)
-		return false;
 	for (unsigned k = 0; place != RING_NONE && k < ring_nshards(m); k++) {
 		const struct ring_shard *s = &m->shards[k];
 		bool other = false;
@@ -148,6 +136,42 @@ bool ring_may_lose(struct run *r, unsigned i)
 			return false;
 	}
 	return true;
+}
+
+/* Up to its last effect, which may not be acknowledged yet. */
+static bool has_all(
+	struct run *r, const struct ring_shard *s, unsigned k, uint16_t shard, unsigned i)
+{
+	int other = cluster_at(r->c, s->member[k]);
+
+	return good_copy(r, s, k) && store_history(r->c->node[other].store, shard).seq >=
+					     store_history(r->c->node[i].store, shard).seq;
+}
+
+bool ring_all_have(struct run *r, unsigned i)
+{
+	const struct ring_map *m = cluster_map(r->c);
+	uint16_t place = cluster_place(r->c, i);
+
+	if (!runs(r, i) || place == RING_NONE)
+		return false;
+	for (unsigned k = 0; k < ring_nshards(m); k++) {
+		const struct ring_shard *s = &m->shards[k];
+
+		if (ring_member(s, place) < 0)
+			continue;
+		if (s->nmembers < 2)
+			return false;
+		for (unsigned j = 0; j < s->nmembers; j++)
+			if (s->member[j] != place && !has_all(r, s, j, (uint16_t)k, i))
+				return false;
+	}
+	return true;
+}
+
+bool ring_may_lose(struct run *r, unsigned i)
+{
+	return r->loss == LOSS_ALL || (r->loss == LOSS_ONE && ring_others_have(r, i));
 }
 
 /* A majority of the voters runs, without @i too. */
@@ -258,6 +282,8 @@ static void more_or_fewer(struct run *r, unsigned n)
 	struct wire_ask_m m = {
 		.what = ASK_REPLICAS, .replicas = (uint8_t)(1 + sim_below(r->c->s, 3))};
 
+	if (r->flips && m.replicas == 1)
+		m.replicas = 2; /* the damaged copy could be the one that stays */
 	r->res->replicas_changed++;
 	ring_ask(r, n, &m);
 }
@@ -285,6 +311,12 @@ static void lose_power(struct run *r, unsigned n)
 	fault_restart_later(r, n);
 }
 
+void ring_burnt(struct run *r, unsigned n)
+{
+	r->leaving[n] = r->burnt[n] = true;
+	r->res->burnt++;
+}
+
 /* For ever: its disk is gone with it. */
 static void burn(struct run *r, unsigned n)
 {
@@ -292,8 +324,7 @@ static void burn(struct run *r, unsigned n)
 		r->c->node[n].witness || !ring_may_lose(r, n) || !keeper_survives(r, n))
 		return;
 	cluster_crash(r->c, n, DISK_LOSE);
-	r->leaving[n] = r->burnt[n] = true;
-	r->res->burnt++;
+	ring_burnt(r, n);
 }
 
 static void cut_off(struct run *r, struct sim_host *a, struct sim_host *b, bool in, bool out)
@@ -386,6 +417,7 @@ void ring_watch(struct run *r)
 			first = (int)i;
 		}
 	}
+	flip_watch(r);
 	r->res->watched++;
 }
 
@@ -436,193 +468,4 @@ void ring_heal(struct run *r)
 				see_off(r, i);
 	}
 	r->res->heal_ms += (sim_now(s) - from) / ENV_MS;
-}
-
-/* ---- copies ---- */
-
-/* All that a shard has of a class, one after the other. */
-static void dump_class(struct store *st, uint8_t class, uint16_t shard, struct buf *out)
-{
-	uint8_t from[KEY_HEAD] = {class}, to[KEY_HEAD] = {class};
-	const void *key, *val;
-	struct store_iter *it;
-	size_t klen, vlen;
-
-	put_be16(from + 1, shard);
-	put_be16(to + 1, (uint16_t)(shard + 1));
-	it = store_iter_new(st, from, sizeof(from), to, sizeof(to));
-	while (store_iter_next(it, &key, &klen, &val, &vlen) == 1) {
-		buf_u32(out, (uint32_t)klen);
-		buf_bytes(out, key, klen);
-		buf_u32(out, (uint32_t)vlen);
-		buf_bytes(out, val, vlen);
-	}
-	store_iter_free(it);
-}
-
-struct reading {
-	struct store_read r;
-	bool done;
-	int rc;
-};
-
-static void reading_done(struct store_read *sr, int rc)
-{
-	struct reading *x = container_of(sr, struct reading, r);
-
-	x->done = true;
-	x->rc = rc;
-}
-
-struct waiting {
-	struct store_wait w;
-	bool woken;
-};
-
-static void woken(struct store_wait *w)
-{
-	container_of(w, struct waiting, w)->woken = true;
-}
-
-static bool wait_store(struct run *r, struct store *st)
-{
-	struct waiting w = {.w.ready = woken};
-
-	store_wait(st, &w.w);
-	return sim_wait(r->c->s, &w.woken, 10 * ENV_SEC);
-}
-
-static int read_bytes(struct run *r, struct store *st, uint16_t shard, const struct orbit_id *id,
-	uint64_t off, size_t len, void *dst)
-{
-	struct reading x = {.r.done = reading_done};
-	int rc;
-
-	while ((rc = store_read(st, &x.r, shard, id, off, len, dst)) == -EAGAIN)
-		if (!wait_store(r, st))
-			return -ETIMEDOUT;
-	if (rc == -EINPROGRESS)
-		rc = sim_wait(r->c->s, &x.done, 10 * ENV_SEC) ? x.rc : -ETIMEDOUT;
-	return rc;
-}
-
-/* The stream of an object: where it has data, and the data. */
-static int dump_stream(
-	struct run *r, struct store *st, uint16_t shard, const struct orbit_id *id, struct buf *out)
-{
-	struct store_range range[64];
-	uint64_t at = 0;
-	int n;
-
-	do {
-		uint64_t next = at;
-
-		while ((n = store_ranges(st, shard, id, at, TXN_STREAM_MAX - at, range, 64,
-				&next)) == -EAGAIN)
-			if (!wait_store(r, st))
-				return -ETIMEDOUT;
-		at = next;
-		for (int i = 0; i < n; i++) {
-			void *room = mem_zalloc(range[i].len);
-			int rc = read_bytes(r, st, shard, id, range[i].off, range[i].len, room);
-
-			buf_u64(out, range[i].off);
-			buf_bytes(out, room, range[i].len);
-			free(room);
-			if (rc)
-				return rc;
-		}
-	} while (n > 0 && at < TXN_STREAM_MAX);
-	return n < 0 ? n : 0;
-}
-
-/* KEY_TERM is written when the store sees fit: what it says is asked for by store_history(). */
-static const char classes[] = {
-	KEY_HEADER, KEY_MAP, KEY_HOLD, KEY_ORPHAN, KEY_REPLY, KEY_FLOOR, KEY_PREPARED, KEY_OUTCOME};
-
-/* Where two copies of a shard differ; false when they don't. */
-static bool differ(struct run *r, uint16_t shard, unsigned a, unsigned b, char *where, size_t len)
-{
-	struct store *st[2] = {r->c->node[a].store, r->c->node[b].store};
-	struct buf x[2] = {{0}, {0}};
-	bool found = false;
-
-	for (size_t k = 0; k < sizeof(classes) && !found; k++) {
-		for (int i = 0; i < 2; i++) {
-			x[i].len = 0;
-			store_blocking(st[i], true);
-			dump_class(st[i], (uint8_t)classes[k], shard, &x[i]);
-			store_blocking(st[i], false);
-		}
-		found = x[0].len != x[1].len ||
-			(x[0].len && memcmp(x[0].data, x[1].data, x[0].len));
-		snprintf(
-			where, len, "class %c (%zu and %zu bytes)", classes[k], x[0].len, x[1].len);
-	}
-	for (int i = 0; i < 2 && !found; i++) {
-		struct history h = store_history(st[i], shard);
-
-		x[i].len = 0;
-		history_encode(&h, &x[i]);
-		found = i && (x[0].len != x[1].len || memcmp(x[0].data, x[1].data, x[0].len));
-		snprintf(where, len, "history (the second one ends with %llu, %llu)",
-			(unsigned long long)h.term, (unsigned long long)h.seq);
-	}
-	for (unsigned o = 0; o < OBJECTS && !found; o++) {
-		int rc[2];
-
-		if (ring_shard_of(r->c->map, &r->id[o]) != shard)
-			continue;
-		for (int i = 0; i < 2; i++) {
-			x[i].len = 0;
-			rc[i] = dump_stream(r, st[i], shard, &r->id[o], &x[i]);
-		}
-		found = rc[0] || rc[1] || x[0].len != x[1].len ||
-			memcmp(x[0].data, x[1].data, x[0].len);
-		snprintf(where, len, "the stream of object %u (%zu and %zu bytes, %d, %d)", o,
-			x[0].len, x[1].len, rc[0], rc[1]);
-	}
-	buf_fini(&x[0]);
-	buf_fini(&x[1]);
-	return found;
-}
-
-/* Records are thrown away and written while nobody asks for anything, so what differs now may be on
- * its way. */
-static bool stay_different(
-	struct run *r, uint16_t shard, unsigned a, unsigned b, char *where, size_t len)
-{
-	for (unsigned tries = 0; tries < 50; tries++) {
-		if (!differ(r, shard, a, b, where, len))
-			return false;
-		sim_run(r->c->s, 100 * ENV_MS);
-	}
-	return true;
-}
-
-static void compare_shard(struct run *r, uint16_t shard)
-{
-	const struct ring_shard *s = &cluster_map(r->c)->shards[shard];
-	int first = cluster_at(r->c, s->member[0]);
-
-	for (unsigned k = 1; k < s->nmembers && !r->broken; k++) {
-		int other = cluster_at(r->c, s->member[k]);
-		char where[128];
-
-		if (first < 0 || other < 0)
-			broke(r, "shard %u is where nobody is", shard);
-		else if (stay_different(
-				 r, shard, (unsigned)first, (unsigned)other, where, sizeof(where)))
-			broke(r, "shard %u differs between nodes %d and %d: %s", shard, first,
-				other, where);
-		r->res->copies_compared++;
-	}
-}
-
-void ring_compare(struct run *r)
-{
-	unsigned n = ring_nshards(cluster_map(r->c));
-
-	for (unsigned i = 0; i < n && !r->broken; i++)
-		compare_shard(r, (uint16_t)i);
 }
