@@ -210,11 +210,56 @@ static void test_keep_stays_out_where_nobody_can_connect(void **state)
 	rig_fini(&r);
 }
 
+/* The map says of it, once it has registered, that it is suspect in what it holds. */
+static bool comes_back_suspect(enum disk_crash how)
+{
+	struct wire_ask_m m = {.what = ASK_REPLICAS, .replicas = 2};
+	unsigned held = 0, suspect = 0;
+	const struct ring_map *map;
+	bool done = false;
+	struct rig r;
+
+	rig_init(&r, 2);
+	keeper_ask(r.n[0].node->keeper, &m, asked, &done);
+	sim_run(r.s, 20 * ENV_SEC);
+	/* nobody takes it for dead so soon */
+	rig_crash(&r, 1, how);
+	sim_host_start(r.n[1].host);
+	rig_boot(&r, 1);
+	for (unsigned i = 0; i < 20000; i++) {
+		sim_run(r.s, ENV_MS / 10);
+		map = node_ring(r.n[0].node);
+		if (node_in(map, 1)->incarnation == store_info(r.n[1].store)->starts)
+			break;
+	}
+	assert_int_equal(node_in(map, 1)->incarnation, store_info(r.n[1].store)->starts);
+	for (unsigned s = 0; s < ring_nshards(map); s++) {
+		struct orbit_id id = rig_node_id(1);
+		int at = ring_member(&map->shards[s], ring_find(map, &id));
+
+		held += at >= 0;
+		suspect += at >= 0 && map->shards[s].suspect >> at & 1;
+	}
+	assert_int_equal(held, ring_nshards(map));
+	assert_true(suspect == 0 || suspect == held);
+	rig_fini(&r);
+	return suspect > 0;
+}
+
+/* Only its store knows whether something may be missing, and only the node can say so. */
+static void test_keep_tells_whether_its_store_is_whole(void **state)
+{
+	(void)state;
+	assert_false(comes_back_suspect(DISK_PROCESS));
+	assert_true(comes_back_suspect(DISK_LOSE));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keep_survives_a_leader_that_hangs),
 		cmocka_unit_test(test_keep_takes_no_map_while_it_stops),
+		cmocka_unit_test(test_keep_tells_whether_its_store_is_whole),
 		cmocka_unit_test(test_keep_fetches_elsewhere_what_the_dead_do_not_give),
 		cmocka_unit_test(test_keep_stops_while_the_map_changes),
 		cmocka_unit_test(test_keep_gives_differences_or_the_map),

@@ -284,6 +284,75 @@ static void test_node_learn_uncommitted(void **state)
 	world_fini(&w);
 }
 
+/* Until the learner has come so far, while others change things. */
+static void until_state(struct world *w, unsigned i, enum learn_state state)
+{
+	struct learn *l;
+
+	for (unsigned k = 0; k < 500000; k++) {
+		l = world_learner(w, i);
+		if (l && l->state >= state)
+			return;
+		if (k % 1000 == 0)
+			world_op(w);
+		sim_run(w->r.s, ENV_MS / 50);
+	}
+	fail_msg("it does not get there");
+}
+
+/* Power is lost, with nothing on disk but what was synced. */
+static void lose_power(struct world *w, unsigned i)
+{
+	rig_crash(&w->r, i, DISK_LOSE);
+	sim_host_start(w->r.n[i].host);
+	rig_boot(&w->r, i);
+}
+
+/* When the learner says that it has all, no power loss takes it away. */
+static void test_node_learn_says_what_is_on_its_disk(void **state)
+{
+	struct world w;
+	uint64_t said;
+
+	(void)state;
+	world_init(&w);
+	world_load(&w, 200);
+	/* so that each step can be seen */
+	sim_slow(w.r.s, w.r.n[0].host, w.r.n[2].host, 500 * ENV_MS);
+	sim_slow(w.r.s, w.r.n[2].host, w.r.n[0].host, 500 * ENV_MS);
+	world_map(&w, NODES(0), NODES(2), 0);
+	assert_int_equal(world_learner(&w, 2)->state, LEARN_ASKING);
+	until_state(&w, 2, LEARN_SAYING);
+	said = world_learner(&w, 2)->synced_at;
+	assert_true(said > 0 && said == world_history(&w, 2).seq);
+	lose_power(&w, 2);
+	assert_true(world_history(&w, 2).seq >= said);
+	world_fini(&w);
+}
+
+/* What it then has durably its source must not lose: nobody could tell who is right. */
+static void test_node_learn_from_what_is_on_the_sources_disk(void **state)
+{
+	struct world w;
+	uint64_t last;
+
+	(void)state;
+	world_init(&w);
+	world_load(&w, 200);
+	/* so that each step can be seen */
+	sim_slow(w.r.s, w.r.n[0].host, w.r.n[2].host, 500 * ENV_MS);
+	sim_slow(w.r.s, w.r.n[2].host, w.r.n[0].host, 500 * ENV_MS);
+	world_map(&w, NODES(0), NODES(2), 0);
+	assert_int_equal(world_learner(&w, 2)->state, LEARN_ASKING);
+	until_state(&w, 2, LEARN_FILLING);
+	last = world_learner(&w, 2)->last;
+	assert_true(last > 0);
+	rig_hangup(&w.k);
+	lose_power(&w, 0);
+	assert_true(world_history(&w, 0).seq >= last);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,6 +364,8 @@ int main(void)
 		cmocka_unit_test(test_node_learn_under_load),
 		cmocka_unit_test(test_node_learn_primary_lost),
 		cmocka_unit_test(test_node_learn_uncommitted),
+		cmocka_unit_test(test_node_learn_says_what_is_on_its_disk),
+		cmocka_unit_test(test_node_learn_from_what_is_on_the_sources_disk),
 	};
 
 	log_set_level(getenv("VERBOSE") ? LOG_LVL_INFO : LOG_LVL_ERROR);

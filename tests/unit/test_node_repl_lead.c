@@ -1,6 +1,7 @@
 /*
  * Three copies of everything: what survives when another one leads.
  */
+#include "dht/wire/wire_repl.h"
 #include "tests/unit/repl_rig.h"
 
 static void test_repl_failover_keeps_what_was_acknowledged_and_its_replies(void **state)
@@ -337,6 +338,112 @@ static void test_repl_a_suspect_is_vouched_for_when_it_has_all(void **state)
 	trio_fini(&t);
 }
 
+/* ---- what members tell ---- */
+
+static void spoof_up(struct link *l, void *arg)
+{
+	struct rig_link *k = arg;
+	const struct ring_map *m = k->r->map;
+	struct wire_hello h = {.version = WIRE_VERSION,
+		.version_min = WIRE_VERSION_MIN,
+		.role = WIRE_ROLE_NODE,
+		.node = m->nodes[0].id,
+		.incarnation = m->nodes[0].incarnation,
+		.epoch = m->epoch};
+	struct frame *f = frame_new(WIRE_HELLO, 1, 96);
+
+	wire_put_hello(&f->b, &h);
+	k->up = true;
+	link_send(l, f);
+}
+
+/* What node 1 answers when the primary asks for its history, in that term of the shard. */
+static uint16_t recover(struct trio *t, struct rig_link *k, uint64_t term, struct history *out)
+{
+	const struct wire_recover_one one = {.shard = rig_shard(&t->r, &t->id), .shard_term = term};
+	struct frame *f = frame_new(WIRE_RECOVER, k->next++, 64);
+	uint64_t id = f->id;
+	struct wire_reply m;
+	uint16_t status;
+	struct cur c;
+
+	wire_put_recover_head(&f->b, t->r.map->epoch, 1);
+	wire_put_recover_one(&f->b, &one);
+	link_send(k->l, f);
+	m = rig_reply(k, id);
+	assert_int_equal(m.status, WIRE_OK);
+	c = cur_of(m.results, m.results_len);
+	status = cur_u16(&c);
+	if (!status) {
+		assert_int_equal(history_decode(&c, out), 0);
+		free((void *)out->terms);
+	}
+	assert_true(cur_done(&c));
+	return status;
+}
+
+/* From its answer on it refuses what is of earlier terms: so only if it has that very term. */
+static void test_repl_a_member_tells_what_it_has_in_its_term_only(void **state)
+{
+	static const struct link_events events = {spoof_up, rig_on_message, rig_on_down};
+	struct rig_link k = {.to = 1, .next = 10};
+	struct history told = {0};
+	struct trio t;
+	uint64_t term;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	k.r = &t.r;
+	assert_int_equal(env_connect(sim_env(t.r.client), t.r.n[1].addr, &events, &k, &k.l), 0);
+	sim_run(t.r.s, 20 * ENV_MS);
+	assert_true(k.up);
+	term = t.r.map->shards[rig_shard(&t.r, &t.id)].term;
+	assert_int_equal(recover(&t, &k, term, &told), WIRE_OK);
+	assert_int_equal(told.seq, past(&t, 0).seq);
+	assert_int_equal(recover(&t, &k, term - 1, &told), WIRE_STALE);
+	/* it could still take effects of who leads by its own map */
+	assert_int_equal(recover(&t, &k, term + 1, &told), WIRE_RETRY);
+	rig_hangup(&k);
+	trio_fini(&t);
+}
+
+/* Another one led, and what it did the members have since they told. */
+static void test_repl_what_was_told_in_an_older_term_does_not_count(void **state)
+{
+	struct shard *s;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	sim_run(t.r.s, 2 * ENV_SEC);
+	/* node 2's answer is on its way, and node 1 stands still before it comes */
+	sim_slow(t.r.s, t.r.n[2].host, t.r.n[1].host, ENV_SEC);
+	MEMBERS(&t, 1, 2);
+	give(&t, 2);
+	give(&t, 1);
+	s = node_shard(t.r.n[1].node, rig_shard(&t.r, &t.id));
+	assert_true(s->repl && s->repl->copy[0]->asked);
+	sim_host_pause(t.r.n[1].host, 4 * ENV_SEC);
+	MEMBERS(&t, 0, 2);
+	give(&t, 2);
+	give(&t, 0);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(add(&t, 0), WIRE_OK);
+	assert_true(past(&t, 1).seq < past(&t, 2).seq);
+	crash(&t, 0, DISK_LOSE);
+	sim_heal_all(t.r.s);
+	MEMBERS(&t, 1, 2);
+	give(&t, 2);
+	give(&t, 1);
+	assert_int_equal(s->role, ROLE_TAKING_OVER);
+	sim_run(t.r.s, 4 * ENV_SEC);
+	assert_int_equal(rig_slot(&t.k[1], &t.id, 0), 6);
+	assert_level(&t, 1, 2);
+	trio_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -352,6 +459,8 @@ int main(void)
 		cmocka_unit_test(test_repl_suspects_are_waited_for),
 		cmocka_unit_test(test_repl_all_killed_and_started_again_go_on),
 		cmocka_unit_test(test_repl_a_suspect_is_vouched_for_when_it_has_all),
+		cmocka_unit_test(test_repl_a_member_tells_what_it_has_in_its_term_only),
+		cmocka_unit_test(test_repl_what_was_told_in_an_older_term_does_not_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

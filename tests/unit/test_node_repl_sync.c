@@ -171,6 +171,96 @@ static void test_repl_what_all_lost_is_told_as_lost(void **state)
 	trio_fini(&t);
 }
 
+/* ---- outcomes ---- */
+
+#define NUMBER 1000
+
+/* Both shards of a transaction have voted yes. */
+static void vote(struct trio *t, struct orbit_id *id)
+{
+	struct rig_head h = {.session = 1, .number = NUMBER, .nparticipants = 2};
+
+	id[0] = t->id;
+	id[1] = rig_id(&t->r, 0, 1);
+	assert_int_equal(rig_create(&t->k[0], 1, t->number++, &id[1], 0), WIRE_OK);
+	for (unsigned i = 0; i < 2; i++)
+		h.participants[i] = rig_shard(&t->r, &id[i]);
+	for (unsigned i = 0; i < 2; i++) {
+		struct txn_build b;
+		uint64_t rid;
+
+		txn_init(&b);
+		txn_set(&b, &id[i], 0, 77);
+		rid = rig_send_txn(&t->k[0], WIRE_PREPARE, &h, &b);
+		txn_fini(&b);
+		assert_int_equal(rig_status(&t->k[0], rid), WIRE_OK);
+	}
+}
+
+static uint64_t send_decide(struct trio *t, unsigned to, uint16_t type, const struct orbit_id *id)
+{
+	return rig_send_decide(
+		&t->k[to], type, 1, NUMBER, rig_shard(&t->r, id), type == WIRE_DECIDE);
+}
+
+/* All lose power; node @i comes back, alone, and was told. */
+static void assert_told_for_good(struct trio *t, unsigned i, const struct orbit_id *id)
+{
+	for (unsigned k = 0; k < NODES; k++)
+		if (t->r.n[k].node)
+			crash(t, k, DISK_LOSE);
+	restart(t, i);
+	MEMBERS(t, (uint16_t)i);
+	give(t, i);
+	assert_int_equal(rig_status(&t->k[i], send_decide(t, i, WIRE_RESOLVE, id)), WIRE_COMMITTED);
+	assert_int_equal(rig_slot(&t->k[i], id, 0), 77);
+}
+
+/* Once a commit is answered the client has the others forget it. */
+static void test_repl_a_commit_is_answered_when_all_disks_have_it(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < NODES; i++) {
+		struct orbit_id id[2];
+		struct trio t;
+		uint64_t rid;
+
+		trio_init(&t);
+		vote(&t, id);
+		sim_slow(t.r.s, t.r.n[0].host, t.r.n[2].host, 50 * ENV_MS);
+		rid = send_decide(&t, 0, WIRE_DECIDE, &id[0]);
+		assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+		assert_told_for_good(&t, i, &id[0]);
+		trio_fini(&t);
+	}
+}
+
+/* All have it, but not on disk, when another one leads and is told again. */
+static void test_repl_a_commit_that_moved_is_answered_when_all_disks_have_it(void **state)
+{
+	(void)state;
+	for (uint16_t i = 1; i < NODES; i++) {
+		struct orbit_id id[2];
+		struct trio t;
+		uint64_t rid, seq;
+
+		trio_init(&t);
+		vote(&t, id);
+		seq = past(&t, 0).seq;
+		rid = send_decide(&t, 0, WIRE_DECIDE, &id[0]);
+		while (past(&t, 1).seq == seq || past(&t, 2).seq == seq)
+			sim_run(t.r.s, ENV_MS / 10);
+		assert_false(answered(&t, 0, rid));
+		crash(&t, 0, DISK_PROCESS);
+		MEMBERS(&t, 1, 2);
+		give_all(&t);
+		rid = send_decide(&t, 1, WIRE_DECIDE, &id[0]);
+		assert_int_equal(rig_status(&t.k[1], rid), WIRE_OK);
+		assert_told_for_good(&t, i, &id[0]);
+		trio_fini(&t);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +269,8 @@ int main(void)
 		cmocka_unit_test(test_repl_sync_waits_for_a_copy_that_is_being_filled),
 		cmocka_unit_test(test_repl_sync_counts_not_where_effects_were_refused),
 		cmocka_unit_test(test_repl_what_all_lost_is_told_as_lost),
+		cmocka_unit_test(test_repl_a_commit_is_answered_when_all_disks_have_it),
+		cmocka_unit_test(test_repl_a_commit_that_moved_is_answered_when_all_disks_have_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
