@@ -222,6 +222,7 @@ static void discard(struct orbit_client *c)
 	env_timer_clear(c->env, &c->ready_timer);
 	env_timer_clear(c->env, &c->close_timer);
 	session_fini(c);
+	lease_fini(c);
 	while ((k = TAILQ_FIRST(&c->calls))) { /* those that are only being decided */
 		assert(k->called);
 		commit_free(k);
@@ -283,6 +284,7 @@ int orbit_new(struct orbit_client **out, struct env *e, const struct orbit_confi
 	TAILQ_INIT(&c->homeless);
 	TAILQ_INIT(&c->watches);
 	session_init(c);
+	lease_init(c);
 	for (unsigned i = 0; i < cfg->nseeds; i++) {
 		if (!cfg->seeds[i] || strlen(cfg->seeds[i]) >= ENV_ADDR_MAX) {
 			discard(c);

@@ -13,6 +13,8 @@
  *   commit        transactions across logs
  *   sync, ask     fsync; questions to a node or the keeper
  *   watch         being told of changes
+ *   lease         what the session holds
+ *   lease_hold    telling new primaries of it
  *   inspect       for people
  *   client        life cycle, ticker, delivery
  */
@@ -20,6 +22,7 @@
 #define ORBIT_CLIENT_CLIENT_H
 
 #include "dht/base/mem.h"
+#include "dht/client/lease.h"
 #include "dht/client/orbit.h"
 #include "dht/client/peer.h"
 #include "dht/client/request.h"
@@ -98,6 +101,7 @@ struct orbit_client {
 	struct env_timer seeker, chaser; /* follow.c's */
 
 	struct session session;
+	struct leases leases;
 
 	struct wire_effect
 		*marks; /* acknowledged and not durable: the highest of each shard and term */

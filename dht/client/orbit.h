@@ -185,8 +185,8 @@ struct orbit_lease_ops {
 	 * again later (true). */
 	void (*valid)(void *arg, bool valid);
 };
-/* Who is told, from the loop. Until this is called no wish is sent. @ops and @arg stay until the
- * client is closed. */
+/* Who is told, from the loop, until orbit_close() is called. Before and after that nothing is kept:
+ * what is granted goes back at once. @ops and @arg stay until then. */
 void orbit_leases(struct orbit_client *c, const struct orbit_lease_ops *ops, void *arg);
 
 /* What is held of @id and may be used now; NONE while suspended, or while it is recalled further.
@@ -239,6 +239,8 @@ struct orbit_counters {
 	uint64_t in_flight; /* now */
 	uint64_t reconnects, map_fetches, conflicts;
 	uint64_t bytes_sent, bytes_received;
+	uint64_t leases; /* held, now */
+	uint64_t leases_granted, leases_recalled, leases_returned, leases_lost;
 };
 void orbit_counters(const struct orbit_client *c, struct orbit_counters *out);
 

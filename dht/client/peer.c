@@ -58,6 +58,7 @@ void peer_free(struct peer *p)
 	env_timer_clear(p->c->env, &p->timer);
 	if (p->link)
 		link_close(p->link);
+	buf_fini(&p->back);
 	free(p);
 }
 
@@ -335,6 +336,11 @@ static void on_message(struct link *l, struct frame *f, void *arg)
 	case WIRE_NOTICE:
 		watch_notice(p, f);
 		return;
+	case WIRE_GRANT:
+	case WIRE_RECALL:
+	case WIRE_CLAIM:
+		lease_message(p, f);
+		return;
 	case WIRE_REPLY:
 	case WIRE_SESSION:
 	case WIRE_STATS:
@@ -387,7 +393,8 @@ static void look(struct peer *p)
 		p->pinged = 0;
 	}
 	p->left = left;
-	if (p->state == PEER_UP && !p->pinged && TAILQ_EMPTY(&p->pending) && !p->nposts) {
+	if (p->state == PEER_UP && !p->pinged && TAILQ_EMPTY(&p->pending) && !p->nposts &&
+		!p->nleases) {
 		p->watching = false;
 	} else if (p->pinged && now - p->pinged >= grace) {
 		gone(p, -ETIMEDOUT, "no sign of life on the connection");

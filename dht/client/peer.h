@@ -44,6 +44,10 @@ struct peer {
 	uint64_t left;          /* bytes of these that had left when last looked */
 	uint64_t away;          /* since when it can not be reached, though it was tried; 0 */
 	unsigned nposts;        /* of watches, that are on */
+	unsigned nleases;       /* that it granted: it would recall them on this link */
+	struct buf back;        /* leases to be returned, encoded, */
+	uint32_t nback;         /* so many */
+	uint64_t followed;      /* epoch in which leases of what is followed were wished for */
 	bool around;            /* others pass on what is for it */
 	uint64_t around_at;     /* when that may be tried, if it is not known */
 	uint64_t around_delay;  /* between such tries; 0: none was in vain */

@@ -27,7 +27,7 @@ void request_begin(struct request *r, struct orbit_client *c, const struct reque
 {
 	r->c = c;
 	r->ops = ops;
-	r->frame = NULL;
+	r->frame = r->grant = NULL;
 	r->home = r->via = r->vain = r->former = NULL;
 	r->sent = r->queued = false;
 	r->unanswered = r->wrong = 0;
@@ -84,7 +84,8 @@ void request_drop(struct request *r)
 	request_park(r);
 	table_del(&r->c->table, &r->e);
 	frame_unref(r->frame);
-	r->frame = NULL;
+	frame_unref(r->grant);
+	r->frame = r->grant = NULL;
 }
 
 /* The head says what the sender knew. */
@@ -135,6 +136,8 @@ static void transmit(struct request *r, struct peer *p)
 		r->former = NULL;
 	r->via = p == r->home ? NULL : p;
 	r->sent = true;
+	frame_unref(r->grant);
+	r->grant = NULL;
 	r->mark = p->bytes;
 	r->e.touched = env_now(c->env);
 	r->e.reason = "no answer";

@@ -56,6 +56,7 @@ struct request {
 	struct orbit_client *c;
 	const struct request_ops *ops;
 	struct frame *frame; /* NULL: nothing to send yet */
+	struct frame *grant; /* came for this sending, before its answer; or NULL */
 	enum request_to to;
 	uint16_t shard;      /* TO_SHARD */
 	uint64_t epoch;      /* of the map that its frame was made by */

@@ -132,6 +132,7 @@ static void install(struct orbit_client *c, struct ring_map *m)
 	c->error[0] = '\0';
 	bind_peers(c);
 	sync_init(c);
+	lease_mapped(c);
 	reroute_all(c);
 	watch_mapped(c);
 	TAILQ_FOREACH (p, &c->peers, at)

@@ -27,6 +27,8 @@
 #define TIMEOUT_MIN (300 * ENV_MS) /* a keeper that says less is not believed */
 #define AGAIN_MIN (50 * ENV_MS)
 #define AGAIN_MAX (1 * ENV_SEC)
+#define CLOCK_ERROR 5          /* % by which the keeper's clock may differ */
+#define RENEWALS 4             /* within a timeout */
 #define PATIENCE (2 * ENV_SEC) /* with a node that does not answer, before another one is asked */
 
 static const struct request_ops session_ops;
@@ -40,6 +42,7 @@ static void ask(struct orbit_client *c, uint8_t what)
 	memcpy(m.nonce, s->nonce, sizeof(m.nonce));
 	request_drop(&s->req);
 	s->doing = what;
+	s->asked = env_now(c->env);
 	request_begin(&s->req, c, &session_ops,
 		c->policy.check_timeout < PATIENCE ? c->policy.check_timeout : PATIENCE,
 		ENTRY_FOREVER);
@@ -124,6 +127,7 @@ static void lost(struct orbit_client *c)
 		else if (k->kind == CALL_COMMIT)
 			commit_session_lost(k);
 	}
+	lease_session_lost(c);
 	session_open(c);
 }
 
@@ -141,6 +145,7 @@ void session_check(struct orbit_client *c)
 static void answered(struct orbit_client *c, const struct wire_session *m)
 {
 	struct session *s = &c->session;
+	uint64_t now = env_now(c->env), next;
 	uint8_t doing = s->doing;
 
 	request_drop(&s->req);
@@ -159,9 +164,14 @@ static void answered(struct orbit_client *c, const struct wire_session *m)
 	s->timeout = m->timeout_ms * ENV_MS;
 	if (s->timeout < TIMEOUT_MIN)
 		s->timeout = TIMEOUT_MIN;
-	env_timer_set(c->env, &s->timer, env_now(c->env) + s->timeout / 3);
+	s->valid = s->asked + m->timeout_ms * ENV_MS / 100 * (100 - CLOCK_ERROR);
+	next = s->asked + s->timeout / RENEWALS;
+	if (next < now + AGAIN_MIN)
+		next = now + AGAIN_MIN;
+	env_timer_set(c->env, &s->timer, next);
 	if (doing == WIRE_SESSION_NEW)
 		opened(c, m->session);
+	lease_renewed(c);
 }
 
 static void on_answer(struct request *r, struct peer *p, struct frame *f)

@@ -26,6 +26,8 @@ struct session {
 	size_t noverflow, overflow_cap;
 	uint8_t nonce[16];
 	uint64_t timeout; /* ns */
+	uint64_t asked;   /* when req began */
+	uint64_t valid;   /* nobody else gets what the session holds before then */
 	unsigned failures;
 	uint8_t doing; /* enum wire_session_do, of req */
 	struct request req;

@@ -181,12 +181,14 @@ void submit_start(struct call *k, struct txn_build *t)
 		return;
 	}
 	n = shards_of(c->map, t->object, t->nobjects, shards);
-	if (one_log(k, shards, n))
+	if (one_log(k, shards, n)) {
+		lease_wish(c, t, shards, n);
 		send_whole(k, t, shards[0]);
-	else if (n > WIRE_PARTICIPANTS_MAX)
+	} else if (n > WIRE_PARTICIPANTS_MAX) {
 		call_give_up(k, -E2BIG);
-	else
+	} else {
 		commit_start(k, t, shards, n);
+	}
 	if (k->held) {
 		txn_fini(k->held);
 		free(k->held);
@@ -299,6 +301,7 @@ static void answered(struct call *k, const struct wire_reply *m, struct frame *f
 	struct orbit_reply r = {
 		.rc = call_errno(c, m->status),
 		.failed = m->status == WIRE_COMPARE ? m->failed : -1,
+		.grant = k->req.grant,
 	};
 
 	if (r.rc == 0) {
@@ -311,8 +314,10 @@ static void answered(struct call *k, const struct wire_reply *m, struct frame *f
 		number_abandon(&c->session, &k->number);
 	else
 		number_finish(&c->session, &k->number);
+	k->req.grant = NULL;
 	request_drop(&k->req);
 	call_done(k, &r);
+	frame_unref(r.grant);
 }
 
 static void on_answer(struct request *r, struct peer *p, struct frame *f)

@@ -14,7 +14,7 @@ void txn_init(struct txn_build *t)
 	buf_init(&t->ops);
 	t->nops = 0;
 	t->nobjects = 0;
-	t->writes = t->lease_followed = false;
+	t->writes = t->wishes = t->lease_followed = false;
 	t->read = t->written = 0;
 	t->err = 0;
 }
@@ -295,6 +295,7 @@ int txn_lease(struct txn_build *t, const struct orbit_id *id, unsigned mode, boo
 	if (try && mode == TXN_LEASE_EXCLUSIVE)
 		mode |= TXN_LEASE_TRY;
 	buf_u8(&t->ops, (uint8_t)mode);
+	t->wishes = true;
 	return end(t);
 }
 

@@ -93,6 +93,7 @@ struct txn_build {
 	uint8_t nobjects;
 	struct orbit_id object[TXN_OBJECTS_MAX];
 	bool writes;            /* has at least one write */
+	bool wishes;            /* has a LEASE */
 	bool lease_followed;    /* wishes shared leases of what it follows */
 	uint32_t read, written; /* bytes of bulk data asked for and brought */
 	int err;                /* sticky: -E2BIG (limits), -EINVAL, -ENOMEM */

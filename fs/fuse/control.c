@@ -92,6 +92,10 @@ static void put_counters(struct orbit_client *c, struct buf *b)
 		"map_fetches=%" PRIu64 "\nconflicts=%" PRIu64 "\nbytes_sent=%" PRIu64
 		"\nbytes_received=%" PRIu64 "\n",
 		n.map_fetches, n.conflicts, n.bytes_sent, n.bytes_received);
+	put(b,
+		"leases=%" PRIu64 "\nleases_granted=%" PRIu64 "\nleases_recalled=%" PRIu64
+		"\nleases_returned=%" PRIu64 "\nleases_lost=%" PRIu64 "\n",
+		n.leases, n.leases_granted, n.leases_recalled, n.leases_returned, n.leases_lost);
 }
 
 static int cancel(struct orbit_client *c, const char *text)

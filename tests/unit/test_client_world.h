@@ -119,9 +119,9 @@ struct fake {
 	uint8_t fsid[16];
 	uint16_t version;
 	uint64_t seq;
-	unsigned got[64];  /* by type */
-	uint64_t last[64]; /* when */
-	uint64_t first[64];
+	unsigned got[80];  /* by type */
+	uint64_t last[80]; /* when */
+	uint64_t first[80];
 	unsigned applied[TAGS], asked[TAGS];
 	TAILQ_HEAD(, known) known;
 	struct seen seen[8];
