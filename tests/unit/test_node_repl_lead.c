@@ -338,6 +338,26 @@ static void test_repl_a_suspect_is_vouched_for_when_it_has_all(void **state)
 	trio_fini(&t);
 }
 
+/* A late copy must not be executed by whoever leads next. */
+static void test_repl_failover_keeps_floors_and_abandoned_numbers(void **state)
+{
+	struct rig_head h = {
+		.session = 1, .number = 60, .floor = 40, .nabandoned = 1, .abandoned = {50}};
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(rig_status(&t.k[0], rig_send_add(&t.k[0], &h, &t.id, 0, 1)), WIRE_OK);
+	crash(&t, 0, DISK_PROCESS);
+	MEMBERS(&t, 1, 2);
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[1], send_add(&t, 1, 50)), WIRE_REFUSED);
+	assert_int_equal(rig_status(&t.k[1], send_add(&t, 1, 39)), WIRE_REFUSED);
+	assert_int_equal(rig_slot(&t.k[1], &t.id, 0), 1);
+	assert_int_equal(rig_status(&t.k[1], send_add(&t, 1, 51)), WIRE_OK);
+	trio_fini(&t);
+}
+
 /* ---- what members tell ---- */
 
 static void spoof_up(struct link *l, void *arg)
@@ -459,6 +479,7 @@ int main(void)
 		cmocka_unit_test(test_repl_suspects_are_waited_for),
 		cmocka_unit_test(test_repl_all_killed_and_started_again_go_on),
 		cmocka_unit_test(test_repl_a_suspect_is_vouched_for_when_it_has_all),
+		cmocka_unit_test(test_repl_failover_keeps_floors_and_abandoned_numbers),
 		cmocka_unit_test(test_repl_a_member_tells_what_it_has_in_its_term_only),
 		cmocka_unit_test(test_repl_what_was_told_in_an_older_term_does_not_count),
 	};

@@ -118,6 +118,61 @@ static void test_repl_a_killed_primary_costs_about_a_lease(void **state)
 	trio_fini(&t);
 }
 
+/* It may be a member by now, of a primary that it does not wait for. */
+static void test_repl_who_is_being_added_has_to_give_its_lease(void **state)
+{
+	struct ring_map *m;
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	MEMBERS(&t, 0, 1);
+	give_all(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	m = ring_draft(t.r.map);
+	for (unsigned s = 0; s < ring_nshards(m); s++) {
+		m->shards[s].nlearners = 1;
+		m->shards[s].learner[0] = 2;
+	}
+	ring_unref(t.r.map);
+	t.r.map = m;
+	give_all(&t);
+	for (unsigned i = 0; i < 2000 && !(copy_of(&t, 2) && copy_of(&t, 2)->proposed); i++)
+		sim_run(t.r.s, 5 * ENV_MS);
+	assert_true(copy_of(&t, 2)->proposed);
+	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 1);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[2].host, true);
+	sim_run(t.r.s, ENV_SEC);
+	rid = rig_send_get(&t.k[0], &t.id);
+	sim_run(t.r.s, ENV_SEC);
+	assert_false(answered(&t, 0, rid));
+	sim_heal_all(t.r.s);
+	assert_int_equal(rig_got_slot(&t.k[0], rid, 0), 1);
+	trio_fini(&t);
+}
+
+/* Whoever gets what it had brings the map that says so. */
+static void test_repl_a_fenced_session_is_refused_under_the_map_that_says_so(void **state)
+{
+	struct ring_map *m;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	m = ring_draft(t.r.map);
+	m->fenced = mem_zalloc(sizeof(*m->fenced));
+	m->fenced[0] = 1;
+	m->nfenced = 1;
+	ring_unref(t.r.map);
+	t.r.map = m;
+	give_all(&t);
+	assert_int_equal(add(&t, 0), WIRE_NO_SESSION);
+	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 1);
+	trio_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -125,6 +180,8 @@ int main(void)
 		cmocka_unit_test(test_repl_a_lease_counts_from_when_it_was_asked_for),
 		cmocka_unit_test(test_repl_who_just_started_may_have_given_a_lease),
 		cmocka_unit_test(test_repl_a_killed_primary_costs_about_a_lease),
+		cmocka_unit_test(test_repl_who_is_being_added_has_to_give_its_lease),
+		cmocka_unit_test(test_repl_a_fenced_session_is_refused_under_the_map_that_says_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,8 +203,8 @@ static uint64_t send_decide(struct trio *t, unsigned to, uint16_t type, const st
 		&t->k[to], type, 1, NUMBER, rig_shard(&t->r, id), type == WIRE_DECIDE);
 }
 
-/* All lose power; node @i comes back, alone, and was told. */
-static void assert_told_for_good(struct trio *t, unsigned i, const struct orbit_id *id)
+/* All lose power; node @i comes back, alone. */
+static void only_one_is_left(struct trio *t, unsigned i)
 {
 	for (unsigned k = 0; k < NODES; k++)
 		if (t->r.n[k].node)
@@ -212,6 +212,32 @@ static void assert_told_for_good(struct trio *t, unsigned i, const struct orbit_
 	restart(t, i);
 	MEMBERS(t, (uint16_t)i);
 	give(t, i);
+}
+
+static void test_repl_a_yes_is_on_all_disks(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < NODES; i++) {
+		struct orbit_id id[2];
+		struct trio t;
+
+		trio_init(&t);
+		sim_slow(t.r.s, t.r.n[0].host, t.r.n[2].host, 50 * ENV_MS);
+		vote(&t, id);
+		only_one_is_left(&t, i);
+		for (unsigned k = 0; k < 2; k++)
+			assert_int_equal(
+				rig_status(&t.k[i], send_decide(&t, i, WIRE_DECIDE, &id[k])),
+				WIRE_OK);
+		for (unsigned k = 0; k < 2; k++)
+			assert_int_equal(rig_slot(&t.k[i], &id[k], 0), 77);
+		trio_fini(&t);
+	}
+}
+
+static void assert_told_for_good(struct trio *t, unsigned i, const struct orbit_id *id)
+{
+	only_one_is_left(t, i);
 	assert_int_equal(rig_status(&t->k[i], send_decide(t, i, WIRE_RESOLVE, id)), WIRE_COMMITTED);
 	assert_int_equal(rig_slot(&t->k[i], id, 0), 77);
 }
@@ -269,6 +295,7 @@ int main(void)
 		cmocka_unit_test(test_repl_sync_waits_for_a_copy_that_is_being_filled),
 		cmocka_unit_test(test_repl_sync_counts_not_where_effects_were_refused),
 		cmocka_unit_test(test_repl_what_all_lost_is_told_as_lost),
+		cmocka_unit_test(test_repl_a_yes_is_on_all_disks),
 		cmocka_unit_test(test_repl_a_commit_is_answered_when_all_disks_have_it),
 		cmocka_unit_test(test_repl_a_commit_that_moved_is_answered_when_all_disks_have_it),
 	};
