@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "dht/wire/wire_keep.h"
+
 #define AIM_TIME (60 * ENV_SEC) /* no telling begins later */
 #define AIM_OPS 500             /* nor after so many transactions: each is compared with all */
 #define AIM_TELLINGS 12
@@ -10,7 +12,8 @@
 #define STEP (2 * ENV_MS)
 #define STIR (100 * ENV_MS)
 
-static const struct aim *const aims[] = {&aim_stale_reads, &aim_hears_late};
+static const struct aim *const aims[] = {&aim_stale_reads, &aim_hears_late, &aim_forgotten_lease,
+	&aim_half_sent, &aim_counted_again, &aim_late_request};
 #define NAIMS (sizeof(aims) / sizeof(aims[0]))
 
 const struct aim *aim_find(const char *name)
@@ -92,6 +95,7 @@ void aim_rest(struct run *r, bool rest)
 		r->actor[i].rests = rest;
 		r->actor[i].only = 0;
 		r->actor[i].reads = false;
+		r->actor[i].flips = false;
 	}
 }
 
@@ -214,6 +218,18 @@ void aim_deafen(struct run *r, unsigned node, uint64_t ns)
 		if (i != node)
 			sim_slow(r->c->s, r->c->node[i].host, r->c->node[node].host, ns);
 	r->res->slow_links++;
+}
+
+void aim_weigh(struct run *r, unsigned node, uint32_t weight)
+{
+	const struct ring_map *m = cluster_map(r->c);
+	uint16_t place = cluster_place(r->c, node);
+	struct wire_ask_m ask = {.what = ASK_WEIGHT, .weight = weight};
+
+	if (place == RING_NONE)
+		return;
+	ask.node = m->nodes[place].id;
+	ring_ask(r, node, &ask);
 }
 
 void aim_run(struct run *r)

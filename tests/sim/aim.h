@@ -21,7 +21,8 @@ struct aim {
 	void (*once)(struct run *r);
 };
 
-extern const struct aim aim_stale_reads, aim_hears_late;
+extern const struct aim aim_stale_reads, aim_hears_late, aim_forgotten_lease, aim_half_sent,
+	aim_counted_again, aim_late_request;
 
 /* Of that name; NULL: there is none. */
 const struct aim *aim_find(const char *name);
@@ -68,5 +69,7 @@ void aim_with(struct run *r, unsigned client, unsigned node);
 void aim_without(struct run *r, unsigned client, unsigned node);
 /* What the other nodes tell @node takes up to @ns. */
 void aim_deafen(struct run *r, unsigned node, uint64_t ns);
+/* A person asks for another weight of it. */
+void aim_weigh(struct run *r, unsigned node, uint32_t weight);
 
 #endif

@@ -42,18 +42,18 @@ ack-before-the-backups dht/node/repl.c - s/if \(c->required && c->acked < all\)/
 ack-before-one-backup dht/node/repl.c - s/if \(c->required && c->acked < all\)/if (c->required && i == 0 && c->acked < all)/
 no-lease-wait dht/node/takeover.c - s/if \(lease_over\(n, s, &when\)\)/if (1)/
 answer-without-a-lease dht/node/lease.c stale-reads s/if \(!c->required \|\| c->peer->lease_until > now\)/if (1)/
-a-restarted-member-counts dht/node/copy.c - s/incarnation && c->incarnation != incarnation/0/
+a-restarted-member-counts dht/node/copy.c counted-again s/incarnation && c->incarnation != incarnation/0/
 the-shorter-history dht/node/takeover.c - s/longer\(&c->told, &best\)/longer(&best, &c->told) \&\& 0/
-requests-of-an-older-map dht/node/exec.c - s/x->m.epoch < s->since/0/
+requests-of-an-older-map dht/node/exec.c late-request s/x->m.epoch < s->since/0/
 sync-here-alone dht/node/durable.c - s/wait_for\(d, p\);//
 several-shards-in-one-record dht/node/exec.c - s/if \(x->exclusive && !one_log\(x\)\)/if (0)/
 forget-who-lost-a-shard dht/node/repl.c - s/req_lose\(n\);//
-forgets-leases-it-gave dht/node/lease.c - s/if \(n->ring->nnodes > 1 && now < start\)/if (0)/
+forgets-leases-it-gave dht/node/lease.c forgotten-lease s/if \(n->ring->nnodes > 1 && now < start\)/if (0)/
 lease-by-another-map dht/node/lease.c hears-late s/m\.epoch == n->ring->epoch/1/
 forget-replies-at-takeover dht/node/takeover.c - s/KEY_FLOOR, KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_FLOOR, KEY_PREPARED, KEY_OUTCOME/
 forget-votes-at-takeover dht/node/takeover.c - s/KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_REPLY/
 no-gap-hold dht/node/backup.c - s/if \(sec->seq > h\.seq \+ \(sec->meta_len \? 1 : 0\)\)/if (0)/
-serves-before-all-are-level dht/node/takeover.c - s/if \(t->at == TAKE_LEVEL && all_level\(n, s\)\)/if (t->at == TAKE_LEVEL)/ && s/\|\| !all_level\(n, s\)//
+serves-before-all-are-level dht/node/takeover.c half-sent s/if \(t->at == TAKE_LEVEL && all_level\(n, s\)\)/if (t->at == TAKE_LEVEL)/ && s/\|\| !all_level\(n, s\)//
 effects-of-older-terms dht/node/backup.c - s/if \(m\.shard_term != s->term \|\|/if (0 \&\&/
 joins-without-sync dht/node/copy.c - s/level_sync_start\(n, c\);/{\n\t\t\tvoid (*level)(void *, int) = c->level;\n\t\t\tc->level = NULL;\n\t\t\tlevel(c->level_arg, 0);\n\t\t}/
 joins-before-it-is-level dht/node/copy.c - s/ && c->acked >= c->level_at\) \{/) {/

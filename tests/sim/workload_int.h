@@ -16,7 +16,7 @@
 
 #define OP_LIST_MAX 1024
 
-enum { SLOT_COUNT, SLOT_CAS, SLOT_MAX, SLOT_SUM, SLOT_BARE };
+enum { SLOT_COUNT, SLOT_CAS, SLOT_MAX, SLOT_SUM, SLOT_BARE, SLOT_SWITCH };
 
 /* A stream: regions that everybody writes, from their beginning on; behind them each transaction
  * has a place of its own. Bytes are the id of their transaction, over and over. */
@@ -48,6 +48,8 @@ struct op {
 	/* It only adds to counters, which leaves no trace but the sum: of these objects. */
 	unsigned bare[TOUCH_MAX], nbare;
 	bool cross; /* its objects lie on several nodes: its votes were durable */
+	bool flips; /* the switch of the first object, if it is as it wants: refused now, it may not
+		     * be later */
 	uint64_t cas_from;
 	uint64_t began, ended;
 	uint64_t gone;  /* since then it must not be seen: its client gave up, and did not see it */
@@ -72,6 +74,7 @@ struct actor {
 	bool closed, dead;
 	/* by an aim */
 	bool rests;    /* begins nothing */
+	bool flips;    /* flips switches */
 	bool reads;    /* and nothing else */
 	unsigned only; /* objects (bits); 0: all */
 };

@@ -117,7 +117,7 @@ static void op_done(void *arg, const struct orbit_reply *reply)
 	} else if (reply->rc == -ECANCELED) {
 		op->state = OP_FAILED;
 		r->res->compare_failed++;
-		if (!op->cas)
+		if (!op->cas && !op->flips)
 			broke(r, "uid %llu: compare failed without one (op %d)",
 				(unsigned long long)op->uid, reply->failed);
 	} else {
@@ -262,6 +262,17 @@ static void submit(struct op *op, struct txn_build *t)
 		sim_after(s, sim_below(s, patience[sim_below(s, 3)]), cancel_op, op);
 }
 
+/* Either way, as chance has it. */
+static void add_flip(struct op *op, struct txn_build *t, unsigned object)
+{
+	const struct orbit_id *id = &op->run->id[object];
+	uint64_t is = sim_below(op->run->c->s, 2);
+
+	op->flips = true;
+	txn_slot_eq(t, id, SLOT_SWITCH, is);
+	txn_set(t, id, SLOT_SWITCH, !is);
+}
+
 /* Adds to counters and nothing else. */
 static void start_bare(struct actor *a)
 {
@@ -288,7 +299,9 @@ static void start_write(struct actor *a)
 
 	put_be64(key, op->uid);
 	txn_init(&t);
-	if (sim_chance(s, 300))
+	if (a->flips)
+		add_flip(op, &t, op->touch[0].object);
+	else if (sim_chance(s, 300))
 		add_append(op, &t, op->touch[0].object);
 	for (unsigned i = 0; i < op->ntouch; i++) {
 		const struct orbit_id *id = &r->id[op->touch[i].object];
@@ -440,8 +453,8 @@ void actor_next(void *arg)
 	if (a->started >= a->run->per_client)
 		return;
 	a->started++;
-	if (a->reads) {
-		start_read(a);
+	if (a->reads || a->flips) {
+		(a->reads ? start_read : start_write)(a);
 		return;
 	}
 	dice = sim_below(a->run->c->s, 100);
