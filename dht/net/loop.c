@@ -274,18 +274,11 @@ void loop_call(struct loop *lp, void (*fn)(void *arg), void *arg)
 
 /* ---- watches and signals ---- */
 
-/*
- * Who was answered asks again within microseconds, while falling asleep and being woken costs tens
- * of them, more on a virtual machine. So after a watched descriptor was ready polling does not wait
- * for as long as SPIN.
- */
-#define SPIN (100 * UINT64_C(1000)) /* ns */
-
 static void on_spin(uv_idle_t *spin)
 {
 	struct loop *lp = spin->data;
 
-	if (clock_ns(CLOCK_MONOTONIC) >= lp->spin_until)
+	if (!spin_goes_on(&lp->spin_state, clock_ns(CLOCK_MONOTONIC)))
 		uv_idle_stop(spin);
 }
 
@@ -297,9 +290,10 @@ static void on_watch(uv_poll_t *poll, int status, int events)
 	/* on an error uv has stopped polling already: this call lets the owner's read find it */
 	(void)status;
 	(void)events;
+	spin_hit(&lp->spin_state);
 	w->ready(w->arg);
-	lp->spin_until = clock_ns(CLOCK_MONOTONIC) + SPIN;
-	uv_idle_start(&lp->spin, on_spin);
+	if (spin_begin(&lp->spin_state, clock_ns(CLOCK_MONOTONIC)))
+		uv_idle_start(&lp->spin, on_spin);
 }
 
 int loop_watch_fd(

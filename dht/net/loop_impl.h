@@ -18,6 +18,7 @@
 #include <uv.h>
 
 #include "dht/net/loop.h"
+#include "dht/net/spin.h"
 
 struct local_link;
 struct tcp_link;
@@ -44,8 +45,8 @@ struct loop {
 	uv_loop_t uv;
 	uv_prepare_t prepare;
 	uv_idle_t idle; /* active while work is left over, so that polling does not wait */
-	uv_idle_t spin; /* active shortly after a watched descriptor was busy: see SPIN */
-	uint64_t spin_until;
+	uv_idle_t spin; /* active shortly after a watched descriptor was busy: see spin.h */
+	struct spin spin_state;
 	uv_async_t async;
 	uv_timer_t wake;
 	bool stopping;

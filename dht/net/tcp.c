@@ -364,6 +364,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct tcp_link *tl = ((struct tcp_sock *)poll->data)->tl;
 
+	spin_hit(&tl->lp->spin_state);
 	tl->busy = true;
 	if (status >= 0 && (events & UV_WRITABLE))
 		tcp_flush(tl);
