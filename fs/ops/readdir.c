@@ -112,8 +112,8 @@ static void opendir_done(void *arg, const struct orbit_reply *r)
 
 	if (!rc)
 		rc = op_attr(fs, r, o->get, o->ino, &a);
-	if (rc == -ENOENT)
-		rc = -ESTALE;
+	if (rc == -ENOENT) /* removed; who has it open may open it anew, through /proc or as "." */
+		rc = dir_remembered(fs, o->ino, &a) ? 0 : -ESTALE;
 	if (!rc && !S_ISDIR(a.mode))
 		rc = -ENOTDIR;
 	if (!rc) {
