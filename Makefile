@@ -47,6 +47,8 @@ SIM_BIN  := $(if $(wildcard tests/sim/main.c),$(OUT)/tests/sim/sim)
 FUZZ     := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ:%=$(OUT)/tests/fuzz/%)
 HELP_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard tests/integration/*.c))
+POSIX_SRC:= $(wildcard tests/posix/*.c)
+POSIX_BIN:= $(OUT)/tests/posix/posix-suite
 
 DEPS     := gcc make libc6-dev libfuse3-dev fuse3 librocksdb-dev libuv1-dev libraft-dev \
             libisal-dev libinih-dev libssl-dev uthash-dev libbsd-dev
@@ -120,6 +122,12 @@ $(OUT)/tests/integration/%: tests/integration/%.c | dev-deps
 	@echo "  LD $@"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(WARN) $< -lpthread -o $@
 
+# wrong arguments are what it is about
+$(OUT)/tests/posix/%.o: WARN += -Wno-stringop-overflow -Wno-stringop-overread -Wno-nonnull
+$(POSIX_BIN): $(POSIX_SRC:%.c=$(OUT)/%.o)
+	@echo "  LD $@"
+	@$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@
+
 # ---- testing ----
 
 .PHONY: lint
@@ -133,7 +141,7 @@ unit-%: $(OUT)/tests/unit/test_%
 .PHONY: build-unit build-sim build-integration
 build-unit: $(UNIT_BIN)
 build-sim: $(SIM_BIN)
-build-integration: all $(HELP_BIN)
+build-integration: all $(HELP_BIN) $(POSIX_BIN)
 
 .PHONY: unit
 unit: build-unit ## build and run the unit tests
@@ -154,6 +162,11 @@ sim-mutations: | deps ## break the protocol in many ways, each of which the simu
 .PHONY: integration
 integration: build-integration ## mount for real and try everything: T="name ..." only these
 	@OUT=$(OUT) tests/integration/run.sh $(RESULTS) $(T)
+
+# DIR=... only there; T="open rename:exchange" only these; ARGS="-v -s" of posix-suite
+.PHONY: posix
+posix: build-integration ## the conformance suite on a plain directory and on a mount, or on DIR=...
+	@OUT=$(OUT) tests/posix/run.sh "$(DIR)" $(ARGS) -- $(T)
 
 .PHONY: check
 check: ## from clean: lint, build, and all tests; ends with their sum
