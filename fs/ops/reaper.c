@@ -29,7 +29,7 @@
 
 #define GATHER (10 * ENV_MS)        /* so that orphans made together go together */
 #define SEARCH_FIRST (500 * ENV_MS) /* after mounting */
-#define SEARCH_PAUSE (1 * ENV_MS)   /* between two shards */
+#define SEARCH_PAUSE (10 * ENV_MS)  /* between two shards */
 #define SEARCH_AGAIN (600 * ENV_SEC)
 #define HELD_AGAIN (30 * ENV_SEC)
 #define FAST_BATCH 32

@@ -232,6 +232,7 @@ static void test_holds_gather(void **state)
 	char name[16];
 
 	(void)state;
+	sim_run(x->c->s, 5 * ENV_SEC); /* the first search for orphans is over */
 	for (unsigned i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "f%u", i);
 		assert_int_equal(fsx_create(x, m, ROOT, name, 0644, O_RDWR, &f, &a), 0);
