@@ -29,7 +29,7 @@
 #define LAYOUT_SYMLINK_MAX 4095
 #define LAYOUT_XATTR_NAME_MAX 255
 #define LAYOUT_XATTR_VALUE_MAX (64u << 10)
-#define LAYOUT_SPREAD_AFTER 4096 /* children; from there on new files hash their own position */
+#define LAYOUT_SPREAD_AFTER 65536 /* children; from there on new files hash their own position */
 
 enum layout_slot {
 	SLOT_MODE = 0, /* type and permission bits, as st_mode */
