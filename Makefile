@@ -148,8 +148,8 @@ unit: build-unit ## build and run the unit tests
 	@rc=0; for t in $(UNIT_BIN); do $(RUN) 300 $${t##*/} $$t || rc=1; done; exit $$rc
 
 .PHONY: sim
-sim: build-sim ## run the simulator: SEEDS=n how many, SEED=n replays one
-	@[ -z "$(SIM_BIN)" ] || $(RUN) 600 sim $(SIM_BIN) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
+sim: build-sim ## run the simulator: SEEDS=n how many, SEED=n replays one, AIM=name aims at one thing
+	@[ -z "$(SIM_BIN)" ] || $(RUN) 600 sim $(SIM_BIN) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) $(if $(AIM),--aim $(AIM))
 
 .PHONY: sim-scale
 sim-scale: build-sim ## figures about big clusters: 1,000 nodes, 16,384 shards (docs/SCALE.md)

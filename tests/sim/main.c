@@ -55,8 +55,9 @@ static int run_one(uint64_t seed, bool verbose, struct workload_result *res)
 	memset(res, 0, sizeof(*res));
 	rc = workload_run(&cfg, res);
 	if (rc)
-		fprintf(stderr, "sim: seed %" PRIu64 " FAILED; replay it with SEED=%" PRIu64 "\n",
-			seed, seed);
+		fprintf(stderr,
+			"sim: seed %" PRIu64 " FAILED; replay it with SEED=%" PRIu64 "%s%s\n", seed,
+			seed, aim ? " AIM=" : "", aim ? aim : "");
 	return rc;
 }
 
@@ -109,8 +110,9 @@ static void child(int fd, const struct todo *todo, unsigned job, unsigned jobs)
 			if (!WIFEXITED(status))
 				fprintf(stderr,
 					"sim: seed %" PRIu64 " CRASHED (signal %d); replay it with "
-					"SEED=%" PRIu64 "\n",
-					seed, WTERMSIG(status), seed);
+					"SEED=%" PRIu64 "%s%s\n",
+					seed, WTERMSIG(status), seed, aim ? " AIM=" : "",
+					aim ? aim : "");
 		}
 	}
 	if (write(fd, &t, sizeof(t)) != sizeof(t))
