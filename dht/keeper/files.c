@@ -8,6 +8,8 @@
  *                 u32 "KREC", u32 crc of what follows, u32 length of the data, u8 type, u64 index,
  *                 u64 term, u64 where this file was synced to when it was written, data
  *
+ * What is read back is made durable before anybody acts on it.
+ *
  * meta and snap are replaced as a whole. Records are written in groups, each synced before the next
  * is begun: so what does not check at the end of the last file is the torn end of one group, unless
  * a good record further on says that the place was synced: then it is damage.
@@ -508,11 +510,28 @@ static bool head_good(const struct files_seg *s, const struct buf *b)
 	       cur_u64(&c) == s->first && cur_u32(&c) == crc32c(b->data, LOG_HEAD - 4);
 }
 
+/*
+ * What is read may never have been synced: the process ended before, or the sync failed. From now
+ * on it counts, so it is made to last; written again, as after a failed sync the kernel may take
+ * what it holds for written.
+ */
+static int seg_settle(struct files_seg *s, const struct buf *b, uint64_t synced)
+{
+	struct iovec iov = {b->data + synced, s->len - synced};
+	int rc = 0;
+
+	if (b->len > s->len)
+		rc = disk_truncate(s->file, s->len);
+	if (!rc && iov.iov_len)
+		rc = disk_write(s->file, synced, &iov, 1);
+	return rc ? rc : disk_sync(s->file);
+}
+
 /* Finds the entries of a file and cuts off what the last one ends with in the middle of being
  * written. 1: it had nothing good, and is gone. */
 static int seg_scan(struct files *f, struct files_seg *s, const struct buf *b, bool last)
 {
-	uint64_t index, synced;
+	uint64_t index, synced, known = 0;
 	struct raft_entry e;
 	size_t at = LOG_HEAD, len;
 	int rc;
@@ -529,14 +548,12 @@ static int seg_scan(struct files *f, struct files_seg *s, const struct buf *b, b
 			return damaged(f, s, at, "an entry out of order");
 		seg_note(s, at);
 		at += len;
+		known = synced > known ? synced : known;
 	}
 	s->len = at;
-	if (at == b->len)
-		return 0;
-	if (!last || was_synced(b, at))
+	if (at < b->len && (!last || was_synced(b, at)))
 		return damaged(f, s, at, "checksum");
-	rc = disk_truncate(s->file, at);
-	return rc ? rc : disk_sync(s->file);
+	return last ? seg_settle(s, b, known) : 0;
 }
 
 /* Gives the entries of a file to the array, in one batch. */
@@ -738,6 +755,9 @@ int files_load(struct files *f, struct disk *d, struct files_meta *meta,
 		rc = match(f, *snap, start, entries, n);
 	if (!rc)
 		rc = drop_old_snapshots(f, &names);
+	/* a vote or a snapshot may have got its name only just before the end */
+	if (!rc)
+		rc = d->ops->sync_names(d);
 	if (!rc && !meta->number && (f->snap || *n)) {
 		snprintf(f->why, sizeof(f->why),
 			"keeper-meta is missing: put it back, or remove this node from the cluster "

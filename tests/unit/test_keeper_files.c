@@ -181,12 +181,52 @@ static void test_files_cut_the_log(void **state)
 	lose(work_truncate, look_truncate);
 }
 
+/* What was read back lasts, though its sync had failed, or the process ended before it; and what
+ * follows does not vouch for what may still be torn. */
+static void test_files_what_is_read_back_lasts(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 120; seed++) {
+		struct loaded l, m;
+		struct files f;
+		struct disk *d = begin(&f);
+
+		f.seg_max = 1 << 20;
+		assert_int_equal(put(&f, 5, 2), 0);
+		if (seed % 2)
+			disk_mem_faults(d)->sync_fails = true;
+		else
+			disk_mem_faults(d)->die_at = disk_mem_changes(d) + 2;
+		assert_int_equal(put(&f, 1, 3), -EIO);
+		disk_mem_faults(d)->sync_fails = false;
+		files_close(&f);
+		disk_mem_crash(d, DISK_PROCESS, seed);
+		assert_int_equal(load(&f, d, &l), 0);
+		assert_int_equal(l.last_term, 3);
+		if (seed % 3) {
+			/* the next one is torn, or not, on its own */
+			f.seg_max = 1 << 20;
+			disk_mem_faults(d)->sync_fails = true;
+			assert_int_equal(put(&f, 1, 4), -EIO);
+			disk_mem_faults(d)->sync_fails = false;
+		}
+		files_close(&f);
+		disk_mem_crash(d, seed % 3 ? DISK_POWER : DISK_LOSE, seed);
+		if (load(&f, d, &m))
+			fail_msg("seed %u: %s", (unsigned)seed, f.why);
+		assert_true(m.start + m.n >= l.start + l.n);
+		files_close(&f);
+		disk_free(d);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_files_take_a_snapshot),
 		cmocka_unit_test(test_files_install_a_snapshot),
 		cmocka_unit_test(test_files_cut_the_log),
+		cmocka_unit_test(test_files_what_is_read_back_lasts),
 	};
 
 	log_set_level(LOG_LVL_ERROR);
