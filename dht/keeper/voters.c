@@ -2,7 +2,8 @@
  * The leader: who votes. Up to five of the nodes that are up and stay, an odd number if there is a
  * choice, in different zones if there are. One change at a time:
  *
- *   who is no node of the map any more, or leaves, goes (the leader itself hands over first)
+ *   who is no node of the map any more goes (the leader itself hands over first)
+ *   who leaves goes, after another votes in its place, if one can: fewer voters bear less meanwhile
  *   who is down for longer than voter_timeout goes if another node can take its place
  *   one too many: goes; one too few: comes, first as a spare that follows, then as a voter
  *
@@ -130,6 +131,18 @@ static const struct ring_node *to_come(struct keeper *k)
 	return best;
 }
 
+/* One that is up votes on until another does instead. That one may turn out not to be able to. */
+static bool is_awaited(struct keeper *k, uint32_t leaves, unsigned fit, unsigned fit_voters)
+{
+	const struct ring_map *m = k->state.map;
+	const struct ring_node *n;
+
+	if (!m->nodes[ring_find_number(m, leaves)].up || fit_voters >= wanted(k, fit))
+		return false;
+	n = to_come(k);
+	return n && !judge_find(k, n->number)->lagged_at;
+}
+
 /* The number of the voter that is to go, or 0. */
 static uint32_t to_go(struct keeper *k, uint64_t now)
 {
@@ -159,6 +172,8 @@ static uint32_t to_go(struct keeper *k, uint64_t now)
 			last = number;
 	}
 	if (nvoters == 1)
+		return 0;
+	if (unfit && is_awaited(k, unfit, fit, fit_voters))
 		return 0;
 	/* one that is unfit goes if as many as are wanted are left, or can be found */
 	if (unfit && fit_voters > nvoters / 2 && fit >= wanted(k, nvoters))
@@ -226,7 +241,7 @@ void voters_pump(struct keeper *k)
 	uint64_t now = env_now(k->env);
 	struct lead *l = &k->lead;
 	const struct ring_node *n;
-	unsigned fit = 0, nvoters = 0;
+	unsigned fit = 0, fit_voters = 0;
 	uint32_t number;
 	int rc = 0;
 
@@ -234,11 +249,13 @@ void voters_pump(struct keeper *k)
 		k->raft.transfer)
 		return;
 	for (unsigned i = 0; i < m->nnodes; i++) {
-		fit += is_fit(k, &m->nodes[i], now);
-		nvoters += votes(k, m->nodes[i].number);
+		bool is = is_fit(k, &m->nodes[i], now);
+
+		fit += is;
+		fit_voters += is && votes(k, m->nodes[i].number);
 	}
 	number = to_go(k, now);
-	n = number || nvoters >= wanted(k, fit) ? NULL : to_come(k);
+	n = number || fit_voters >= wanted(k, fit) ? NULL : to_come(k);
 	if (!number && !n)
 		return;
 	l->voting = true;

@@ -333,6 +333,46 @@ static void test_keeper_tries_another_voter(void **state)
 	world_fini(&w);
 }
 
+/* A voter leaves: another votes before it goes, so that there are never fewer. */
+static void test_keeper_votes_of_those_who_leave_are_replaced_first(void **state)
+{
+	(void)state;
+	for (unsigned turn = 0; turn < 2; turn++) {
+		struct wire_ask_m q = {.what = ASK_LEAVE};
+		unsigned goes, least = WORLD_MAX;
+		struct world w;
+
+		world_init(&w);
+		for (unsigned i = 1; i < 4; i++)
+			world_boot(&w, i);
+		world_await_leader(&w);
+		world_await_voters(&w, 3);
+		goes = (unsigned)world_leader(&w);
+		for (unsigned i = 0; turn && i < 4; i++)
+			if (i != (unsigned)world_leader(&w) && world_node(&w, i)->voter)
+				goes = i;
+		q.node = world_id(goes);
+		assert_int_equal(world_ask(&w, &q), WIRE_OK);
+		for (unsigned i = 0; i < 400; i++) {
+			unsigned votes = 0;
+			int leader;
+
+			world_run(&w, WORLD_STEP);
+			leader = world_leader(&w);
+			for (unsigned k = 0; leader >= 0 && k < w.m[leader].k->raft.configuration.n;
+				k++)
+				votes += w.m[leader].k->raft.configuration.servers[k].role ==
+					 RAFT_VOTER;
+			if (leader >= 0 && votes < least)
+				least = votes;
+		}
+		assert_int_equal(least, 3);
+		assert_int_equal(world_voters(&w), 3);
+		assert_false(world_node(&w, goes)->voter);
+		world_fini(&w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +386,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_takes_no_change_that_makes_no_sense),
 		cmocka_unit_test(test_keeper_proposes_no_map_that_makes_no_sense),
 		cmocka_unit_test(test_keeper_tries_another_voter),
+		cmocka_unit_test(test_keeper_votes_of_those_who_leave_are_replaced_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
