@@ -86,6 +86,10 @@ struct disk_mem_faults {
 	bool write_fails;  /* -EIO */
 	bool read_fails;   /* -EIO */
 	unsigned miss;     /* cached reads that say -EAGAIN, of 1000 */
+	/* Asked before a write or a sync fails, with NULL never: true, and it may try again as the
+	 * faults are now. */
+	bool (*spared)(void *arg);
+	void *spared_arg;
 };
 
 /* The faults in force; change them at will. */

@@ -262,18 +262,28 @@ static void note_write(struct mem_file *f, uint64_t off, uint64_t len)
 	f->writes[f->nwrites++] = (struct mem_write){.off = off, .len = len};
 }
 
+static bool spared(struct mem_disk *m)
+{
+	return m->faults.spared && m->faults.spared(m->faults.spared_arg);
+}
+
+static bool too_much(const struct mem_disk *m, const struct mem_file *f, uint64_t end)
+{
+	return m->faults.capacity && end > f->size &&
+	       m->used + (end - f->size) > m->faults.capacity;
+}
+
 static int do_write(
 	struct mem_disk *m, struct mem_file *f, uint64_t off, const struct iovec *iov, int n)
 {
 	uint64_t sum = 0, left;
 	int rc = change(m);
 
-	if (rc < 0 || m->faults.write_fails)
+	if (rc < 0 || (m->faults.write_fails && (!spared(m) || m->faults.write_fails)))
 		return -EIO;
 	for (int i = 0; i < n; i++)
 		sum += iov[i].iov_len;
-	if (m->faults.capacity && off + sum > f->size &&
-		m->used + (off + sum - f->size) > m->faults.capacity)
+	if (too_much(m, f, off + sum) && (!spared(m) || too_much(m, f, off + sum)))
 		return -ENOSPC;
 	left = rc ? rnd(m) % (sum + 1) : sum;
 	note_write(f, off, left);
@@ -330,7 +340,7 @@ static int mem_sync(struct disk_file *f)
 
 	pthread_mutex_lock(&m->lock);
 	rc = change(m);
-	if (!rc && m->faults.sync_fails)
+	if (!rc && m->faults.sync_fails && (!spared(m) || m->faults.sync_fails))
 		rc = -EIO;
 	if (!rc)
 		file_of(f)->nwrites = 0;

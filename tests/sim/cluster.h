@@ -99,6 +99,8 @@ void cluster_client_bury(struct cluster *c, unsigned i);
 
 /* The newest map that a running node has, or ever had; borrowed until the next event. */
 const struct ring_map *cluster_map(struct cluster *c);
+/* A newer one is being agreed on, or may be. */
+bool cluster_changing(struct cluster *c);
 
 /* Place of the node in that map, or RING_NONE. */
 uint16_t cluster_place(struct cluster *c, unsigned i);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "dht/base/mem.h"
+#include "dht/keeper/impl.h"
+#include "dht/node/impl.h"
 #include "dht/ring/plan.h"
 #include "dht/wire/wire_keep.h"
 #include "tests/sim/cluster.h"
@@ -22,6 +24,26 @@ const struct ring_map *cluster_map(struct cluster *c)
 		c->map = ring_ref((struct ring_map *)m);
 	}
 	return c->map;
+}
+
+bool cluster_changing(struct cluster *c)
+{
+	const struct ring_map *m = cluster_map(c);
+	raft_index applied = 0, last = 0;
+
+	for (unsigned i = 0; i < c->nnodes; i++) {
+		struct keeper *k = c->node[i].up ? c->node[i].node->keeper : NULL;
+
+		if (!k || !k->running)
+			continue;
+		if (k->raft.last_applied > applied)
+			applied = k->raft.last_applied;
+		if (raft_last_index(&k->raft) > last)
+			last = raft_last_index(&k->raft);
+		if (keeper_map(k) && keeper_map(k)->epoch > m->epoch)
+			return true;
+	}
+	return last > applied;
 }
 
 uint16_t cluster_place(struct cluster *c, unsigned i)

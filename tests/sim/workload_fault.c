@@ -144,6 +144,33 @@ static bool may_fail(struct run *r, unsigned n)
 	return r->ring ? ring_may_lose(r, n) : r->power;
 }
 
+/* Between the moment when a disk is bound to fail and the one when it does others may have left:
+ * what counts is whether its node may lose something when it does. */
+static bool spared(void *arg)
+{
+	struct doom *d = arg;
+	struct run *r = d->r;
+	struct disk_mem_faults *f = disk_mem_faults(r->c->node[d->node].disk);
+
+	/* what failed once has failed */
+	d->failed |= !r->doomed[d->node] || !r->ring || ring_may_lose(r, d->node);
+	if (d->failed)
+		return false;
+	r->doomed[d->node] = f->sync_fails = f->write_fails = false;
+	f->capacity = r->c->cfg.capacity;
+	return true;
+}
+
+static void doom(struct run *r, unsigned n)
+{
+	struct disk_mem_faults *f = disk_mem_faults(r->c->node[n].disk);
+
+	r->doomed[n] = true;
+	r->doom[n] = (struct doom){.r = r, .node = n};
+	f->spared = spared;
+	f->spared_arg = &r->doom[n];
+}
+
 /* The next write or sync fails; see fault_watch(). */
 static void fail_disk(struct run *r, unsigned n)
 {
@@ -151,7 +178,7 @@ static void fail_disk(struct run *r, unsigned n)
 
 	if (!may_fail(r, n))
 		return;
-	r->doomed[n] = true;
+	doom(r, n);
 	if (sim_chance(r->c->s, 500))
 		f->sync_fails = true;
 	else
@@ -174,7 +201,7 @@ static void fill_disk(struct run *r, unsigned n)
 	}
 	if (!may_fail(r, n))
 		return;
-	r->doomed[n] = true;
+	doom(r, n);
 	d->ops->space(d, &total, &avail);
 	f->capacity = total - avail + sim_below(r->c->s, 200 << 10);
 	r->res->disks_filled++;

@@ -159,18 +159,23 @@ struct run {
 	bool leaving[CLUSTER_NODES_MAX]; /* is to go for good */
 	bool burnt[CLUSTER_NODES_MAX];   /* is gone for good */
 	bool doomed[CLUSTER_NODES_MAX];  /* its disk fails: it will have to start anew */
-	uint64_t pace;                   /* ns between them, at most */
-	bool power;                      /* power losses are among them */
-	bool full;                       /* disks are small */
-	bool quiet;                      /* no more faults */
-	bool impatient;                  /* many transactions are cancelled */
-	bool far;                        /* the net is slow */
-	bool broken;                     /* an invariant did not hold */
-	bool flips;                      /* bits of a node's log flip: workload_flip.c */
-	int flipped;                     /* if so: whose; -1: nobody's yet */
-	uint64_t flip_state;             /* random numbers of its own */
-	uint64_t alone;                  /* clock: no other copy of what it has was good then */
-	unsigned pending;                /* reads, syncs and writes in flight */
+	struct doom {
+		struct run *r;
+		unsigned node;
+		bool failed;
+	} doom[CLUSTER_NODES_MAX];
+	uint64_t pace;       /* ns between them, at most */
+	bool power;          /* power losses are among them */
+	bool full;           /* disks are small */
+	bool quiet;          /* no more faults */
+	bool impatient;      /* many transactions are cancelled */
+	bool far;            /* the net is slow */
+	bool broken;         /* an invariant did not hold */
+	bool flips;          /* bits of a node's log flip: workload_flip.c */
+	int flipped;         /* if so: whose; -1: nobody's yet */
+	uint64_t flip_state; /* random numbers of its own */
+	uint64_t alone;      /* clock: no other copy of what it has was good then */
+	unsigned pending;    /* reads, syncs and writes in flight */
 };
 
 /* Random numbers for what is fixed before there is a world. */

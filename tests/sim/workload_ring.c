@@ -171,7 +171,10 @@ bool ring_all_have(struct run *r, unsigned i)
 
 bool ring_may_lose(struct run *r, unsigned i)
 {
-	return r->loss == LOSS_ALL || (r->loss == LOSS_ONE && ring_others_have(r, i));
+	/* who stays was asked whether he lives, and who goes has gone by the next map: what happens
+	 * between the one and the other is as if it happened afterwards */
+	return r->loss == LOSS_ALL ||
+	       (r->loss == LOSS_ONE && !cluster_changing(r->c) && ring_others_have(r, i));
 }
 
 /* A majority of the voters runs, without @i too. */
