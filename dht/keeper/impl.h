@@ -40,6 +40,7 @@ struct session {
 	/* the leader's */
 	uint64_t deadline;
 	bool ending;
+	bool run_out; /* is not renewed any more */
 	UT_hash_handle hh, by_nonce;
 };
 
@@ -266,6 +267,8 @@ void sessions_on(struct keeper *k);
 void sessions_tick(struct keeper *k, uint64_t now, uint64_t late);
 /* Has it end with the next change. */
 void session_fence(struct keeper *k, uint32_t session);
+/* Its time is renewed no more; false: it is over already. */
+bool session_run_out(struct keeper *k, uint32_t session);
 void session_go(
 	struct keeper *k, const struct wire_session_open *m, keeper_session_cb *done, void *arg);
 /* Answers, and frees it. */

@@ -21,9 +21,11 @@
 
 struct keeper;
 
-/* A client that is silent for longer has to report the writes it had in flight as failed, and loses
- * what it holds; others wait for that as long. */
-#define KEEPER_SESSION_TIMEOUT (30 * ENV_SEC)
+/* A client that is silent for 10 s has to report the writes it had in flight as failed, and loses
+ * what it holds; others wait for that as long. As its time is not renewed any more only once it has
+ * not answered a recall for KEEPER_RECALL_TIMEOUT, it gets that much less. */
+#define KEEPER_RECALL_TIMEOUT (2 * ENV_SEC)
+#define KEEPER_SESSION_TIMEOUT (10 * ENV_SEC - KEEPER_RECALL_TIMEOUT)
 
 struct keeper_config {            /* all ns; 0 anywhere means the default */
 	uint64_t session_timeout; /* silent for longer, a session ends; KEEPER_SESSION_TIMEOUT */

@@ -203,7 +203,9 @@ static uint16_t carry_out(struct keeper *k, struct ring_map *d, struct ask *a, b
 		/* one that is not given out yet would be over before it begins */
 		if (!q->session || q->session >= k->state.next_session)
 			return refuse(a, WIRE_BAD_REQUEST, "no such session was ever opened");
-		session_fence(k, q->session);
+		*changed = !(q->flags & ASK_F_RUN_OUT) || !session_run_out(k, q->session);
+		if (*changed)
+			session_fence(k, q->session);
 		break;
 	case ASK_DOWN:
 		if (!d->nodes[node].up || d->nodes[node].incarnation != q->incarnation)

@@ -94,7 +94,7 @@ void session_go(
 		say(k, WIRE_OK, m->session, done, arg); /* asked again */
 		return;
 	}
-	if (!s || s->ending) {
+	if (!s || s->ending || (s->run_out && m->what == WIRE_SESSION_RENEW)) {
 		say(k, WIRE_NO_SESSION, 0, done, arg);
 		return;
 	}
@@ -111,6 +111,20 @@ void session_fence(struct keeper *k, uint32_t session)
 	l->fences[l->nfences++] = session;
 }
 
+bool session_run_out(struct keeper *k, uint32_t session)
+{
+	struct session *s = state_session(&k->state, session);
+
+	if (!s)
+		return false;
+	if (!s->run_out)
+		log_warn("mod=keeper session=%" PRIu32
+			 " msg=\"it does not give back what it holds: its time runs out\"",
+			session);
+	s->run_out = true;
+	return true;
+}
+
 void sessions_on(struct keeper *k)
 {
 	uint64_t now = env_now(k->env);
@@ -118,7 +132,7 @@ void sessions_on(struct keeper *k)
 
 	HASH_ITER (hh, k->state.sessions, s, tmp) {
 		s->deadline = now + k->cfg.session_timeout;
-		s->ending = false;
+		s->ending = s->run_out = false; /* nodes say so again */
 	}
 	k->lead.sweep_at = now + k->cfg.session_timeout / 8;
 }

@@ -247,6 +247,7 @@ void admin_status(struct conn *c, struct frame *f)
 	struct node *n = c->n;
 
 	put_node(n, &a->b);
+	grants_status(n, &a->b);
 	learn_status(n, &a->b);
 	keep_status(n, &a->b);
 	store_usage(n->st, &u);

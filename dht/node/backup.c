@@ -42,6 +42,7 @@ static bool key_fits(const struct node *n, uint16_t shard, const struct effect_o
 		return op->klen >= KEY_HEAD + ORBIT_ID_LEN;
 	case KEY_REPLY:
 	case KEY_FLOOR:
+	case KEY_LEASER:
 	case KEY_PREPARED:
 	case KEY_OUTCOME:
 		return true;

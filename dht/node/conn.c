@@ -74,6 +74,7 @@ void conn_close(struct conn *c)
 		req_detach(r);
 	repl_conn_close(c);
 	watch_end(c);
+	grants_unlink(c);
 	env_timer_clear(c->n->env, &c->closing);
 	TAILQ_REMOVE(&c->n->conns, c, entry);
 	c->n->stats.links--;
@@ -108,6 +109,7 @@ void conn_fail(struct conn *c, uint16_t status, const char *why)
 	while ((r = TAILQ_FIRST(&c->reqs)))
 		req_detach(r);
 	watch_end(c);
+	grants_unlink(c);
 	c->doomed = true;
 	c->doomed_at = env_now(c->n->env);
 	c->closing.fire = closing_fire;
@@ -145,6 +147,7 @@ static void greet(struct conn *c, struct frame *f)
 	answer = frame_new(WIRE_HELLO, 0, 96);
 	put_hello(n, &answer->b);
 	conn_send(c, answer, f->id);
+	grants_link(c, h.session);
 	if (h.role == WIRE_ROLE_NODE)
 		lease_heard(n, &h.node, h.incarnation, h.epoch);
 }
@@ -186,6 +189,12 @@ static void dispatch(struct conn *c, struct frame *f)
 		break;
 	case WIRE_WATCH:
 		watch_arrive(c, f);
+		break;
+	case WIRE_RETURN:
+		return_arrive(c, f);
+		break;
+	case WIRE_HOLDING:
+		holding_arrive(c, f);
 		break;
 	case WIRE_CARRY:
 		inner = route_carry(c, f);

@@ -55,6 +55,8 @@ void exec_attach(struct req *running, struct conn *c, struct frame *f, const str
 		return;
 	}
 	x->m.epoch = m->epoch;
+	/* they were meant for the link that asked before */
+	grants_drop(x);
 	req_attach(running, c, f->id);
 }
 
@@ -81,6 +83,7 @@ struct exec *exec_new(struct node *n, struct conn *c, struct frame *f, const str
 	x->m = *m;
 	x->v = *v;
 	x->finish = finish;
+	TAILQ_INIT(&x->pending);
 	x->exclusive = v->writes;
 	for (unsigned i = 0; i < v->nobjects; i++)
 		exec_add(x, node_shard(n, ring_shard_of(n->ring, &v->object[i])));
@@ -104,6 +107,7 @@ static void drop_evaluation(struct exec *x)
 		return;
 	assert(!x->reads_left || x->r.n->stopping); /* node_free() does not wait for them */
 	x->evaluated = false;
+	grants_drop(x);
 	txn_outcome_fini(&x->out);
 	frame_unref(x->f);
 	x->f = NULL;
@@ -246,67 +250,6 @@ struct txn_where exec_where(struct exec *x, size_t results_max)
 		.results_max = results_max};
 }
 
-static bool locked(struct exec *x, const void *value, size_t len, const void *suffix)
-{
-	struct orbit_id id;
-
-	if (len < 8)
-		return false;
-	id = orbit_id_make(get_be64(value), suffix);
-	return lock_conflict_read(
-		&node_shard(x->r.n, ring_shard_of(x->r.n->ring, &id))->locks, &id);
-}
-
-/* Whether the result of a FOLLOW or RANGE shows an object that somebody has locked. */
-static bool follows_locked(struct exec *x, const struct txn_op *op, const struct txn_result *res)
-{
-	struct cur c = cur_of(res->data, res->len);
-	const void *value;
-	uint32_t n;
-	size_t len;
-
-	if (op->kind == TXN_FOLLOW) {
-		value = cur_blob(&c, TXN_VALUE_MAX, &len);
-		return res->present == 2 && value && locked(x, value, len, op->suffix);
-	}
-	cur_u8(&c);
-	n = cur_u32(&c);
-	while (n--) {
-		cur_blob(&c, TXN_KEY_MAX, &len);
-		value = cur_blob(&c, TXN_VALUE_MAX, &len);
-		if (!cur_u8(&c))
-			continue;
-		cur_bytes(&c, TXN_OBJECT_LEN);
-		if (!cur_ok(&c))
-			return false;
-		if (locked(x, value, len, op->suffix))
-			return true;
-	}
-	return false;
-}
-
-/* What a transaction names is checked before evaluation; what its entries name, only now. The shard
- * to wait for, or NULL. */
-static struct shard *followed_blocked(struct exec *x)
-{
-	struct txn_iter it = txn_iter_of(&x->v);
-	struct txn_result res;
-	struct txn_op op;
-	bool any = false;
-
-	for (unsigned i = 0; i < x->nparts; i++)
-		any |= !lock_none(&x->parts[i].shard->locks);
-	while (any && txn_next(&it, &op)) {
-		if (!op.suffix || txn_result_find(x->f->b.data + x->results_from,
-					  x->f->b.len - x->results_from, op.index, &res))
-			continue;
-		if (follows_locked(x, &op, &res))
-			return node_shard(
-				x->r.n, ring_shard_of(x->r.n->ring, &x->v.object[op.object]));
-	}
-	return NULL;
-}
-
 /* The bytes are there, or will not be. */
 static void read_settle(struct exec *x)
 {
@@ -413,11 +356,15 @@ void exec_evaluate(struct exec *x, enum txn_part part, size_t results_max)
 		return;
 	}
 	blocked = followed_blocked(x);
+	if (!blocked && part != TXN_COMMIT)
+		blocked = grants_meet_followed(x);
 	if (blocked) {
 		exec_reset(x);
 		req_wait_shard(&x->r, blocked);
 		return;
 	}
+	if (part == TXN_ALL)
+		grants_wish(x);
 	read_start(x);
 }
 
@@ -530,7 +477,7 @@ int exec_apply(struct exec *x, enum store_urgency urgency, void (*done)(struct o
 
 /* ---- answers without an effect of their own ---- */
 
-/* An effect that puts abandoned numbers into the log. */
+/* An effect that puts abandoned numbers into the log, or who may hold leases. */
 struct floor {
 	struct own own;
 	struct effect effect;
@@ -563,8 +510,8 @@ void floors_free(struct node *n)
 		floor_free(n, f);
 }
 
-/* 0: under way; or what own_apply() says. */
-static int floor_apply(struct node *n, struct shard *s, struct sess *sess)
+int note_apply(struct node *n, struct shard *s, void (*fill)(struct effect *e, const void *arg),
+	const void *arg)
 {
 	struct floor *f = mem_zalloc(sizeof(*f));
 	int rc;
@@ -574,7 +521,7 @@ static int floor_apply(struct node *n, struct shard *s, struct sess *sess)
 	f->at.shard = s->number;
 	shard_next(n, s, &f->at.term, &f->at.seq);
 	effect_section(&f->effect, f->at.shard, f->at.term, f->at.seq);
-	sess_record(sess, &f->effect);
+	fill(&f->effect, arg);
 	f->own.effect = &f->effect;
 	f->own.at = &f->at;
 	f->own.nat = 1;
@@ -582,7 +529,20 @@ static int floor_apply(struct node *n, struct shard *s, struct sess *sess)
 	rc = own_apply(n, &f->own, STORE_RESERVE);
 	if (rc)
 		floor_free(n, f);
-	else
+	return rc;
+}
+
+static void fill_floor(struct effect *e, const void *arg)
+{
+	sess_record(arg, e);
+}
+
+/* 0: under way; or what own_apply() says. */
+static int floor_apply(struct node *n, struct shard *s, struct sess *sess)
+{
+	int rc = note_apply(n, s, fill_floor, sess);
+
+	if (!rc)
 		sess_recorded(sess);
 	return rc;
 }

@@ -27,6 +27,8 @@
  *   sess.c     sessions on a shard: floors, abandoned numbers, stored replies
  *   shard.c    a shard's terms and numbers
  *   lock.c     what prepared transactions have locked
+ *   follow.c   what a transaction shows of objects that it does not name
+ *   grant.c    leases of sessions on objects (grant.h): recall.c, holding.c
  *   sweep.c    what sessions that ended leave behind
  *   watch.c    who is told of changes
  *   keep.c     coming into the ring map and staying in it
@@ -193,6 +195,7 @@ struct shard {
 	bool held;                               /* the first of the early waits for the store */
 
 	struct lock_table locks;
+	struct grants *grants;   /* leases of sessions; NULL: none */
 	const struct req *gate;  /* it evaluated, and nobody may apply before it does */
 	struct req_list waiting; /* for locks, the gate, or until it is served */
 	struct req_list answers; /* wait for a seq to be committed, in that order */
@@ -385,6 +388,9 @@ struct exec {
 	bool commit, ours;         /* a decision; and it is ours, not the client's */
 	bool presumed;             /* an abort of what is not known here: not of a vote */
 	bool any_epoch;            /* it matters not which map the sender had */
+	struct shard *blocked;     /* by what it follows */
+	unsigned npending;         /* leases that it may get; at least as many as in */
+	TAILQ_HEAD(, pending) pending;
 	unsigned nparts;
 	struct part parts[]; /* ascending; the first is home: there lies the reply */
 };
@@ -440,6 +446,55 @@ void exec_record(struct exec *x);
 /* Gives the effect to the store. 0: taken, @done follows; else it waits or was answered. */
 int exec_apply(struct exec *x, enum store_urgency urgency, void (*done)(struct own *o, int rc));
 struct txn_where exec_where(struct exec *x, size_t results_max);
+
+/* An effect of the shard that @fill says, for which nobody waits: 0: under way; or what own_apply()
+ * says. The shard has no gate, or that of whoever calls. */
+int note_apply(struct node *n, struct shard *s, void (*fill)(struct effect *e, const void *arg),
+	const void *arg);
+
+/* ---- follow.c ---- */
+
+/* Calls fn for every object that the results show as followed, until it says false: then false. */
+bool followed_each(struct exec *x,
+	bool (*fn)(void *arg, const struct orbit_id *id, uint64_t version), void *arg);
+/* The shard in which it follows what is locked, or NULL. */
+struct shard *followed_blocked(struct exec *x);
+
+/* ---- leases of sessions (grant.c, recall.c, holding.c) ---- */
+
+/* Has others give back what is in the way of what it names; the shard to wait for, or NULL. */
+struct shard *grants_meet(struct exec *x);
+/* The same for what it follows; it is evaluated. */
+struct shard *grants_meet_followed(struct exec *x);
+/* It is evaluated: what it wishes for and can get, it gets with its answer, if it still can then.
+ */
+void grants_wish(struct exec *x);
+/* Its effect, if it has one, was taken: the log learns who may hold what. */
+void grants_record(struct exec *x);
+/* The answer leaves: GRANT before it. */
+void grants_tell(struct req *r, const struct frame *reply);
+/* It gets nothing. */
+void grants_drop(struct exec *x);
+/* Shards that are marked as losing have no leases here any more. */
+void grants_lose(struct node *n);
+void grants_free(struct node *n);
+/* Another map: sessions that are over hold nothing. */
+void grants_adopt(struct node *n);
+void grants_over(struct node *n, uint32_t session);
+/* The link is that of a session; it goes. */
+void grants_link(struct conn *c, uint32_t session);
+void grants_unlink(struct conn *c);
+void return_arrive(struct conn *c, struct frame *f);
+void holding_arrive(struct conn *c, struct frame *f);
+int leaser_load_one(struct node *n, const uint8_t *key, size_t klen, const void *val, size_t vlen);
+/* The shard is served from now on. */
+void grants_serve(struct node *n, struct shard *s);
+/* Deletes records of sessions that are over, @most of them; true: there may be more. */
+bool grants_sweep(struct node *n, unsigned most);
+/* All sessions that may hold leases. */
+void leasers_each_session(
+	struct node *n, void (*fn)(struct node *n, uint32_t session, void *arg), void *arg);
+void grants_status(const struct node *n, struct buf *b);
 
 void prepare_arrive(
 	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v);
@@ -560,6 +615,7 @@ struct conn {
 	bool hello;
 	bool doomed; /* an ERROR went out; nothing more is read */
 	uint8_t role;
+	uint32_t session;     /* a client's; 0: not known */
 	struct orbit_id node; /* who it is, if a node */
 	uint64_t incarnation;
 	uint64_t doomed_at;
@@ -665,6 +721,8 @@ struct node {
 	struct outcome *outcomes;
 	struct req *running;
 	struct ended *ended;    /* sessions */
+	struct leaser *leasers; /* sessions that may hold leases: in a shard, */
+	struct lessee *lessees; /* in all shards */
 	struct learning *learn; /* learn.c; NULL: no map yet */
 	struct teacher *teach;  /* teach.c; NULL: nobody learns */
 	struct eraser *erase;   /* erase.c */
@@ -696,6 +754,11 @@ struct node {
 	struct orbit_id fetch_from, told_by;
 	uint64_t told_epoch; /* the newest that another than that one has; 0: none */
 	uint64_t doubt_due;  /* when doubt_timer fires */
+
+	/* leases of sessions (grant.h) */
+	TAILQ_HEAD(, holder) granted; /* that are not to be given back; granted longest ago first */
+	size_t nleases, nrecalled;    /* all; those that are */
+	struct env_timer recall_timer;
 
 	/* replication (repl_int.h) */
 	uint64_t started;            /* when */

@@ -28,6 +28,8 @@ struct node_config node_config_default(void)
 		.forward_timeout = 30 * ENV_SEC,
 		.queue_max = 256u << 20,
 		.keeper = {.session_timeout = KEEPER_SESSION_TIMEOUT},
+		.recall_timeout = KEEPER_RECALL_TIMEOUT,
+		.leases_max = 1000000,
 		.weight = RING_WEIGHT_DEFAULT,
 		.lease = 400 * ENV_MS,
 		.fail_timeout = 1500 * ENV_MS,
@@ -93,6 +95,7 @@ static void init_lists(struct node *n)
 	TAILQ_INIT(&n->forgets);
 	TAILQ_INIT(&n->groups);
 	TAILQ_INIT(&n->sweeps);
+	TAILQ_INIT(&n->granted);
 }
 
 int node_new(struct node **out, struct env *e, struct store *st, const struct node_config *cfg)
@@ -224,6 +227,7 @@ void node_free(struct node *n)
 	sweeps_free(n);
 	intents_free(n);
 	sess_free_all(n);
+	grants_free(n);
 	shards_free(n);
 	ring_unref((struct ring_map *)n->ring);
 	env_timer_clear(n->env, &n->decided_timer);
@@ -246,4 +250,5 @@ void node_stats(const struct node *n, struct node_stats *out)
 {
 	*out = n->stats;
 	out->sessions = HASH_COUNT(n->sessions);
+	out->leases = n->nleases;
 }

@@ -25,6 +25,8 @@ struct node_config {
 				   */
 	size_t queue_max;         /* bytes of requests held at once before links are told to wait */
 	struct keeper_config keeper;
+	uint64_t recall_timeout; /* ns; who does not give a lease back is fenced; default 2 s */
+	size_t leases_max;       /* that sessions hold at once; default 1,000,000 */
 
 	/* Who we are to the others, told when we register; strings are borrowed. */
 	const char *const *addrs; /* that others can reach us at; up to RING_ADDRS_MAX */
@@ -85,6 +87,9 @@ struct node_stats {
 	uint64_t learn_bytes, learn_objects, learn_walks, learn_tails; /* what that took */
 	uint64_t repaired; /* ranges fetched from another copy as ours was damaged */
 	uint64_t erased;   /* shards that are held elsewhere now */
+	uint64_t granted, recalled, returned; /* leases of sessions */
+	uint64_t run_out; /* how often the keeper was told that a session does not answer */
+	uint64_t leases;  /* held */
 };
 void node_stats(const struct node *n, struct node_stats *out);
 

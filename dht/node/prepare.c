@@ -6,6 +6,7 @@
  *       -> outcome known: committed          the same vote again, from the outcome
  *                         aborted            refused
  *       -> given up, or below the floor      refused
+ *       -> leases of others                  RECALL; waits, runs again
  *       -> in the way: an older transaction  votes no: RETRY. So nobody waits in a circle
  *                      younger ones, a gate  waits, runs again
  *       -> evaluated: does not hold          votes no: COMPARE, ...; nothing is kept
@@ -172,6 +173,10 @@ static void prepare_run(struct req *r)
 		return;
 	}
 	if (s->gate || repl_blocks(r->n, s)) {
+		req_wait_shard(r, s);
+		return;
+	}
+	if (grants_meet(x)) {
 		req_wait_shard(r, s);
 		return;
 	}

@@ -278,6 +278,7 @@ int repl_adopt(struct node *n, const struct ring_map *old)
 		req_lose(n);
 		sess_lose(n);
 		intents_lose(n);
+		grants_lose(n);
 	}
 	for (unsigned i = 0; i < n->nshards; i++) {
 		struct shard *s = node_shard(n, i);
@@ -303,6 +304,7 @@ int repl_adopt(struct node *n, const struct ring_map *old)
 	lease_tick(n, 0);
 	recover_ask(n);
 	take_go(n);
+	grants_adopt(n);
 	for (unsigned i = 0; i < n->nshards && !n->stopping; i++) {
 		struct shard *s = node_shard(n, i);
 

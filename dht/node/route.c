@@ -230,6 +230,8 @@ void route_txn(struct conn *c, struct frame *f)
 		answer(c, f, WIRE_BAD_REQUEST);
 		return;
 	}
+	if (!(m.flags & WIRE_TXN_FORWARDED))
+		grants_link(c, m.session);
 	if (!n->ring)
 		node = RING_NONE;
 	else if (m.flags & WIRE_TXN_REPLAY)

@@ -4,7 +4,7 @@
  *   run -> resent, and carried out before       the stored reply is sent again
  *       -> given up, or below the floor         refused
  *       -> answered with an error before        the same error
- *       -> a lock or a gate in the way          waits, runs again
+ *       -> a lock, a lease or a gate in the way waits, runs again
  *       -> evaluated (exec.c), then finish: nothing to write: answered
  *                                           effect taken, its reply within: answered when it is
  *                                           in the log
@@ -79,7 +79,9 @@ static void txn_run(struct req *r)
 		exec_refuse(x, no->status, no->failed);
 		return;
 	}
-	s = txn_blocked(x);
+	s = grants_meet(x);
+	if (!s)
+		s = txn_blocked(x);
 	if (s) {
 		req_wait_shard(r, s);
 		return;
@@ -102,6 +104,7 @@ static void txn_finish(struct exec *x)
 	struct frame *f = x->f;
 
 	if (!x->v.writes) {
+		grants_record(x);
 		x->f = NULL;
 		exec_answer(x, f);
 		return;
@@ -133,12 +136,14 @@ static void txn_finish(struct exec *x)
 	}
 	sess_reply_took(home->sess, x->m.number);
 	x->r.n->stats.executed++;
+	grants_record(x);
 	req_answer(&x->r, f);
 	/* x waits for its effect: nothing has ended it yet */
 	exec_open_gate(x);
 }
 
-static const struct req_ops txn_ops = {.run = txn_run, .release = exec_release};
+static const struct req_ops txn_ops = {
+	.run = txn_run, .answered = grants_tell, .release = exec_release};
 
 void exec_arrive(
 	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v)

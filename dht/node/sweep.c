@@ -6,7 +6,7 @@
  *
  *   known -> ended is recorded (KEY_KEEPER "e", u32 BE session; one small record, it stays)
  *         -> its requests are answered NO_SESSION
- *         -> its replies and floors are deleted, a few at a time
+ *         -> its replies, floors and records of leases are deleted, a few at a time
  *
  * What it has prepared is not touched: that is resolved as any other.
  */
@@ -163,6 +163,7 @@ static void end_session(struct node *n, uint32_t session)
 	if (sweep_apply(n, w))
 		return;
 	ended_add(n, session);
+	grants_over(n, session);
 	log_info("mod=node session=%u msg=\"session has ended, its records go\"", session);
 	env_timer_set(n->env, &n->sweep_timer, env_now(n->env) + SWEEP_STEP);
 }
@@ -184,19 +185,26 @@ static void ask(struct node *n, uint32_t session)
 	keep_session(n, k);
 }
 
+static void ask_once(struct node *n, uint32_t session, void *arg)
+{
+	struct ended **asked = arg, *e;
+
+	HASH_FIND(hh, *asked, &session, sizeof(session), e);
+	if (e || session_ended(n, session))
+		return;
+	e = mem_zalloc(sizeof(*e));
+	e->session = session;
+	HASH_ADD(hh, *asked, session, sizeof(e->session), e);
+}
+
 static void ask_all(struct node *n)
 {
 	struct ended *asked = NULL, *e, *etmp;
 	struct sess *s, *tmp;
 
-	HASH_ITER (hh, n->sessions, s, tmp) {
-		HASH_FIND(hh, asked, &s->key.session, sizeof(uint32_t), e);
-		if (e || session_ended(n, s->key.session))
-			continue;
-		e = mem_zalloc(sizeof(*e));
-		e->session = s->key.session;
-		HASH_ADD(hh, asked, session, sizeof(e->session), e);
-	}
+	HASH_ITER (hh, n->sessions, s, tmp)
+		ask_once(n, s->key.session, &asked);
+	leasers_each_session(n, ask_once, &asked);
 	HASH_ITER (hh, asked, e, etmp) {
 		HASH_DEL(asked, e);
 		ask(n, e->session);
@@ -259,7 +267,7 @@ void sweep_fire(struct env_timer *t)
 	if (n->stopping)
 		return;
 	if (n->ring && (n->ended || n->ring->nfenced))
-		more = drop_some(n);
+		more = drop_some(n) | grants_sweep(n, SWEEP_AT_ONCE);
 	if (n->ring && n->ring->keeper != RING_NONE && now >= n->sweep_ask_at) {
 		n->sweep_ask_at = now + SWEEP_EVERY;
 		ask_all(n);

@@ -337,7 +337,7 @@ static bool all_level(struct node *n, struct shard *s)
 
 /* ---- the tables ---- */
 
-static const uint8_t classes[] = {KEY_FLOOR, KEY_REPLY, KEY_PREPARED, KEY_OUTCOME};
+static const uint8_t classes[] = {KEY_FLOOR, KEY_REPLY, KEY_PREPARED, KEY_OUTCOME, KEY_LEASER};
 
 /* Tables of the shards that are marked as loading, which lie from @first to @last. */
 struct load {
@@ -413,6 +413,8 @@ static int load_some(struct load *l)
 		rc = shard_of_key(n, key, klen);
 		if (rc > 0 && (class == KEY_FLOOR || class == KEY_REPLY))
 			rc = sess_load_one(n, key, klen, val, vlen);
+		else if (rc > 0 && class == KEY_LEASER)
+			rc = leaser_load_one(n, key, klen, val, vlen);
 		else if (rc > 0)
 			rc = intent_load_one(n, key, klen, val, vlen);
 		if (rc)
@@ -526,6 +528,7 @@ static void serve(struct node *n, struct shard *s)
 	repl_vouch(n, s);
 	n->suspects |= n->ring->shards[s->number].suspect != 0;
 	repl_wake(n);
+	grants_serve(n, s);
 	/* what waits runs from its beginning */
 	shard_wake(s);
 }

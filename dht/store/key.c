@@ -61,6 +61,12 @@ void key_floor(struct key *k, uint16_t shard, uint32_t session)
 	add_be32(k, session);
 }
 
+void key_leaser(struct key *k, uint16_t shard, uint32_t session)
+{
+	key_class(k, KEY_LEASER, shard);
+	add_be32(k, session);
+}
+
 bool key_after_prefix(struct key *k)
 {
 	while (k->len && k->b[k->len - 1] == 0xff)

@@ -19,6 +19,7 @@ enum key_class {
 	KEY_ORPHAN = 'U',   /* id -> empty: an object whose reference slot is zero */
 	KEY_REPLY = 'R',    /* session, number -> the stored reply */
 	KEY_FLOOR = 'F',    /* session -> floor and abandoned numbers */
+	KEY_LEASER = 'L',   /* session -> the greatest lease that it may hold */
 	KEY_PREPARED = 'P', /* session, number -> the prepared part of a cross-shard transaction */
 	KEY_OUTCOME = 'C',  /* session, number -> committed or aborted */
 	KEY_TERM = 'T',     /* -> the shard's terms and where each began */
@@ -45,6 +46,7 @@ void key_hold(struct key *k, uint16_t shard, const struct orbit_id *id, uint32_t
 void key_session(
 	struct key *k, enum key_class c, uint16_t shard, uint32_t session, uint64_t number);
 void key_floor(struct key *k, uint16_t shard, uint32_t session);
+void key_leaser(struct key *k, uint16_t shard, uint32_t session);
 
 /* Makes @k the first key after all that begin with it; false when there is none. */
 bool key_after_prefix(struct key *k);

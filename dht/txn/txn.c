@@ -220,6 +220,7 @@ int txn_check(const void *body, size_t len, struct txn_view *v)
 		k.last_index = op.index;
 		k.used |= UINT64_C(1) << op.object;
 		v->writes |= txn_is_write(op.kind);
+		v->leases |= op.kind == TXN_LEASE;
 	}
 	if (!cur_done(&c) || (unsigned)__builtin_popcountll(k.used) != v->nobjects)
 		return -EBADMSG;

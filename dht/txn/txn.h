@@ -199,6 +199,7 @@ struct txn_view {
 	const struct orbit_id *object; /* nobjects of them (byte array: no alignment needed) */
 	struct cur ops;
 	bool writes;
+	bool leases; /* wishes for some */
 };
 
 /* Checks every byte of @body and fills @v: 0, or -EBADMSG. */

@@ -7,7 +7,8 @@
 
 #define SESSION_MAX 0xffffffu
 #define ASK_FLAGS                                                                                  \
-	(ASK_F_PASSED | ASK_F_WHOLE | ASK_F_WITNESS | ASK_F_REFUSED | ASK_F_ADD | ASK_F_FORCE)
+	(ASK_F_PASSED | ASK_F_WHOLE | ASK_F_WITNESS | ASK_F_REFUSED | ASK_F_ADD | ASK_F_FORCE |    \
+		ASK_F_RUN_OUT)
 
 static void put_text(struct buf *b, const char *text, size_t max)
 {

@@ -25,7 +25,8 @@ enum wire_ask {
 	ASK_WEIGHT = 7,   /* orbitctl: node, weight */
 	ASK_RENAME = 8,   /* orbitctl: node, id2: its new ID */
 	ASK_REPLICAS = 9, /* orbitctl: replicas, min_in_sync (0: as it is) */
-	ASK_FENCE = 10,   /* orbitctl: session */
+	ASK_FENCE = 10,   /* orbitctl: session; run out, of a node: at the end of its time, which is
+			     not renewed any more */
 	ASK_DOWN = 11,    /* of a node about to stop in good order: node, incarnation */
 };
 
@@ -51,6 +52,7 @@ struct wire_ask_m {
 #define ASK_F_REFUSED 0x08
 #define ASK_F_ADD 0x10
 #define ASK_F_FORCE 0x20
+#define ASK_F_RUN_OUT 0x40
 
 void wire_put_ask(struct buf *b, const struct wire_ask_m *m);
 int wire_get_ask(struct cur c, struct wire_ask_m *m);

@@ -113,8 +113,8 @@ static int dump_stream(
 }
 
 /* KEY_TERM is written when the store sees fit: what it says is asked for by store_history(). */
-static const char classes[] = {
-	KEY_HEADER, KEY_MAP, KEY_HOLD, KEY_ORPHAN, KEY_REPLY, KEY_FLOOR, KEY_PREPARED, KEY_OUTCOME};
+static const char classes[] = {KEY_HEADER, KEY_MAP, KEY_HOLD, KEY_ORPHAN, KEY_REPLY, KEY_FLOOR,
+	KEY_LEASER, KEY_PREPARED, KEY_OUTCOME};
 
 /* Where two copies of a shard differ; false when they don't. */
 static bool differ(struct run *r, uint16_t shard, unsigned a, unsigned b, char *where, size_t len)

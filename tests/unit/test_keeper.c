@@ -94,6 +94,43 @@ static void test_keeper_fences_silent_sessions(void **state)
 	world_fini(&w);
 }
 
+/* A session that keeps what it is to give back is fenced, however often it is renewed. */
+static void test_keeper_lets_the_time_of_a_session_run_out(void **state)
+{
+	const struct keeper_config cfg = {.session_timeout = 10 * ENV_SEC};
+	struct wire_ask_m m = {.what = ASK_FENCE, .flags = ASK_F_RUN_OUT, .session = 1};
+	uint64_t epoch;
+	struct world w;
+
+	(void)state;
+	world_init_with(&w, 7, &cfg);
+	assert_int_equal(open_session(&w, 1), 1);
+	assert_int_equal(open_session(&w, 2), 2);
+	epoch = world_ring(&w)->epoch;
+	assert_int_equal(world_ask(&w, &m), WIRE_OK);
+	assert_int_equal(world_ask(&w, &m), WIRE_OK);
+	assert_int_equal(world_ring(&w)->epoch, epoch);
+	assert_int_equal(world_session(&w, WIRE_SESSION_RENEW, 0, 1).status, WIRE_NO_SESSION);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(check(&w, 1), WIRE_OK);
+		assert_false(ring_fenced(world_ring(&w), 1));
+		world_run(&w, 2 * ENV_SEC);
+		world_session(&w, WIRE_SESSION_RENEW, 0, 1);
+		assert_int_equal(world_session(&w, WIRE_SESSION_RENEW, 0, 2).status, WIRE_OK);
+	}
+	world_run(&w, 5 * ENV_SEC);
+	assert_true(ring_fenced(world_ring(&w), 1));
+	assert_false(ring_fenced(world_ring(&w), 2));
+	/* one that ended by itself is not in the map: at once */
+	world_session(&w, WIRE_SESSION_END, 0, 2);
+	m.session = 2;
+	assert_int_equal(world_ask(&w, &m), WIRE_OK);
+	assert_true(ring_fenced(world_ring(&w), 2));
+	m.session = 3;
+	assert_int_equal(world_ask(&w, &m), WIRE_BAD_REQUEST);
+	world_fini(&w);
+}
+
 static void test_keeper_that_was_stopped_ends_nobody(void **state)
 {
 	const struct keeper_config cfg = {.session_timeout = 10 * ENV_SEC};
@@ -379,7 +416,7 @@ static void test_keeper_judges_who_is_alive(void **state)
 
 static void test_keeper_brings_a_voter_level_by_a_snapshot(void **state)
 {
-	const struct keeper_config cfg = {.snapshot_every = 16};
+	const struct keeper_config cfg = {.snapshot_every = 16, .session_timeout = 60 * ENV_SEC};
 	uint64_t behind;
 	struct world w;
 	int late;
@@ -676,6 +713,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_numbers_sessions),
 		cmocka_unit_test(test_keeper_forgets_nothing_in_a_power_loss),
 		cmocka_unit_test(test_keeper_fences_silent_sessions),
+		cmocka_unit_test(test_keeper_lets_the_time_of_a_session_run_out),
 		cmocka_unit_test(test_keeper_that_was_stopped_ends_nobody),
 		cmocka_unit_test(test_keeper_changes_the_map_when_asked),
 		cmocka_unit_test(test_keeper_entries_start_from_their_epoch),

@@ -58,7 +58,7 @@ static void test_keeper_fences_after_a_handover_that_failed(void **state)
 /* A snapshot that is lost on its way is sent again before long. */
 static void test_keeper_sends_a_lost_snapshot_again(void **state)
 {
-	const struct keeper_config cfg = {.snapshot_every = 16};
+	const struct keeper_config cfg = {.snapshot_every = 16, .session_timeout = 60 * ENV_SEC};
 	struct keeper *k;
 	unsigned late, at;
 	struct world w;

@@ -85,7 +85,7 @@ static void test_wire_ask_refuses(void **state)
 	(void)state;
 	refuses(0, 0); /* what */
 	refuses(0, ASK_DOWN + 1);
-	refuses(1, 0x40); /* a flag that is none */
+	refuses(1, 0x80); /* a flag that is none */
 	refuses(131, 1);  /* a session of more than 24 bits */
 	refuses(150, 5);  /* addresses */
 	refuses(152, 0);  /* a NUL in one */

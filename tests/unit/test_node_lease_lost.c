@@ -1,0 +1,236 @@
+/*
+ * Leases of sessions when the shard's primary changes: who may hold something is known to all
+ * copies, and nothing conflicting happens before each of them has said what it holds, or is over.
+ */
+#include "dht/ring/plan.h"
+#include "tests/unit/lease_rig.h"
+
+struct more {
+	struct trio t;
+	struct rig_link a, b; /* of session 1 and 2, to node 0 */
+	uint16_t shard;
+};
+
+static void more_init(struct more *m)
+{
+	trio_init(&m->t);
+	rig_connect(&m->t.r, &m->a, 0);
+	rig_connect(&m->t.r, &m->b, 0);
+	m->shard = rig_shard(&m->t.r, &m->t.id);
+}
+
+static void more_fini(struct more *m)
+{
+	rig_hangup(&m->a);
+	rig_hangup(&m->b);
+	trio_fini(&m->t);
+}
+
+static void run(struct more *m)
+{
+	sim_run(m->t.r.s, 50 * ENV_MS);
+}
+
+/* Node 1 leads from now on; node 0 is gone. The links of the sessions lead there. */
+static void fail_over(struct more *m)
+{
+	rig_hangup(&m->a);
+	rig_hangup(&m->b);
+	crash(&m->t, 0, DISK_PROCESS);
+	MEMBERS(&m->t, 1, 2);
+	give(&m->t, 1);
+	give(&m->t, 2);
+	rig_connect(&m->t.r, &m->a, 1);
+	rig_connect(&m->t.r, &m->b, 1);
+	sim_run(m->t.r.s, ENV_SEC);
+}
+
+static uint64_t term(struct more *m)
+{
+	return m->t.r.map->shards[m->shard].term;
+}
+
+/* Between its evaluation and its answer somebody changes the object: it is not granted. */
+static void test_lease_is_not_granted_if_somebody_wants_the_object_before_the_answer(void **state)
+{
+	uint64_t rid, other;
+	struct more m;
+
+	(void)state;
+	more_init(&m);
+	/* the first grant of a session waits for all copies */
+	sim_slow(m.t.r.s, m.t.r.n[0].host, m.t.r.n[1].host, 30 * ENV_MS);
+	rid = send_wish(&m.a, 1, 2, &m.t.id, SHARED, false);
+	sim_run(m.t.r.s, 10 * ENV_MS);
+	assert_false(has_reply(&m.a, rid));
+	other = add_by(&m.b, 2, 1, &m.t.id);
+	assert_int_equal(rig_status(&m.a, rid), WIRE_OK);
+	assert_int_equal(granted(&m.a, rid, &m.t.id).mode, 0);
+	assert_int_equal(rig_status(&m.b, other), WIRE_OK);
+	assert_int_equal(came(&m.a, WIRE_RECALL), 0);
+	more_fini(&m);
+}
+
+/* One that was waited for is: who meets it waits until it was told, and recalls it then. */
+static void test_lease_that_was_waited_for_is_granted(void **state)
+{
+	uint64_t rid, other;
+	struct more m;
+
+	(void)state;
+	more_init(&m);
+	sim_slow(m.t.r.s, m.t.r.n[0].host, m.t.r.n[1].host, 30 * ENV_MS);
+	rid = send_wish(&m.a, 1, 2, &m.t.id, EXCLUSIVE, false);
+	sim_run(m.t.r.s, 10 * ENV_MS);
+	assert_false(has_reply(&m.a, rid));
+	other = add_by(&m.b, 2, 1, &m.t.id);
+	assert_int_equal(rig_status(&m.a, rid), WIRE_OK);
+	assert_int_equal(granted(&m.a, rid, &m.t.id).mode, EXCLUSIVE);
+	run(&m);
+	assert_false(has_reply(&m.b, other));
+	give_back(&m.a, 1, recalled(&m.a, 0), 0);
+	assert_int_equal(rig_status(&m.b, other), WIRE_OK);
+	more_fini(&m);
+}
+
+static void test_lease_holders_are_known_to_all_copies(void **state)
+{
+	struct buf b = {0};
+	struct more m;
+	struct key k;
+
+	(void)state;
+	more_init(&m);
+	key_leaser(&k, m.shard, 1);
+	assert_int_equal(wish_for(&m.a, 1, 2, &m.t.id, SHARED, false), SHARED);
+	for (unsigned i = 0; i < NODES; i++) {
+		buf_reset(&b);
+		assert_int_equal(store_get(m.t.r.n[i].store, k.b, k.len, &b), 0);
+		assert_int_equal(b.len, 2);
+		assert_int_equal(b.data[1], SHARED);
+	}
+	/* and again before the first exclusive one */
+	assert_int_equal(wish_for(&m.a, 1, 3, &m.t.id, EXCLUSIVE, false), EXCLUSIVE);
+	for (unsigned i = 0; i < NODES; i++) {
+		buf_reset(&b);
+		assert_int_equal(store_get(m.t.r.n[i].store, k.b, k.len, &b), 0);
+		assert_int_equal(b.data[1], EXCLUSIVE);
+	}
+	buf_fini(&b);
+	more_fini(&m);
+}
+
+static void test_lease_waits_for_who_has_not_said_what_it_holds(void **state)
+{
+	struct wire_lease_one one;
+	struct wire_leases claim;
+	uint64_t rid, other;
+	struct more m;
+
+	(void)state;
+	more_init(&m);
+	rid = send_wish(&m.a, 1, 2, &m.t.id, SHARED, false);
+	assert_int_equal(rig_status(&m.a, rid), WIRE_OK);
+	one = granted(&m.a, rid, &m.t.id);
+	one.version = 0;
+	fail_over(&m);
+	other = add_by(&m.b, 2, 1, &m.t.id);
+	run(&m);
+	assert_false(has_reply(&m.b, other));
+	/* it has nothing exclusively: reads pass; it gets nothing new, and others share */
+	rid = send_wish(&m.a, 1, 3, &m.t.id, SHARED, false);
+	assert_int_equal(rig_status(&m.a, rid), WIRE_OK);
+	assert_int_equal(granted(&m.a, rid, &m.t.id).mode, 0);
+	claim = leases_in(nth(&m.a, WIRE_CLAIM, 0));
+	assert_int_equal(claim.shard, m.shard);
+	assert_int_equal(claim.session, 1);
+	assert_true(claim.term == term(&m));
+	/* not of this term; not all of it */
+	assert_int_equal(
+		say_holding(&m.a, 1, m.shard, term(&m) - 1, false, 1, &one), WIRE_WRONG_NODE);
+	assert_int_equal(say_holding(&m.a, 1, m.shard, term(&m) + 1, false, 1, &one), WIRE_RETRY);
+	assert_int_equal(say_holding(&m.a, 1, m.shard, term(&m), true, 0, NULL), WIRE_OK);
+	run(&m);
+	assert_int_equal(came(&m.a, WIRE_RECALL), 0);
+	assert_int_equal(say_holding(&m.a, 1, m.shard, term(&m), false, 1, &one), WIRE_OK);
+	run(&m);
+	assert_false(has_reply(&m.b, other));
+	assert_true(recalled(&m.a, 0).number == one.number);
+	give_back(&m.a, 1, recalled(&m.a, 0), 0);
+	assert_int_equal(rig_status(&m.b, other), WIRE_OK);
+	/* numbers go on */
+	rid = send_wish(&m.a, 1, 4, &m.t.id, SHARED, false);
+	assert_int_equal(rig_status(&m.a, rid), WIRE_OK);
+	assert_true(granted(&m.a, rid, &m.t.id).number > one.number);
+	more_fini(&m);
+}
+
+static void test_lease_exclusive_may_be_held_by_who_has_not_said_so(void **state)
+{
+	uint64_t rid;
+	struct more m;
+
+	(void)state;
+	more_init(&m);
+	assert_int_equal(wish_for(&m.a, 1, 2, &m.t.id, EXCLUSIVE, false), EXCLUSIVE);
+	fail_over(&m);
+	rid = get_by(&m.b, 2, &m.t.id);
+	run(&m);
+	assert_false(has_reply(&m.b, rid));
+	/* its own pass */
+	assert_int_equal(rig_status(&m.a, add_by(&m.a, 1, 3, &m.t.id)), WIRE_OK);
+	assert_false(has_reply(&m.b, rid));
+	/* it holds nothing */
+	assert_int_equal(say_holding(&m.a, 1, m.shard, term(&m), false, 0, NULL), WIRE_OK);
+	assert_int_equal(rig_got_slot(&m.b, rid, 0), 1);
+	more_fini(&m);
+}
+
+static void test_lease_of_who_is_fenced_is_nobodys(void **state)
+{
+	struct ring_map *map;
+	uint64_t rid;
+	struct more m;
+
+	(void)state;
+	more_init(&m);
+	assert_int_equal(wish_for(&m.a, 1, 2, &m.t.id, EXCLUSIVE, false), EXCLUSIVE);
+	fail_over(&m);
+	rid = get_by(&m.b, 2, &m.t.id);
+	run(&m);
+	assert_false(has_reply(&m.b, rid));
+	map = ring_draft(m.t.r.map);
+	plan_fence(map, 1);
+	ring_unref(m.t.r.map);
+	m.t.r.map = map;
+	give(&m.t, 1);
+	assert_int_equal(rig_status(&m.b, rid), WIRE_OK);
+	assert_int_equal(say_holding(&m.a, 1, m.shard, term(&m), false, 0, NULL), WIRE_NO_SESSION);
+	/* its record goes in time */
+	{
+		struct buf b = {0};
+		struct key k;
+
+		key_leaser(&k, m.shard, 1);
+		assert_int_equal(store_get(m.t.r.n[1].store, k.b, k.len, &b), 0);
+		sim_run(m.t.r.s, 61 * ENV_SEC);
+		assert_int_equal(store_get(m.t.r.n[1].store, k.b, k.len, &b), -ENOENT);
+		buf_fini(&b);
+	}
+	more_fini(&m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			test_lease_is_not_granted_if_somebody_wants_the_object_before_the_answer),
+		cmocka_unit_test(test_lease_that_was_waited_for_is_granted),
+		cmocka_unit_test(test_lease_holders_are_known_to_all_copies),
+		cmocka_unit_test(test_lease_waits_for_who_has_not_said_what_it_holds),
+		cmocka_unit_test(test_lease_exclusive_may_be_held_by_who_has_not_said_so),
+		cmocka_unit_test(test_lease_of_who_is_fenced_is_nobodys),
+	};
+
+	return cmocka_run_group_tests_name("node_lease_lost", tests, NULL, NULL);
+}
