@@ -10,6 +10,7 @@ check() { tests/run.sh "$results" 120 "$@" || rc=1; }
 check lint-layers awk -f tests/lint/layers.awk "${sources[@]}"
 check lint-calls awk -f tests/lint/calls.awk "${sources[@]}"
 check lint-format clang-format --dry-run -Werror "${sources[@]}"
+check lint-rules tests/lint/rules.sh
 check lint-self tests/lint/test_lint.sh
 mapfile -t scripts < <(find tools tests .ci -name '*.sh' -o -path .ci/run)
 check lint-shell bash -c 'for f; do bash -n "$f" || exit 1; done' bash "${scripts[@]}"

@@ -61,6 +61,10 @@ walk-deletes-nothing dht/node/learn_walk.c - s/delete_key\(w, o->key, o->klen\);
 dead-without-survivors dht/keeper/judge.c - s/if \(n > 0 && !survivors_live\(k, d, dead, now\)\)/if (0)/ && s/find_dead\(k, m, now, dead\) && survivors_live\(k, m, dead, now\)/1/
 lost-power-but-whole dht/node/keep.c - s/if \(store_info\(n->st\)->whole\)/if (1)/
 forgets-with-strays dht/node/intent.c - s/if \(o->forgotten && !o->strays\)/if (o->forgotten)/
+nothing-is-repaired dht/node/exec.c - s/rc == -EIO && repair_exec\(x\)/0/
+backups-stay-damaged dht/node/teach_read.c - s/q->mends = m\.token \|\| c->role == WIRE_ROLE_ADMIN/q->mends = false/
+nobody-erases dht/node/erase.c - s/if \(!may_go\(n, i, nodes\)\)/if (1)/
+erases-all-but-replies dht/store/clear.c - s/class != KEY_STORE && class != KEY_TERM/$& && class != KEY_REPLY/
 no-checksums dht/store/read.c - s/if \(crc != le32toh\(want\)\)/if (0)/
 recovery-believes-all dht/store/recover.c - s/return !record_check_data\([^;]*;/return 1;/
 removes-the-last-segment dht/store/flush.c - s/ && s->start \+ s->size < st->tail;/;/

@@ -338,6 +338,65 @@ static void test_repl_a_suspect_is_vouched_for_when_it_has_all(void **state)
 	trio_fini(&t);
 }
 
+/* What it shows could else be gone when the other one leads. */
+static void test_repl_nobody_serves_before_all_members_have_all(void **state)
+{
+	struct trio t;
+	uint64_t rid;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	sim_cut(t.r.s, t.r.n[0].host, t.r.n[2].host, true);
+	for (unsigned i = 0; i < 5; i++)
+		send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 50 * ENV_MS);
+	assert_int_equal(past(&t, 2).seq, past(&t, 1).seq - 5);
+	crash(&t, 0, DISK_PROCESS);
+	MEMBERS(&t, 1, 2);
+	assert_int_equal(keep_adopt(t.r.n[2].node, t.r.map), 0);
+	/* it is well, but cannot take anything */
+	node_shard(t.r.n[2].node, rig_shard(&t.r, &t.id))->held = true;
+	give(&t, 1);
+	rid = rig_send_get(&t.k[1], &t.id);
+	sim_run(t.r.s, 3 * ENV_SEC);
+	assert_int_equal(past(&t, 2).seq, past(&t, 1).seq - 5);
+	assert_false(answered(&t, 1, rid));
+	crash(&t, 2, DISK_PROCESS);
+	restart(&t, 2);
+	MEMBERS(&t, 1, 2);
+	give_all(&t);
+	assert_int_equal(rig_slot(&t.k[1], &t.id, 0), 6);
+	assert_level(&t, 1, 2);
+	trio_fini(&t);
+}
+
+/* Who has told what it has in a term must not have more of what was before. */
+static void test_repl_members_take_no_effects_of_an_older_term(void **state)
+{
+	struct trio t;
+	uint64_t rid, seq;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	seq = past(&t, 0).seq;
+	/* node 0 does not hear of it */
+	sim_cut(t.r.s, t.r.n[1].host, t.r.n[2].host, true);
+	sim_cut_oneway(t.r.s, t.r.n[1].host, t.r.n[0].host);
+	MEMBERS(&t, 0, 1, 2);
+	give(&t, 1);
+	rid = send_add(&t, 0, t.number++);
+	sim_run(t.r.s, 100 * ENV_MS);
+	assert_int_equal(past(&t, 0).seq, seq + 1);
+	assert_int_equal(past(&t, 1).seq, seq);
+	sim_heal_all(t.r.s);
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+	assert_level(&t, 0, 1);
+	trio_fini(&t);
+}
+
 /* A late copy must not be executed by whoever leads next. */
 static void test_repl_failover_keeps_floors_and_abandoned_numbers(void **state)
 {
@@ -479,6 +538,8 @@ int main(void)
 		cmocka_unit_test(test_repl_suspects_are_waited_for),
 		cmocka_unit_test(test_repl_all_killed_and_started_again_go_on),
 		cmocka_unit_test(test_repl_a_suspect_is_vouched_for_when_it_has_all),
+		cmocka_unit_test(test_repl_nobody_serves_before_all_members_have_all),
+		cmocka_unit_test(test_repl_members_take_no_effects_of_an_older_term),
 		cmocka_unit_test(test_repl_failover_keeps_floors_and_abandoned_numbers),
 		cmocka_unit_test(test_repl_a_member_tells_what_it_has_in_its_term_only),
 		cmocka_unit_test(test_repl_what_was_told_in_an_older_term_does_not_count),
