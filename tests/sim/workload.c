@@ -173,6 +173,7 @@ static void begin(struct run *r)
 	r->per_client = r->cfg->per_client ? r->cfg->per_client : r->long_run ? 200 : 40;
 	if (r->aim)
 		r->per_client = UINT_MAX;
+	r->leases = !(cfg.seed / 8 & 1);
 	r->nactors = r->cfg->clients ? r->cfg->clients : 1 + (unsigned)sim_below(s, 3);
 	if (r->ring)
 		r->nactors = r->clients;
@@ -190,6 +191,8 @@ static void begin(struct run *r)
 			.check_timeout = 200 * ENV_MS + sim_below(s, ENV_SEC),
 		};
 		a->client = cluster_client(r->c, &p);
+		if (r->leases)
+			lease_begin(a);
 	}
 }
 
@@ -270,6 +273,8 @@ int workload_run(const struct workload_config *cfg, struct workload_result *res)
 	}
 	log_set_clock(NULL, NULL);
 	hist_free(&r);
+	for (unsigned i = 0; i < r.nactors; i++)
+		lease_forget(&r.actor[i]);
 	for (size_t i = 0; i < r.nops; i++) {
 		free(r.op[i]->read);
 		free(r.op[i]);

@@ -70,6 +70,12 @@ struct workload_config {
 	X(breaks)                                                                                  \
 	X(lost_answers)                                                                            \
 	X(pauses)                                                                                  \
+	X(remembered)                                                                              \
+	X(from_memory)                                                                             \
+	X(kept_back)                                                                               \
+	X(recalled)                                                                                \
+	X(leases_lost)                                                                             \
+	X(suspended)                                                                               \
 	X(clients_paused)                                                                          \
 	X(clients_killed)                                                                          \
 	X(bits_flipped)                                                                            \

@@ -317,12 +317,29 @@ void check_read(
 		c = cur_of(get.data, get.len);
 		obj = txn_get_object(&c);
 		rd->actor->cas_seen[rd->object[i]] = obj.slot[SLOT_CAS];
+		rd->bare[i] = obj.slot[SLOT_BARE];
 		check_object(r, rd, i, &obj, parse_ids(r, rd, i, &range), a);
 		r->res->reads++;
 	}
 	check_whole(r, rd);
 	for (unsigned i = 0; i < rd->npieces; i++)
 		check_piece(r, rd, &rd->piece[i], reply);
+	for (unsigned i = 0; i < rd->nobjects; i++)
+		lease_remember(rd, i, reply, rd->bare[i]);
+	hist_add(r, rd);
+}
+
+void check_remembered(struct run *r, struct read *rd)
+{
+	for (unsigned i = 0; i < rd->nobjects; i++) {
+		for (size_t k = 0; k < r->nops; k++)
+			if (op_touch(r->op[k], rd->object[i]))
+				check_op(r, rd, i, r->op[k], rd->actor);
+		check_bare(r, rd, rd->object[i], rd->bare[i]);
+	}
+	check_whole(r, rd);
+	if (r->broken)
+		broke(r, "that was remembered by client %u", rd->actor->index);
 	hist_add(r, rd);
 }
 

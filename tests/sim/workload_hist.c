@@ -25,7 +25,8 @@ struct shown {
 	uint64_t began, ended, writer;
 	unsigned object[OBJECTS], nobjects;
 	uint8_t *seen[OBJECTS];
-	size_t len; /* ids up to here; later ones were not there */
+	uint64_t kept[OBJECTS]; /* shown by who kept it back: it counts if it came to something */
+	size_t len;             /* ids up to here; later ones were not there */
 };
 
 struct edge {
@@ -59,6 +60,7 @@ void hist_add(struct run *r, struct read *rd)
 	for (unsigned i = 0; i < rd->nobjects; i++) {
 		h->object[i] = rd->object[i];
 		h->seen[i] = rd->seen[i];
+		h->kept[i] = rd->kept[i];
 		rd->seen[i] = NULL;
 	}
 }
@@ -87,8 +89,10 @@ static void edge(struct graph *g, size_t from, size_t to)
 	g->first[from] = (uint32_t)++g->nedges;
 }
 
-static bool shows(const struct shown *h, unsigned at, uint64_t uid)
+static bool shows(const struct graph *g, const struct shown *h, unsigned at, uint64_t uid)
 {
+	if (h->kept[at] == uid && g->r->op[uid - 1]->state != OP_ACKED)
+		return false;
 	return uid <= h->len && h->seen[at][uid];
 }
 
@@ -111,7 +115,7 @@ static void edges_of_reads(struct graph *g)
 
 				if (!op_touch(op, h->object[k]) || op->state == OP_FAILED)
 					continue;
-				if (shows(h, k, op->uid))
+				if (shows(g, h, k, op->uid))
 					edge(g, w, node_of(g, i));
 				else
 					edge(g, node_of(g, i), w);
@@ -132,7 +136,7 @@ static void edges_of_lists(struct graph *g)
 			const struct op *op = g->r->op[w];
 
 			if (!op->cas || op->touch[0].object != last->object[k] ||
-				!shows(last, k, op->uid) || op->cas_from >= OP_LIST_MAX)
+				!shows(g, last, k, op->uid) || op->cas_from >= OP_LIST_MAX)
 				continue;
 			at[op->cas_from] = w;
 			n = op->cas_from + 1 > n ? op->cas_from + 1 : n;

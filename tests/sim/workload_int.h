@@ -27,6 +27,8 @@ enum { SLOT_COUNT, SLOT_CAS, SLOT_MAX, SLOT_SUM, SLOT_BARE, SLOT_SWITCH };
 #define OWN_STRIDE 4096
 #define OWN_BYTES 2048
 
+struct memory;
+
 enum op_state { OP_RUNNING, OP_ACKED, OP_FAILED, OP_UNKNOWN };
 enum bytes { BYTES_NONE, BYTES_OWN, BYTES_SHARED, BYTES_PUNCH };
 
@@ -60,7 +62,22 @@ struct op {
 	uint32_t session;
 	unsigned callbacks;
 	struct read *read; /* what it reads before it writes, or NULL */
+	/* kept back under an exclusive lease: its client's reads show it already */
+	bool is_kept;
+	bool sent;             /* or lost: it is on its own now */
+	bool give_back;        /* then the lease is returned */
+	enum orbit_lease keep; /* but for that */
 	orbit_handle handle;
+};
+
+/* What a client remembers of an object. */
+struct memory {
+	uint8_t *seen; /* by uid; NULL: nothing */
+	size_t len;
+	uint64_t bare;
+	unsigned writes; /* of its own, under way: then it is of no use */
+	uint64_t begun;  /* how many there ever were */
+	struct op *kept; /* kept back, or NULL */
 };
 
 /* One client. */
@@ -77,6 +94,8 @@ struct actor {
 	bool flips;    /* flips switches */
 	bool reads;    /* and nothing else */
 	unsigned only; /* objects (bits); 0: all */
+	struct memory memory[OBJECTS];
+	unsigned kept; /* objects (bits) of which it keeps writes back */
 };
 
 /* A piece of a stream that a read asks for. */
@@ -95,9 +114,14 @@ struct read {
 	unsigned npieces;
 	uint8_t *seen[OBJECTS]; /* by uid: is it there? */
 	uint64_t began;
-	uint64_t writer; /* uid of the transaction that it belongs to; or 0 */
-	bool damage_ok;  /* bits were flipped: an error is right, other bytes are not */
-	bool done;       /* for those that are waited for */
+	bool wished[OBJECTS];
+	uint64_t begun[OBJECTS]; /* of its memory, when it was asked */
+	uint64_t bare[OBJECTS];
+	uint64_t kept[OBJECTS]; /* uid that was kept back by its client; 0 */
+	bool keeps;             /* then a write of the first object is kept back */
+	uint64_t writer;        /* uid of the transaction that it belongs to; or 0 */
+	bool damage_ok;         /* bits were flipped: an error is right, other bytes are not */
+	bool done;              /* for those that are waited for */
 	int rc;
 };
 
@@ -170,6 +194,7 @@ struct run {
 	bool quiet;          /* no more faults */
 	bool impatient;      /* many transactions are cancelled */
 	bool far;            /* the net is slow */
+	bool leases;         /* clients remember */
 	bool broken;         /* an invariant did not hold */
 	bool flips;          /* bits of a node's log flip: workload_flip.c */
 	int flipped;         /* if so: whose; -1: nobody's yet */
@@ -208,6 +233,10 @@ void actor_next(void *arg);
 void actor_kill(struct actor *a);
 /* Adds what a read of the object is to ask for, but for pieces of its stream. */
 void read_object(struct read *rd, struct txn_build *t, unsigned object);
+/* A write of the object that is not sent yet. */
+struct op *actor_keep(struct actor *a, unsigned object);
+void actor_send_kept(struct op *op);
+void actor_lost_kept(struct op *op);
 void read_piece(struct read *rd, struct txn_build *t, unsigned at, unsigned region, uint64_t uid);
 
 /* ---- workload_check.c ---- */
@@ -217,12 +246,32 @@ const struct touch *op_touch(const struct op *op, unsigned object);
 /* A read is there, by @a. */
 void check_read(
 	struct run *r, struct read *rd, const struct actor *a, const struct orbit_reply *reply);
+/* A read was answered from memory: rd->seen is what it shows. */
+void check_remembered(struct run *r, struct read *rd);
 /* Reads everything when all is quiet. */
 void check_end(struct run *r);
 /* Damages the disks, and reads all streams. */
 void check_damage(struct run *r);
 /* What the stores hold when all clients are gone. */
 void check_left(struct run *r);
+
+/* ---- workload_lease.c ---- */
+
+void lease_begin(struct actor *a);
+void lease_forget(struct actor *a);
+/* The read wishes for a lease of its object. */
+void lease_wish(struct read *rd, struct txn_build *t, unsigned at, unsigned mode, bool try);
+void lease_remember(struct read *rd, unsigned at, const struct orbit_reply *reply, uint64_t bare);
+/* Keeps a write of the object back, if it may. */
+void lease_keep(struct actor *a, unsigned object);
+void lease_flush_all(struct actor *a);
+void lease_flush_done(struct op *op);
+/* A read from memory; false: it remembers nothing of what it wanted. */
+bool lease_read(struct actor *a);
+/* Something happened to these objects (bits): what do others remember? */
+void lease_probe(struct run *r, unsigned objects);
+void lease_write_begins(struct actor *a, unsigned object);
+void lease_write_ended(struct actor *a, unsigned object);
 
 /* ---- workload_hist.c ---- */
 

@@ -40,10 +40,15 @@ void actor_kill(struct actor *a)
 	for (size_t i = 0; i < r->nops; i++) {
 		struct op *op = r->op[i];
 
-		if (op->actor == a && op->state == OP_RUNNING) {
-			op->state = OP_UNKNOWN;
-			r->res->unknown++;
+		if (op->actor != a || op->state != OP_RUNNING)
+			continue;
+		if (op->is_kept && !op->sent) { /* nobody heard of it */
+			op->state = OP_FAILED;
+			op->callbacks = 1;
+			continue;
 		}
+		op->state = OP_UNKNOWN;
+		r->res->unknown++;
 	}
 }
 
@@ -97,6 +102,25 @@ static void op_error(struct op *op, const struct orbit_reply *reply)
 	broke(r, "uid %llu: unexpected error %d", (unsigned long long)op->uid, reply->rc);
 }
 
+static void writes(struct op *op, void (*fn)(struct actor *a, unsigned object))
+{
+	for (unsigned i = 0; i < op->ntouch; i++)
+		fn(op->actor, op->touch[i].object);
+	for (unsigned i = 0; i < op->nbare; i++)
+		fn(op->actor, op->bare[i]);
+}
+
+static unsigned objects_of(const struct op *op)
+{
+	unsigned objects = 0;
+
+	for (unsigned i = 0; i < op->ntouch; i++)
+		objects |= 1u << op->touch[i].object;
+	for (unsigned i = 0; i < op->nbare; i++)
+		objects |= 1u << op->bare[i];
+	return objects;
+}
+
 static void op_done(void *arg, const struct orbit_reply *reply)
 {
 	struct op *op = arg;
@@ -106,6 +130,7 @@ static void op_done(void *arg, const struct orbit_reply *reply)
 		broke(r, "callback of uid %llu ran twice", (unsigned long long)op->uid);
 	if (op->actor->dead)
 		return;
+	writes(op, lease_write_ended);
 	if (reply->rc == 0 && op->read)
 		check_read(r, op->read, op->actor, reply);
 	op->ended = ++r->clock;
@@ -123,14 +148,24 @@ static void op_done(void *arg, const struct orbit_reply *reply)
 	} else {
 		op_error(op, reply);
 	}
+	if (op->is_kept)
+		lease_flush_done(op);
+	if (op->state == OP_ACKED)
+		lease_probe(r, objects_of(op));
 	ended(op->actor);
+}
+
+/* Those that it works on, but those of which it keeps a write back. */
+static unsigned free_objects(const struct actor *a)
+{
+	return (a->only ? a->only : (1u << OBJECTS) - 1) & ~a->kept;
 }
 
 static unsigned pick_objects(const struct actor *a, unsigned *object)
 {
 	struct run *r = a->run;
 	unsigned n = 1 + (unsigned)sim_below(r->c->s, TOUCH_MAX), got = 0;
-	unsigned of = a->only ? a->only : (1u << OBJECTS) - 1;
+	unsigned of = free_objects(a);
 
 	n = n < (unsigned)__builtin_popcount(of) ? n : (unsigned)__builtin_popcount(of);
 
@@ -164,11 +199,10 @@ static uint16_t primary_of(struct run *r, unsigned object)
 	return m->shards[ring_shard_of(m, &r->id[object])].primary;
 }
 
-static struct op *op_new(struct actor *a)
+static struct op *op_add(struct actor *a)
 {
 	struct run *r = a->run;
 	struct op *op = mem_zalloc(sizeof(*op));
-	unsigned object[TOUCH_MAX];
 
 	if (r->nops == r->cap) {
 		r->cap = r->cap ? 2 * r->cap : 64;
@@ -180,6 +214,15 @@ static struct op *op_new(struct actor *a)
 	op->actor = a;
 	op->began = ++r->clock;
 	op->session = orbit_session(a->client);
+	return op;
+}
+
+static struct op *op_new(struct actor *a)
+{
+	struct run *r = a->run;
+	struct op *op = op_add(a);
+	unsigned object[TOUCH_MAX];
+
 	op->ntouch = pick_objects(a, object);
 	for (unsigned i = 0; i < op->ntouch; i++) {
 		op->touch[i].object = object[i];
@@ -255,8 +298,11 @@ static void submit(struct op *op, struct txn_build *t)
 	struct run *r = op->run;
 	struct sim *s = r->c->s;
 
-	op->actor->running++;
-	r->pending++;
+	if (!op->is_kept) {
+		op->actor->running++;
+		r->pending++;
+	}
+	writes(op, lease_write_begins);
 	op->handle = orbit_submit(op->actor->client, t, NULL, op_done, op);
 	if (sim_chance(s, r->impatient ? 400 : 30))
 		sim_after(s, sim_below(s, patience[sim_below(s, 3)]), cancel_op, op);
@@ -289,15 +335,55 @@ static void start_bare(struct actor *a)
 	submit(op, &t);
 }
 
+static void leave_id(struct op *op, struct txn_build *t, unsigned object)
+{
+	const struct orbit_id *id = &op->run->id[object];
+	uint8_t key[ID_LEN];
+
+	put_be64(key, op->uid);
+	txn_add(t, id, SLOT_COUNT, 1);
+	txn_add(t, id, SLOT_SUM, (int64_t)op_amount(op));
+	txn_max(t, id, SLOT_MAX, op->uid);
+	txn_put(t, id, key, sizeof(key), "x", 1);
+}
+
+struct op *actor_keep(struct actor *a, unsigned object)
+{
+	struct op *op = op_add(a);
+
+	op->is_kept = true;
+	op->ntouch = 1;
+	op->touch[0].object = object;
+	a->running++;
+	a->run->pending++;
+	return op;
+}
+
+void actor_send_kept(struct op *op)
+{
+	struct txn_build t;
+
+	txn_init(&t);
+	leave_id(op, &t, op->touch[0].object);
+	submit(op, &t);
+}
+
+/* Its session ended first: it never will be. */
+void actor_lost_kept(struct op *op)
+{
+	op->callbacks = 1;
+	op->state = OP_FAILED;
+	op->ended = ++op->run->clock;
+	ended(op->actor);
+}
+
 static void start_write(struct actor *a)
 {
 	struct run *r = a->run;
 	struct sim *s = r->c->s;
 	struct op *op = op_new(a);
 	struct txn_build t;
-	uint8_t key[ID_LEN];
 
-	put_be64(key, op->uid);
 	txn_init(&t);
 	if (a->flips)
 		add_flip(op, &t, op->touch[0].object);
@@ -306,10 +392,9 @@ static void start_write(struct actor *a)
 	for (unsigned i = 0; i < op->ntouch; i++) {
 		const struct orbit_id *id = &r->id[op->touch[i].object];
 
-		txn_add(&t, id, SLOT_COUNT, 1);
-		txn_add(&t, id, SLOT_SUM, (int64_t)op_amount(op));
-		txn_max(&t, id, SLOT_MAX, op->uid);
-		txn_put(&t, id, key, sizeof(key), "x", 1);
+		leave_id(op, &t, op->touch[i].object);
+		if (r->leases && sim_chance(s, 200))
+			txn_lease(&t, id, 1 + (unsigned)sim_below(s, 2), true);
 		add_bytes(op, &t, &op->touch[i]);
 	}
 	if (sim_chance(s, 400))
@@ -352,6 +437,8 @@ static void read_done(void *arg, const struct orbit_reply *reply)
 	switch (reply->rc) {
 	case 0:
 		check_read(r, rd, a, reply);
+		if (rd->keeps)
+			lease_keep(a, rd->object[0]);
 		break;
 	case -ETIMEDOUT:
 		if (!a->soft)
@@ -374,6 +461,19 @@ static void read_done(void *arg, const struct orbit_reply *reply)
 	ended(a);
 }
 
+static void wish(struct read *rd, struct txn_build *t)
+{
+	struct sim *s = rd->actor->run->c->s;
+
+	rd->keeps = rd->nobjects == 1 && sim_chance(s, 400);
+	for (unsigned i = 0; i < rd->nobjects; i++) {
+		if (rd->keeps)
+			lease_wish(rd, t, i, ORBIT_LEASE_EXCLUSIVE, sim_chance(s, 700));
+		else if (sim_chance(s, 800))
+			lease_wish(rd, t, i, ORBIT_LEASE_SHARED, true);
+	}
+}
+
 static void start_read(struct actor *a)
 {
 	struct run *r = a->run;
@@ -387,6 +487,8 @@ static void start_read(struct actor *a)
 	txn_init(&t);
 	for (unsigned i = 0; i < n; i++)
 		read_object(rd, &t, object[i]);
+	if (r->leases)
+		wish(rd, &t);
 	for (unsigned i = 0; i < n && sim_chance(s, 300); i++) {
 		read_piece(rd, &t, i, (unsigned)sim_below(s, SHARED), 0);
 		if (r->nops)
@@ -452,7 +554,15 @@ void actor_next(void *arg)
 		return;
 	if (a->started >= a->run->per_client)
 		return;
+	if (!free_objects(a)) {
+		lease_flush_all(a);
+		return;
+	}
 	a->started++;
+	if (a->run->leases && sim_chance(a->run->c->s, 300) && lease_read(a)) {
+		actor_think(a);
+		return;
+	}
 	if (a->reads || a->flips) {
 		(a->reads ? start_read : start_write)(a);
 		return;
