@@ -192,7 +192,7 @@ static void begin(struct run *r)
 		};
 		a->client = cluster_client(r->c, &p);
 		if (r->leases)
-			lease_begin(a);
+			held_begin(a);
 	}
 }
 
@@ -274,7 +274,7 @@ int workload_run(const struct workload_config *cfg, struct workload_result *res)
 	log_set_clock(NULL, NULL);
 	hist_free(&r);
 	for (unsigned i = 0; i < r.nactors; i++)
-		lease_forget(&r.actor[i]);
+		held_forget(&r.actor[i]);
 	for (size_t i = 0; i < r.nops; i++) {
 		free(r.op[i]->read);
 		free(r.op[i]);

@@ -325,7 +325,7 @@ void check_read(
 	for (unsigned i = 0; i < rd->npieces; i++)
 		check_piece(r, rd, &rd->piece[i], reply);
 	for (unsigned i = 0; i < rd->nobjects; i++)
-		lease_remember(rd, i, reply, rd->bare[i]);
+		held_remember(rd, i, reply, rd->bare[i]);
 	hist_add(r, rd);
 }
 

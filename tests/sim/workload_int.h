@@ -255,23 +255,23 @@ void check_damage(struct run *r);
 /* What the stores hold when all clients are gone. */
 void check_left(struct run *r);
 
-/* ---- workload_lease.c ---- */
+/* ---- workload_held.c ---- */
 
-void lease_begin(struct actor *a);
-void lease_forget(struct actor *a);
+void held_begin(struct actor *a);
+void held_forget(struct actor *a);
 /* The read wishes for a lease of its object. */
-void lease_wish(struct read *rd, struct txn_build *t, unsigned at, unsigned mode, bool try);
-void lease_remember(struct read *rd, unsigned at, const struct orbit_reply *reply, uint64_t bare);
+void held_wish(struct read *rd, struct txn_build *t, unsigned at, unsigned mode, bool try);
+void held_remember(struct read *rd, unsigned at, const struct orbit_reply *reply, uint64_t bare);
 /* Keeps a write of the object back, if it may. */
-void lease_keep(struct actor *a, unsigned object);
-void lease_flush_all(struct actor *a);
-void lease_flush_done(struct op *op);
+void held_keep(struct actor *a, unsigned object);
+void held_flush_all(struct actor *a);
+void held_flush_done(struct op *op);
 /* A read from memory; false: it remembers nothing of what it wanted. */
-bool lease_read(struct actor *a);
+bool held_read(struct actor *a);
 /* Something happened to these objects (bits): what do others remember? */
-void lease_probe(struct run *r, unsigned objects);
-void lease_write_begins(struct actor *a, unsigned object);
-void lease_write_ended(struct actor *a, unsigned object);
+void held_probe(struct run *r, unsigned objects);
+void held_write_begins(struct actor *a, unsigned object);
+void held_write_ended(struct actor *a, unsigned object);
 
 /* ---- workload_hist.c ---- */
 

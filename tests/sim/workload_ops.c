@@ -130,7 +130,7 @@ static void op_done(void *arg, const struct orbit_reply *reply)
 		broke(r, "callback of uid %llu ran twice", (unsigned long long)op->uid);
 	if (op->actor->dead)
 		return;
-	writes(op, lease_write_ended);
+	writes(op, held_write_ended);
 	if (reply->rc == 0 && op->read)
 		check_read(r, op->read, op->actor, reply);
 	op->ended = ++r->clock;
@@ -149,9 +149,9 @@ static void op_done(void *arg, const struct orbit_reply *reply)
 		op_error(op, reply);
 	}
 	if (op->is_kept)
-		lease_flush_done(op);
+		held_flush_done(op);
 	if (op->state == OP_ACKED)
-		lease_probe(r, objects_of(op));
+		held_probe(r, objects_of(op));
 	ended(op->actor);
 }
 
@@ -302,7 +302,7 @@ static void submit(struct op *op, struct txn_build *t)
 		op->actor->running++;
 		r->pending++;
 	}
-	writes(op, lease_write_begins);
+	writes(op, held_write_begins);
 	op->handle = orbit_submit(op->actor->client, t, NULL, op_done, op);
 	if (sim_chance(s, r->impatient ? 400 : 30))
 		sim_after(s, sim_below(s, patience[sim_below(s, 3)]), cancel_op, op);
@@ -438,7 +438,7 @@ static void read_done(void *arg, const struct orbit_reply *reply)
 	case 0:
 		check_read(r, rd, a, reply);
 		if (rd->keeps)
-			lease_keep(a, rd->object[0]);
+			held_keep(a, rd->object[0]);
 		break;
 	case -ETIMEDOUT:
 		if (!a->soft)
@@ -468,9 +468,9 @@ static void wish(struct read *rd, struct txn_build *t)
 	rd->keeps = rd->nobjects == 1 && sim_chance(s, 400);
 	for (unsigned i = 0; i < rd->nobjects; i++) {
 		if (rd->keeps)
-			lease_wish(rd, t, i, ORBIT_LEASE_EXCLUSIVE, sim_chance(s, 700));
+			held_wish(rd, t, i, ORBIT_LEASE_EXCLUSIVE, sim_chance(s, 700));
 		else if (sim_chance(s, 800))
-			lease_wish(rd, t, i, ORBIT_LEASE_SHARED, true);
+			held_wish(rd, t, i, ORBIT_LEASE_SHARED, true);
 	}
 }
 
@@ -555,11 +555,11 @@ void actor_next(void *arg)
 	if (a->started >= a->run->per_client)
 		return;
 	if (!free_objects(a)) {
-		lease_flush_all(a);
+		held_flush_all(a);
 		return;
 	}
 	a->started++;
-	if (a->run->leases && sim_chance(a->run->c->s, 300) && lease_read(a)) {
+	if (a->run->leases && sim_chance(a->run->c->s, 300) && held_read(a)) {
 		actor_think(a);
 		return;
 	}

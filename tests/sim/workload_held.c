@@ -30,7 +30,7 @@ static void forget(struct actor *a, unsigned object)
 	m->seen = NULL;
 }
 
-void lease_forget(struct actor *a)
+void held_forget(struct actor *a)
 {
 	for (unsigned o = 0; o < OBJECTS; o++)
 		forget(a, o);
@@ -38,21 +38,21 @@ void lease_forget(struct actor *a)
 
 /* ---- writing ---- */
 
-void lease_write_begins(struct actor *a, unsigned object)
+void held_write_begins(struct actor *a, unsigned object)
 {
 	forget(a, object);
 	a->memory[object].writes++;
 	a->memory[object].begun++;
 }
 
-void lease_write_ended(struct actor *a, unsigned object)
+void held_write_ended(struct actor *a, unsigned object)
 {
 	a->memory[object].writes--;
 }
 
 /* ---- remembering ---- */
 
-void lease_wish(struct read *rd, struct txn_build *t, unsigned at, unsigned mode, bool try)
+void held_wish(struct read *rd, struct txn_build *t, unsigned at, unsigned mode, bool try)
 {
 	struct memory *m = &rd->actor->memory[rd->object[at]];
 
@@ -61,7 +61,7 @@ void lease_wish(struct read *rd, struct txn_build *t, unsigned at, unsigned mode
 	rd->begun[at] = m->begun;
 }
 
-void lease_remember(struct read *rd, unsigned at, const struct orbit_reply *reply, uint64_t bare)
+void held_remember(struct read *rd, unsigned at, const struct orbit_reply *reply, uint64_t bare)
 {
 	struct actor *a = rd->actor;
 	unsigned o = rd->object[at];
@@ -123,12 +123,12 @@ static bool read_memory(struct actor *a, unsigned objects)
 	return true;
 }
 
-bool lease_read(struct actor *a)
+bool held_read(struct actor *a)
 {
-	return read_memory(a, (unsigned)sim_random(a->run->c->s));
+	return read_memory(a, (unsigned)sim_below(a->run->c->s, 1u << OBJECTS));
 }
 
-void lease_probe(struct run *r, unsigned objects)
+void held_probe(struct run *r, unsigned objects)
 {
 	for (unsigned i = 0; r->leases && i < r->nactors && !r->broken; i++)
 		if (sim_chance(r->c->s, 500))
@@ -147,7 +147,7 @@ static void flushed(struct op *op)
 		orbit_return(op->actor->client, &op->run->id[o], op->keep);
 }
 
-void lease_flush_done(struct op *op)
+void held_flush_done(struct op *op)
 {
 	flushed(op);
 }
@@ -171,14 +171,14 @@ static void flush_later(void *arg)
 		flush(op->actor, op->touch[0].object);
 }
 
-void lease_flush_all(struct actor *a)
+void held_flush_all(struct actor *a)
 {
 	for (unsigned o = 0; o < OBJECTS; o++)
 		flush(a, o);
 }
 
 /* The read that brought an exclusive lease is there. */
-void lease_keep(struct actor *a, unsigned object)
+void held_keep(struct actor *a, unsigned object)
 {
 	struct memory *m = &a->memory[object];
 	struct run *r = a->run;
@@ -277,7 +277,7 @@ static void on_valid(void *arg, bool valid)
 	a->run->res->suspended += !valid;
 }
 
-void lease_begin(struct actor *a)
+void held_begin(struct actor *a)
 {
 	static const struct orbit_lease_ops ops = {on_recall, on_lost, on_valid};
 
