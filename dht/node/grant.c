@@ -127,7 +127,8 @@ void pending_free(struct node *n, struct pending *p)
 
 	TAILQ_REMOVE(&o->pending, p, of_object);
 	TAILQ_REMOVE(&p->x->pending, p, of_exec);
-	if (p->firm)
+	/* not in vain: its own request would run again and again, if it waits, too */
+	if (p->met)
 		recall_wake(o->shard, n);
 	free(p);
 	leased_settle(o);
@@ -170,12 +171,16 @@ static bool unknown_in_way(struct node *n, const struct shard *s, uint32_t sessi
 /* Is a lease in the way that was waited for, and is about to be told? */
 static bool firm_in_way(const struct leased *o, uint32_t session, enum need need)
 {
-	const struct pending *p;
+	struct pending *p;
+	bool met = false;
 
-	TAILQ_FOREACH (p, &o->pending, of_object)
-		if (p->firm && p->x->m.session != session && meets(p->mode, need))
-			return true;
-	return false;
+	TAILQ_FOREACH (p, &o->pending, of_object) {
+		if (!p->firm || p->x->m.session == session || !meets(p->mode, need))
+			continue;
+		p->met = true;
+		met = true;
+	}
+	return met;
 }
 
 /* Those that nobody waited for. @all: because somebody waits for the object. The object may go

@@ -47,6 +47,7 @@ struct pending {
 	uint64_t version;
 	uint8_t mode;
 	bool firm; /* it was waited for: who meets it waits until it was told */
+	bool met;  /* and somebody has */
 	TAILQ_ENTRY(pending) of_object, of_exec;
 };
 

@@ -184,7 +184,7 @@ void held_keep(struct actor *a, unsigned object)
 	struct run *r = a->run;
 	struct op *op;
 
-	if (!m->seen || m->kept || m->writes ||
+	if (!m->seen || m->kept || m->writes || m->reads ||
 		orbit_lease_held(a->client, &r->id[object]) != ORBIT_LEASE_EXCLUSIVE)
 		return;
 	op = actor_keep(a, object);

@@ -77,6 +77,7 @@ struct memory {
 	uint64_t bare;
 	unsigned writes; /* of its own, under way: then it is of no use */
 	uint64_t begun;  /* how many there ever were */
+	unsigned reads;  /* that were sent, under way: they do not show what is kept back */
 	struct op *kept; /* kept back, or NULL */
 };
 

@@ -434,6 +434,8 @@ static void read_done(void *arg, const struct orbit_reply *reply)
 		free(rd);
 		return;
 	}
+	for (unsigned i = 0; i < rd->nobjects; i++)
+		a->memory[rd->object[i]].reads--;
 	switch (reply->rc) {
 	case 0:
 		check_read(r, rd, a, reply);
@@ -485,8 +487,10 @@ static void start_read(struct actor *a)
 	rd->actor = a;
 	rd->began = ++r->clock;
 	txn_init(&t);
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
 		read_object(rd, &t, object[i]);
+		a->memory[object[i]].reads++;
+	}
 	if (r->leases)
 		wish(rd, &t);
 	for (unsigned i = 0; i < n && sim_chance(s, 300); i++) {
