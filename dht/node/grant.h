@@ -77,6 +77,7 @@ struct lessee {
 	TAILQ_HEAD(, holder) recalled; /* RECALLs not answered, the oldest first */
 	unsigned unknown;              /* leasers that are */
 	bool reporting;                /* the keeper is being told */
+	bool checking;                 /* the keeper is being asked whether it has ended */
 	uint64_t reported;             /* when it was told last; 0: not since all was answered */
 	UT_hash_handle hh;
 };
@@ -109,6 +110,8 @@ void recall_over(struct node *n, struct holder *h);
 struct lessee *lessee_get(struct node *n, uint32_t session);
 struct lessee *lessee_find(struct node *n, uint32_t session);
 void lessee_free(struct node *n, struct lessee *s);
+/* It has no link: has it ended? */
+void recall_check(struct node *n, struct lessee *s);
 /* Begins to count the time of those who are asked. */
 void recall_watch(struct node *n);
 /* What waits for leases of the shard runs again, soon. */

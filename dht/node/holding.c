@@ -195,6 +195,7 @@ void grants_serve(struct node *n, struct shard *s)
 			continue;
 		l->since = env_now(n->env);
 		leaser_claim(n, l);
+		recall_check(n, l->of);
 		recall_watch(n);
 	}
 }

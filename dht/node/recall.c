@@ -141,6 +141,89 @@ void grants_link(struct conn *c, uint32_t session)
 	send_all(c->n, s);
 }
 
+/* ---- telling the keeper ---- */
+
+struct report {
+	struct keep_ask ask;
+	struct node *n;
+};
+
+static void reported(struct keep_ask *a, uint16_t status, uint64_t epoch)
+{
+	struct report *r = container_of(a, struct report, ask);
+	struct lessee *s = r->n->stopping ? NULL : lessee_find(r->n, a->m.session);
+
+	(void)status; /* the map tells; until then it is said again */
+	(void)epoch;
+	if (s)
+		s->reporting = false;
+	free(r);
+}
+
+static void report(struct node *n, struct lessee *s, uint64_t now)
+{
+	struct report *r = mem_zalloc(sizeof(*r));
+
+	if (!s->reported)
+		log_warn("mod=node session=%u linked=%d msg=\"it does not give its leases back: "
+			 "its time runs out\"",
+			s->session, s->conn != NULL);
+	s->reporting = true;
+	s->reported = now;
+	n->stats.run_out++;
+	r->n = n;
+	r->ask.done = reported;
+	r->ask.m = (struct wire_ask_m){.what = ASK_FENCE,
+		.flags = ASK_F_RUN_OUT,
+		.epoch = n->ring->epoch,
+		.session = s->session};
+	keep_ask(n, &r->ask);
+}
+
+/* Since when has it owed an answer? UINT64_MAX: it does not. */
+static uint64_t owes_since(const struct lessee *s)
+{
+	const struct holder *h = TAILQ_FIRST(&s->recalled);
+	uint64_t since = h ? h->since : UINT64_MAX;
+	const struct leaser *l;
+
+	TAILQ_FOREACH (l, &s->leasers, of_lessee) {
+		if (!s->unknown)
+			break;
+		if (l->unknown && l->shard->role == ROLE_SERVING && l->since < since)
+			since = l->since;
+	}
+	return since;
+}
+
+/* A session that has ended in good order is not in the map, and will not answer. */
+static void checked(struct keep_session *k, const struct wire_session *m)
+{
+	struct lessee *s = k->n->stopping ? NULL : lessee_find(k->n, k->m.session);
+
+	if (s)
+		s->checking = false;
+	if (s && m->status == WIRE_NO_SESSION && !s->reporting && k->n->ring &&
+		owes_since(s) != UINT64_MAX)
+		report(k->n, s, env_now(k->n->env));
+	free(k);
+}
+
+/* Who has no link is asked for elsewhere, rather than after recall_timeout. */
+void recall_check(struct node *n, struct lessee *s)
+{
+	struct keep_session *k;
+
+	if (s->conn || s->checking || n->stopping || !n->ring)
+		return;
+	s->checking = true;
+	k = mem_zalloc(sizeof(*k));
+	k->m.what = WIRE_SESSION_CHECK;
+	k->m.session = s->session;
+	k->done = checked;
+	keep_session(n, k);
+}
+
 /* ---- asking ---- */
 
 void recall(struct node *n, struct holder *h, uint8_t keep)
@@ -160,8 +243,10 @@ void recall(struct node *n, struct holder *h, uint8_t keep)
 		recall_watch(n);
 	}
 	h->keep = keep;
-	if (!s->conn)
+	if (!s->conn) {
+		recall_check(n, s);
 		return;
+	}
 	f = recall_head(n, s, 1);
 	put_recall(f, h);
 	link_send(s->conn->link, f);
@@ -220,59 +305,6 @@ void return_arrive(struct conn *c, struct frame *f)
 }
 
 /* ---- those who do not answer ---- */
-
-struct report {
-	struct keep_ask ask;
-	struct node *n;
-};
-
-static void reported(struct keep_ask *a, uint16_t status, uint64_t epoch)
-{
-	struct report *r = container_of(a, struct report, ask);
-	struct lessee *s = r->n->stopping ? NULL : lessee_find(r->n, a->m.session);
-
-	(void)status; /* the map tells; until then it is said again */
-	(void)epoch;
-	if (s)
-		s->reporting = false;
-	free(r);
-}
-
-static void report(struct node *n, struct lessee *s, uint64_t now)
-{
-	struct report *r = mem_zalloc(sizeof(*r));
-
-	if (!s->reported)
-		log_warn("mod=node session=%u linked=%d msg=\"it does not give its leases back: "
-			 "its time runs out\"",
-			s->session, s->conn != NULL);
-	s->reporting = true;
-	s->reported = now;
-	n->stats.run_out++;
-	r->n = n;
-	r->ask.done = reported;
-	r->ask.m = (struct wire_ask_m){.what = ASK_FENCE,
-		.flags = ASK_F_RUN_OUT,
-		.epoch = n->ring->epoch,
-		.session = s->session};
-	keep_ask(n, &r->ask);
-}
-
-/* Since when has it owed an answer? UINT64_MAX: it does not. */
-static uint64_t owes_since(const struct lessee *s)
-{
-	const struct holder *h = TAILQ_FIRST(&s->recalled);
-	uint64_t since = h ? h->since : UINT64_MAX;
-	const struct leaser *l;
-
-	TAILQ_FOREACH (l, &s->leasers, of_lessee) {
-		if (!s->unknown)
-			break;
-		if (l->unknown && l->shard->role == ROLE_SERVING && l->since < since)
-			since = l->since;
-	}
-	return since;
-}
 
 static void recall_fire(struct env_timer *t)
 {

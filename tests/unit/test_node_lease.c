@@ -517,6 +517,30 @@ static void test_lease_of_who_does_not_answer_passes_on_with_the_map(void **stat
 	three_fini(&t);
 }
 
+/* One that has ended without giving them back is not waited for: the keeper says so. */
+static void test_lease_of_a_session_that_ended_goes_at_once(void **state)
+{
+	uint64_t rid, began;
+	uint16_t status;
+	uint32_t gone;
+	struct three t;
+
+	(void)state;
+	three_init(&t);
+	gone = open_session(&t.k[1], WIRE_SESSION_NEW, 1, 0, &status);
+	assert_int_equal(wish_for(&t.k[1], gone, 2, &t.id, SHARED, false), SHARED);
+	open_session(&t.k[1], WIRE_SESSION_END, 0, gone, &status);
+	assert_int_equal(status, WIRE_OK);
+	rig_hangup(&t.k[1]);
+	run(&t);
+	began = sim_now(t.r.s);
+	rid = add_by(&t.k[2], 2, 1, &t.id);
+	assert_int_equal(rig_status(&t.k[2], rid), WIRE_OK);
+	assert_true(sim_now(t.r.s) - began < ENV_SEC);
+	assert_true(ring_fenced(node_ring(t.r.n[0].node), gone));
+	three_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -533,6 +557,7 @@ int main(void)
 		cmocka_unit_test(test_lease_is_recalled_when_the_link_comes),
 		cmocka_unit_test(test_lease_limit),
 		cmocka_unit_test(test_lease_of_who_does_not_answer_passes_on_with_the_map),
+		cmocka_unit_test(test_lease_of_a_session_that_ended_goes_at_once),
 	};
 
 	return cmocka_run_group_tests_name("node_lease", tests, NULL, NULL);

@@ -93,6 +93,71 @@ static void test_lease_that_was_waited_for_is_granted(void **state)
 	more_fini(&m);
 }
 
+/* The answer goes to another link than the one that wished: without a grant. */
+static void test_lease_is_not_granted_over_another_link(void **state)
+{
+	struct rig_head h = {.session = 1, .number = 2};
+	struct txn_build b;
+	struct more m;
+	uint64_t rid;
+
+	(void)state;
+	more_init(&m);
+	sim_slow(m.t.r.s, m.t.r.n[0].host, m.t.r.n[1].host, 30 * ENV_MS);
+	txn_init(&b);
+	txn_add(&b, &m.t.id, 0, 1);
+	txn_lease(&b, &m.t.id, SHARED, false);
+	rig_send_txn(&m.a, WIRE_TXN, &h, &b);
+	sim_run(m.t.r.s, 10 * ENV_MS);
+	rid = rig_send_txn(&m.b, WIRE_TXN, &h, &b);
+	txn_fini(&b);
+	assert_int_equal(rig_status(&m.b, rid), WIRE_OK);
+	assert_int_equal(came(&m.a, WIRE_GRANT) + came(&m.b, WIRE_GRANT), 0);
+	more_fini(&m);
+}
+
+/* What another node handed on brings none either. */
+static void test_lease_is_not_granted_through_another_node(void **state)
+{
+	struct more m;
+	uint64_t rid;
+
+	(void)state;
+	more_init(&m);
+	rid = send_wish(&m.t.k[1], 1, 2, &m.t.id, SHARED, false);
+	assert_int_equal(rig_status(&m.t.k[1], rid), WIRE_OK);
+	assert_int_equal(came(&m.t.k[1], WIRE_GRANT), 0);
+	assert_int_equal(m.t.r.n[0].node->nleases, 0);
+	more_fini(&m);
+}
+
+/* Whoever has a link is asked at once, and reported when it does not answer. */
+static void test_lease_holders_are_asked_when_the_shard_is_served(void **state)
+{
+	struct node_stats stats;
+	struct more m;
+
+	(void)state;
+	more_init(&m);
+	assert_int_equal(wish_for(&m.a, 1, 2, &m.t.id, SHARED, false), SHARED);
+	get_by(&m.t.k[1], 1, &m.t.id);
+	run(&m);
+	rig_hangup(&m.a);
+	rig_hangup(&m.b);
+	crash(&m.t, 0, DISK_PROCESS);
+	MEMBERS(&m.t, 1, 2);
+	give(&m.t, 1);
+	give(&m.t, 2);
+	sim_run(m.t.r.s, ENV_SEC);
+	assert_int_equal(leases_in(nth(&m.t.k[1], WIRE_CLAIM, 0)).session, 1);
+	node_stats(m.t.r.n[1].node, &stats);
+	assert_int_equal(stats.run_out, 0);
+	sim_run(m.t.r.s, 3 * ENV_SEC);
+	node_stats(m.t.r.n[1].node, &stats);
+	assert_true(stats.run_out > 0);
+	more_fini(&m);
+}
+
 static void test_lease_holders_are_known_to_all_copies(void **state)
 {
 	struct buf b = {0};
@@ -226,6 +291,9 @@ int main(void)
 		cmocka_unit_test(
 			test_lease_is_not_granted_if_somebody_wants_the_object_before_the_answer),
 		cmocka_unit_test(test_lease_that_was_waited_for_is_granted),
+		cmocka_unit_test(test_lease_is_not_granted_over_another_link),
+		cmocka_unit_test(test_lease_is_not_granted_through_another_node),
+		cmocka_unit_test(test_lease_holders_are_asked_when_the_shard_is_served),
 		cmocka_unit_test(test_lease_holders_are_known_to_all_copies),
 		cmocka_unit_test(test_lease_waits_for_who_has_not_said_what_it_holds),
 		cmocka_unit_test(test_lease_exclusive_may_be_held_by_who_has_not_said_so),
