@@ -6,6 +6,9 @@
  * {its cut is still what was seen; delete or punch}. If it changed meanwhile, it is looked at
  * again.
  *
+ * A block that keeps a part of its range, but no byte, goes as well: nothing would ever look for it
+ * later, since the count of bytes says that there are none.
+ *
  * Batches are taken from both ends in turn, and it ends early when all bytes that the file had are
  * gone: a file of a tebibyte with a few bytes has them in its last block or in its first ones.
  */
@@ -47,6 +50,7 @@ struct batch {
 	bool looking;
 	uint64_t block[BATCH_MAX];
 	uint64_t cut[BATCH_MAX]; /* as seen */
+	uint64_t bytes[BATCH_MAX];
 	int op[BATCH_MAX];
 };
 
@@ -107,10 +111,62 @@ static void batch_split(struct batch *b)
 	batch_end(b, 0);
 }
 
+static void empties_deleted(void *arg, const struct orbit_reply *r)
+{
+	/* canceled: somebody wrote there, so it is no longer empty */
+	batch_end(arg, r->rc == -ECANCELED ? 0 : r->rc);
+}
+
+static void empties_looked(void *arg, const struct orbit_reply *r)
+{
+	struct batch *b = arg;
+	struct txn_build tx;
+	unsigned n = 0;
+
+	txn_init(&tx);
+	for (unsigned i = 0; i < b->n && r->rc == 0; i++) {
+		struct orbit_id id = layout_block_id(b->t->ino, b->block[i]);
+		struct txn_result res;
+		struct txn_object o;
+		struct cur c;
+
+		if (orbit_result(r, b->op[i], &res) || !res.present)
+			continue;
+		c = cur_of(res.data, res.len);
+		o = txn_get_object(&c);
+		if (!cur_ok(&c) || o.stream_bytes)
+			continue;
+		txn_version_eq(&tx, &id, o.version);
+		txn_delete(&tx, &id);
+		n++;
+	}
+	if (n)
+		mount_submit(b->t->fs, NULL, b->t->ino, &tx, empties_deleted, b);
+	else
+		batch_end(b, r->rc);
+	txn_fini(&tx);
+}
+
+/* The blocks of the batch may hold nothing any more: those that don't are deleted. */
+static void batch_empties(struct batch *b)
+{
+	struct txn_build tx;
+
+	txn_init(&tx);
+	for (unsigned i = 0; i < b->n; i++) {
+		struct orbit_id id = layout_block_id(b->t->ino, b->block[i]);
+
+		b->op[i] = txn_get(&tx, &id);
+	}
+	mount_submit(b->t->fs, NULL, b->t->ino, &tx, empties_looked, b);
+	txn_fini(&tx);
+}
+
 /* The node's answer to what was to be removed. */
 static void batch_removed(void *arg, const struct orbit_reply *r)
 {
 	struct batch *b = arg;
+	unsigned empty = 0;
 
 	if (r->rc == -ECANCELED) {
 		b->look = true; /* somebody wrote there, or there is nothing */
@@ -122,15 +178,24 @@ static void batch_removed(void *arg, const struct orbit_reply *r)
 		return;
 	}
 	for (unsigned i = 0; i < b->n && r->rc == 0; i++) {
+		uint64_t gone, from, to;
 		struct txn_result res;
 		struct cur c;
 
 		if (orbit_result(r, b->op[i], &res))
 			continue;
 		c = cur_of(res.data, res.len);
-		b->t->removed += (uint64_t) - (int64_t)cur_u64(&c);
+		gone = (uint64_t) - (int64_t)cur_u64(&c);
+		b->t->removed += gone;
+		if (b->look && gone == b->bytes[i] && !block_part(b->t, b->block[i], &from, &to))
+			b->block[empty++] = b->block[i];
 	}
-	batch_end(b, r->rc);
+	if (empty == 0) {
+		batch_end(b, r->rc);
+		return;
+	}
+	b->n = empty;
+	batch_empties(b);
 }
 
 static void batch_remove(struct batch *b)
@@ -183,6 +248,7 @@ static void batch_looked(void *arg, const struct orbit_reply *r)
 		if (!cur_ok(&c) || o.slot[BLOCK_SLOT_CUT] >= b->t->cut)
 			continue;
 		b->block[n] = b->block[i];
+		b->bytes[n] = o.stream_bytes;
 		b->cut[n++] = o.slot[BLOCK_SLOT_CUT];
 	}
 	if (r->rc || n == 0) {

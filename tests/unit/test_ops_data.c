@@ -243,6 +243,37 @@ static void test_data_truncate_leaves_nothing_behind(void **state)
 	fsx_free(x);
 }
 
+/* A block whose only bytes are cut or punched away is not left behind. */
+static void test_data_cut_leaves_no_empty_block(void **state)
+{
+	struct fsx *x = fsx_new(6, nodes, 1);
+	struct fs_attr a;
+	struct fs_file *f = make(x, "f", &a);
+
+	(void)state;
+	assert_int_equal(dx_write(x, x->m, f, 200 * KB, "x", 1), 1);
+	assert_int_equal(dx_flush(x, x->m, f), 0);
+	assert_true(dx_block(x, x->m, a.ino, 0, NULL));
+	assert_int_equal(dx_truncate(x, x->m, a.ino, 100 * KB), 0);
+	assert_false(dx_block(x, x->m, a.ino, 0, NULL));
+	assert_int_equal(dx_write(x, x->m, f, MB + 10, "xy", 2), 2);
+	assert_int_equal(dx_flush(x, x->m, f), 0);
+	assert_int_equal(
+		dx_fallocate(x, x->m, f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MB + 10, 1),
+		0);
+	assert_true(dx_block(x, x->m, a.ino, 1, NULL));
+	assert_int_equal(
+		dx_fallocate(x, x->m, f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MB + 11, 1),
+		0);
+	assert_false(dx_block(x, x->m, a.ino, 1, NULL));
+	/* and may be written anew */
+	assert_int_equal(dx_write(x, x->m, f, 200 * KB, "z", 1), 1);
+	assert_int_equal(dx_flush(x, x->m, f), 0);
+	dx_expect(x, x->m, f, 200 * KB, (const uint8_t *)"z", 1);
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	fsx_free(x);
+}
+
 static void finish_trim(uint64_t later)
 {
 	struct fsx *x = fsx_new(7, nodes, 2);
@@ -817,6 +848,7 @@ int main(void)
 		cmocka_unit_test(test_data_random_small_writes_coalesce),
 		cmocka_unit_test(test_data_holes_and_far_offsets),
 		cmocka_unit_test(test_data_truncate_leaves_nothing_behind),
+		cmocka_unit_test(test_data_cut_leaves_no_empty_block),
 		cmocka_unit_test(test_data_whoever_meets_the_trim_mark_finishes),
 		cmocka_unit_test(test_data_trim_spares_blocks_of_a_later_cut),
 		cmocka_unit_test(test_data_writer_redoes_blocks_after_a_foreign_cut),
