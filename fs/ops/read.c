@@ -2,6 +2,7 @@
  * read: from what is dirty, read ahead, or with the nodes; and the time of access.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "dht/base/mem.h"
@@ -144,7 +145,7 @@ static void touch(struct fs *fs, struct fs_file *f)
 	const struct fs_attr *a = data_attr(f->data);
 	int64_t now;
 
-	if (f->read || fs->cfg.noatime || fs->cfg.read_only)
+	if (f->read || f->flags & O_NOATIME || fs->cfg.noatime || fs->cfg.read_only)
 		return;
 	f->read = true;
 	now = mount_now(fs);
