@@ -231,7 +231,7 @@ static void fill_attr(struct create *m, const struct hint_inode *dir, int64_t no
 	};
 }
 
-static void put_inode(struct txn_build *t, const struct orbit_id *id, const struct fs_attr *a)
+void create_put_inode(struct txn_build *t, const struct orbit_id *id, const struct fs_attr *a)
 {
 	uint64_t slot[TXN_SLOTS] = {
 		[SLOT_MODE] = a->mode,
@@ -274,7 +274,7 @@ static void create_submit(struct create *m, const struct hint_inode *h, int64_t 
 	if (S_ISDIR(m->mode))
 		txn_refer(&t, &dir, SLOT_NLINK, 1);
 	dirchange_put(fs, &m->change, &t, m->dir, now);
-	put_inode(&t, &id, &m->attr);
+	create_put_inode(&t, &id, &m->attr);
 	if (m->target)
 		txn_write(&t, &id, 0, m->target, m->target_len);
 	if (m->open)

@@ -99,7 +99,7 @@ void fs_symlink(
 void fs_link(struct fs *fs, struct fs_call *c, uint64_t ino, uint64_t parent, const char *name);
 void fs_unlink(struct fs *fs, struct fs_call *c, uint64_t parent, const char *name);
 void fs_rmdir(struct fs *fs, struct fs_call *c, uint64_t parent, const char *name);
-/* @flags: RENAME_NOREPLACE, RENAME_EXCHANGE; else -EINVAL. */
+/* @flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT; else -EINVAL. */
 void fs_rename(struct fs *fs, struct fs_call *c, uint64_t parent, const char *name,
 	uint64_t new_parent, const char *new_name, unsigned flags);
 void fs_readlink(struct fs *fs, struct fs_call *c, uint64_t ino);

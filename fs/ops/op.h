@@ -80,6 +80,9 @@ int op_entry(struct fs *fs, const struct orbit_reply *r, int index, uint64_t dir
  * @dots for "." and "..". */
 int op_name(const char *name, int dots);
 
+/* Makes the object of a new inode (create.c). */
+void create_put_inode(struct txn_build *t, const struct orbit_id *id, const struct fs_attr *a);
+
 /* Does one node serve both inodes, so that one message reaches them? */
 bool op_together(struct fs *fs, uint64_t a, uint64_t b);
 

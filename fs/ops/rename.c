@@ -9,6 +9,9 @@
  *             ^                            |
  *             +------ a compare failed ----+
  *
+ * With RENAME_WHITEOUT (for overlayfs) a character device 0:0 takes the old name in the same
+ * transaction.
+ *
  * A directory that gets another parent must not become its own ancestor, and two such renames could
  * each be harmless and together make a circle. So each of them reads the rename epoch, then walks
  * from the new parent up to the root, then compares the epoch and adds one: while it stands, no
@@ -39,6 +42,7 @@ struct renaming {
 	struct op op;
 	struct side from, to;
 	unsigned flags;
+	uint64_t white; /* inode of the whiteout that is left behind; 0: none */
 	bool fresh;     /* the entries were read for this very attempt */
 	uint64_t epoch; /* of the renames, when a directory changes its parent */
 	uint64_t at;    /* where the walk is */
@@ -89,6 +93,18 @@ static void rename_begin(struct op *o)
 {
 	struct renaming *m = container_of(o, struct renaming, op);
 	int rc = rename_check(m);
+
+	if (!rc && m->flags & RENAME_WHITEOUT && !m->white) {
+		rc = mount_new_ino(o->fs, false, m->from.dir, &m->white);
+		if (rc == -EAGAIN && !o->call->fatal) {
+			op_retry(o, rename_begin);
+			return;
+		}
+		if (rc) {
+			op_end(o, rc == -EAGAIN ? -EINTR : rc);
+			return;
+		}
+	}
 
 	if ((rc || m->from.ino == m->to.ino) && !m->fresh)
 		rename_read(o); /* say no only to what is so now */
@@ -160,7 +176,7 @@ static void deltas(const struct renaming *m, struct delta d[2])
 		dt->nlink -= is_dir(to);
 		return;
 	}
-	df->children--;
+	df->children -= !m->white;
 	dt->children++;
 	if (to->ino) {
 		dt->children--;
@@ -249,7 +265,11 @@ static void rename_learn(struct renaming *m, const struct orbit_reply *r)
 	if (exchange(m) && is_dir(to) && (h = hint_inode(fs, to->ino)))
 		h->parent = from->dir;
 	hint_learn_name(fs, to->dir, to->key, to->klen, from->ino, from->type);
-	hint_learn_name(fs, from->dir, from->key, from->klen, exchange(m) ? to->ino : 0, to->type);
+	if (m->white)
+		hint_learn_name(fs, from->dir, from->key, from->klen, m->white, DT_CHR);
+	else
+		hint_learn_name(
+			fs, from->dir, from->key, from->klen, exchange(m) ? to->ino : 0, to->type);
 }
 
 static void rename_done(void *arg, const struct orbit_reply *r)
@@ -284,6 +304,28 @@ static void rename_done(void *arg, const struct orbit_reply *r)
 	op_end(&m->op, 0);
 }
 
+/* What is left at the old name. */
+static void put_whiteout(struct renaming *m, struct txn_build *t)
+{
+	struct orbit_id id = layout_inode_id(m->white);
+	struct side white = {.ino = m->white, .type = DT_CHR};
+	struct fs_attr a = {
+		.ino = m->white,
+		.mode = S_IFCHR,
+		.uid = m->op.call->uid,
+		.gid = m->op.call->gid,
+		.nlink = 1,
+		.atime = m->now,
+		.mtime = m->now,
+		.ctime = m->now,
+		.btime = m->now,
+		.parent = m->from.dir,
+	};
+
+	put_entry(t, &m->from, &white);
+	create_put_inode(t, &id, &a);
+}
+
 static void rename_submit(struct renaming *m)
 {
 	struct orbit_id dir = layout_inode_id(m->from.dir), moves = layout_rename_id();
@@ -301,7 +343,10 @@ static void rename_submit(struct renaming *m)
 		put_entry(&t, &m->from, &m->to);
 		move_inode(m, &t, &m->to, m->from.dir);
 	} else {
-		txn_del(&t, &dir, m->from.key, m->from.klen);
+		if (m->white)
+			put_whiteout(m, &t);
+		else
+			txn_del(&t, &dir, m->from.key, m->from.klen);
 		if (m->to.ino)
 			replace_inode(m, &t);
 	}
@@ -487,8 +532,8 @@ void fs_rename(struct fs *fs, struct fs_call *c, uint64_t parent, const char *na
 	struct renaming *m;
 	int rc;
 
-	if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) ||
-		flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+	if (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT) ||
+		(flags & RENAME_EXCHANGE && flags != RENAME_EXCHANGE)) {
 		mount_done(c, -EINVAL);
 		return;
 	}

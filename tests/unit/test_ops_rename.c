@@ -116,11 +116,36 @@ static void test_rename_of_unlike_things(void **state)
 		assert_int_equal(fsx_rename(x, m, ROOT, "n", ROOT, "d", 0), -ENOENT);
 		assert_int_equal(fsx_rename(x, m, ROOT, "d", ROOT, ".", 0), -EBUSY);
 		assert_int_equal(fsx_rename(x, m, ROOT, "..", ROOT, "x", 0), -EBUSY);
-		assert_int_equal(fsx_rename(x, m, ROOT, "f", ROOT, "x", 4), -EINVAL);
+		assert_int_equal(fsx_rename(x, m, ROOT, "f", ROOT, "x", 8), -EINVAL);
 		assert_int_equal(
 			fsx_rename(x, m, ROOT, "f", ROOT, "x", RENAME_NOREPLACE | RENAME_EXCHANGE),
 			-EINVAL);
 	}
+	fsx_free(x);
+}
+
+static void test_rename_leaves_a_whiteout(void **state)
+{
+	struct fsx *x = fsx_new(5, nodes, 2);
+	struct fsx_mount *m = x->m;
+	uint64_t d = make_dir(x, m, ROOT, "d"), f = make_file(x, m, ROOT, "f"), white;
+	struct fs_attr a;
+
+	(void)state;
+	assert_int_equal(fsx_rename(x, m, ROOT, "f", d, "g", RENAME_WHITEOUT), 0);
+	assert_true(ino_of(x, &x->m[1], d, "g") == f);
+	white = ino_of(x, &x->m[1], ROOT, "f");
+	assert_true(white && white != f && ino_of(x, m, ROOT, "f") == white);
+	assert_int_equal(fsx_getattr(x, m, white, &a), 0);
+	assert_true(S_ISCHR(a.mode) && a.rdev == 0 && a.nlink == 1);
+	assert_counts(x, ROOT, 2, 3);
+	assert_counts(x, d, 1, 2);
+	assert_int_equal(
+		fsx_rename(x, m, d, "g", ROOT, "f", RENAME_WHITEOUT | RENAME_NOREPLACE), -EEXIST);
+	assert_int_equal(fsx_rename(x, m, d, "g", ROOT, "f", RENAME_WHITEOUT), 0);
+	assert_true(ino_of(x, m, ROOT, "f") == f);
+	assert_int_equal(fsx_unlink(x, m, d, "g"), 0);
+	assert_counts(x, d, 0, 2);
 	fsx_free(x);
 }
 
@@ -289,6 +314,7 @@ int main(void)
 		cmocka_unit_test(test_rename_to_a_new_name),
 		cmocka_unit_test(test_rename_over_a_file),
 		cmocka_unit_test(test_rename_of_unlike_things),
+		cmocka_unit_test(test_rename_leaves_a_whiteout),
 		cmocka_unit_test(test_rename_directory_over_directory),
 		cmocka_unit_test(test_rename_into_itself),
 		cmocka_unit_test(test_rename_exchange),
