@@ -155,10 +155,40 @@ static void reply_data(struct fs_call *c, int rc)
 
 /* ---- names ---- */
 
+/* The second step of a lookup of "..": what is the parent like? */
+static void lookup_parent(struct fs_call *c, int rc)
+{
+	struct fuse_call *k = call_of(c);
+
+	if (!rc && !S_ISDIR(c->attr.mode))
+		rc = -ENOTDIR;
+	if (rc) {
+		reply_err(c, rc);
+		return;
+	}
+	c->done = reply_entry;
+	fs_getattr(fs_of(k), c, c->attr.parent);
+}
+
+/* Whoever has a file handle (open_by_handle_at, NFS) asks by number for what the kernel has
+ * forgotten: as "." of it, and as ".." for the parent of a directory. */
+static void lookup_by_number(fuse_req_t req, fuse_ino_t ino, bool parent)
+{
+	struct fuse_call *k = begin(req, ino, parent ? lookup_parent : reply_entry);
+
+	fs_getattr(fs_of(k), &k->c, ino_in(ino));
+	wait_if_open(k, req);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct fuse_call *k = begin(req, parent, reply_entry);
+	struct fuse_call *k;
 
+	if (!strcmp(name, ".") || !strcmp(name, "..")) {
+		lookup_by_number(req, parent, name[1]);
+		return;
+	}
+	k = begin(req, parent, reply_entry);
 	fs_lookup(fs_of(k), &k->c, ino_in(parent), name);
 	wait_if_open(k, req);
 }
@@ -693,6 +723,8 @@ static void op_fallocate(
 {
 	struct fuse_call *k = begin(req, ino, reply_err);
 
+	/* the kernel leaves it to us and does not say who has CAP_FSETID: root, that is */
+	k->c.kill_priv = k->m->killpriv && k->c.uid != 0;
 	fs_fallocate(
 		fs_of(k), &k->c, file_of(fi), mode, (uint64_t)off, len > 0 ? (uint64_t)len : 0);
 	wait_if_open(k, req);
@@ -728,7 +760,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
 				       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-				       FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS;
+				       FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS |
+				       FUSE_CAP_EXPORT_SUPPORT;
 	struct fuse_mount *m = userdata;
 
 	/* AUTO_INVAL_DATA stays off: it would drop all pages of a file after each of our own

@@ -39,7 +39,7 @@ struct fs_config fs_config_default(void);
 struct fs_call {
 	uint32_t uid, gid, pid;
 	uint32_t umask;
-	bool kill_priv; /* write: the writer may not keep set-id bits (no CAP_FSETID) */
+	bool kill_priv; /* write, fallocate: the writer may not keep set-id bits (no CAP_FSETID) */
 	void (*done)(struct fs_call *c, int rc);
 
 	/* Results, good during done(). */

@@ -26,6 +26,7 @@ struct space {
 	int mode;
 	uint64_t from, to;
 	uint64_t removed;
+	int mode_op; /* the compare of the mode, while set-id bits are dropped; else -1 */
 	void (*next)(void *arg, int rc); /* after flush_and_refresh() */
 };
 
@@ -48,10 +49,26 @@ static void space_refreshed(void *arg, int rc)
 	space_end(arg, 0);
 }
 
+/* Somebody changed the mode: it was read again. */
+static void space_again(void *arg, int rc)
+{
+	struct space *s = arg;
+
+	if (rc)
+		space_end(s, rc);
+	else
+		space_inode(s);
+}
+
 static void space_told(void *arg, const struct orbit_reply *r)
 {
 	struct space *s = arg;
 	struct fs *fs = s->op.fs;
+
+	if (r->rc == -ECANCELED && s->mode_op >= 0 && r->failed == s->mode_op) {
+		refresh(fs, s->op.call, s->f, space_again, s);
+		return;
+	}
 
 	if (r->rc == -EOVERFLOW && s->removed) {
 		s->removed = 0; /* the count was off, fsck puts it right */
@@ -67,16 +84,23 @@ static void space_told(void *arg, const struct orbit_reply *r)
 	refresh(fs, s->op.call, s->f, space_refreshed, s);
 }
 
-/* The inode: inline bytes, size, times, and the count of bytes. */
+/* The inode: inline bytes, size, times, the count of bytes, and the set-id bits, which go as they
+ * do with a write. */
 static void space_inode(struct space *s)
 {
 	struct fs *fs = s->op.fs;
+	uint32_t mode = data_attr(s->f->data)->mode, killed = attr_mode_killed(mode);
 	uint64_t now = (uint64_t)mount_now(fs);
 	struct orbit_id id = layout_inode_id(fs_ino_of(s->f));
 	struct txn_build t;
 
 	txn_init(&t);
 	txn_exists(&t, &id);
+	s->mode_op = -1;
+	if (s->op.call->kill_priv && killed != mode) {
+		s->mode_op = txn_slot_eq(&t, &id, SLOT_MODE, mode);
+		txn_set(&t, &id, SLOT_MODE, killed);
+	}
 	if (s->mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) && s->from < LAYOUT_INLINE)
 		txn_punch(&t, &id, s->from, s->to < LAYOUT_INLINE ? s->to : LAYOUT_INLINE);
 	if (!(s->mode & FALLOC_FL_KEEP_SIZE))
