@@ -4,8 +4,8 @@
  *   prepare   fire due timers, run tasks, write what links have queued, set the wake-up
  *   poll      wait (not at all while tasks are left) and read: sockets, watches, calls, jobs
  *
- * A round runs at most ROUND_TASKS tasks, so that tasks which post tasks cannot keep the loop from
- * its sockets. Neither posting nor running a task costs a system call.
+ * A round runs at most ROUND_TASKS tasks and for about ROUND_TIME, so that tasks which post tasks
+ * cannot keep the loop from its sockets. Neither posting nor running a task costs a system call.
  */
 #include "dht/net/loop_impl.h"
 
@@ -19,6 +19,7 @@
 #include "dht/net/addr.h"
 
 #define ROUND_TASKS 1024
+#define ROUND_TIME (1 * ENV_MS)
 
 struct loop_call {
 	void (*fn)(void *arg);
@@ -119,11 +120,16 @@ static void op_unpost(struct env *e, struct env_task *t)
 
 static void tasks_run(struct loop *lp)
 {
+	uint64_t until = 0;
 	struct env_task *t;
 
 	for (int i = 0; i < ROUND_TASKS && !lp->stopping; i++) {
 		t = TAILQ_FIRST(&lp->tasks);
 		if (!t)
+			return;
+		if (i == 1) /* most rounds have one at most: those never ask */
+			until = op_now(&lp->env) + ROUND_TIME;
+		else if (i > 1 && op_now(&lp->env) >= until)
 			return;
 		TAILQ_REMOVE(&lp->tasks, t, entry);
 		t->queued = false;

@@ -352,6 +352,33 @@ static void test_task_that_posts_itself_starves_no_socket(void **state)
 	close(fd[1]);
 }
 
+static void on_slow(struct env_task *t)
+{
+	for (uint64_t end = env_now(e) + ENV_MS / 4; env_now(e) < end;)
+		;
+	on_endless(t);
+}
+
+static void test_slow_tasks_starve_no_socket(void **state)
+{
+	struct env_task t = {.run = on_slow};
+	struct loop_watch *w;
+	int fd[2];
+
+	(void)state;
+	rounds = 0;
+	assert_int_equal(pipe(fd), 0);
+	assert_int_equal(write(fd[1], "x", 1), 1);
+	assert_int_equal(loop_watch_fd(lp, fd[0], on_readable_stop, NULL, &w), 0);
+	env_post(e, &t);
+	loop_run(lp);
+	assert_in_range(rounds, 1, 50); /* a millisecond of them, not a thousand */
+	loop_unwatch(w);
+	env_unpost(e, &t);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 static void test_loop_stop_leaves_the_rest_for_the_next_run(void **state)
 {
 	struct my_task m[2] = {{.t.run = on_task, .name = 0, .last = true},
@@ -663,6 +690,7 @@ int main(void)
 		TEST(test_loop_lag_tells_the_latest_timer_once),
 		TEST(test_tasks_run_in_order_and_not_at_once),
 		TEST(test_task_that_posts_itself_starves_no_socket),
+		TEST(test_slow_tasks_starve_no_socket),
 		TEST(test_loop_stop_leaves_the_rest_for_the_next_run),
 		TEST(test_jobs_of_a_lane_run_one_by_one_in_order),
 		TEST(test_jobs_of_different_lanes_run_side_by_side),
