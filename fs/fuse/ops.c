@@ -155,6 +155,12 @@ static void reply_data(struct fs_call *c, int rc)
 
 /* ---- names ---- */
 
+static void reply_number(struct fs_call *c, int rc)
+{
+	/* it is about to go: a handle opens only what has a name */
+	reply_entry(c, !rc && c->attr.nlink == 0 ? -ESTALE : rc);
+}
+
 /* The second step of a lookup of "..": what is the parent like? */
 static void lookup_parent(struct fs_call *c, int rc)
 {
@@ -166,7 +172,7 @@ static void lookup_parent(struct fs_call *c, int rc)
 		reply_err(c, rc);
 		return;
 	}
-	c->done = reply_entry;
+	c->done = reply_number;
 	fs_getattr(fs_of(k), c, c->attr.parent);
 }
 
@@ -174,7 +180,7 @@ static void lookup_parent(struct fs_call *c, int rc)
  * forgotten: as "." of it, and as ".." for the parent of a directory. */
 static void lookup_by_number(fuse_req_t req, fuse_ino_t ino, bool parent)
 {
-	struct fuse_call *k = begin(req, ino, parent ? lookup_parent : reply_entry);
+	struct fuse_call *k = begin(req, ino, parent ? lookup_parent : reply_number);
 
 	fs_getattr(fs_of(k), &k->c, ino_in(ino));
 	wait_if_open(k, req);

@@ -18,6 +18,7 @@ struct reaper;
 struct statfs_cache;
 struct unmount;
 
+#define MOUNT_REMOVED 128 /* directories whose attributes are kept after they went */
 #define MOUNT_STAMPS 4096 /* powers of two */
 #define MOUNT_CHANGED_DIRS 64
 
@@ -45,9 +46,11 @@ struct fs {
 	} numbers;                /* of inodes (number.c) */
 	struct reaper *reaper;    /* removes orphans that nobody holds (reaper.c) */
 
-	struct hints *hints;                 /* what was seen last of inodes and names (hint.h) */
-	TAILQ_HEAD(mount_dirs, fs_dir) dirs; /* open directories (readdir.c) */
-	struct statfs_cache *statfs;         /* statfs.c */
+	struct hints *hints;                   /* what was seen last of inodes and names (hint.h) */
+	TAILQ_HEAD(mount_dirs, fs_dir) dirs;   /* open directories (readdir.c) */
+	struct fs_attr removed[MOUNT_REMOVED]; /* directories that went lately, in a ring */
+	unsigned nremoved;
+	struct statfs_cache *statfs;            /* statfs.c */
 	TAILQ_HEAD(mount_txns, mount_txn) txns; /* what mount_submit() sent and awaits */
 	TAILQ_HEAD(, mount_txn) spare;          /* to be used again */
 	unsigned nops;                          /* operations that mount_op_begin() counted */

@@ -8,6 +8,7 @@
 #include "dht/base/mem.h"
 #include "dht/ring/ring.h"
 #include "fs/ops/file.h"
+#include "fs/ops/readdir.h"
 #include "fs/ops/reaper.h"
 
 #define TRIES_AT_ONCE 10
@@ -197,6 +198,8 @@ bool op_one_log(struct fs *fs, uint64_t a, uint64_t b)
 void op_orphaned(struct fs *fs, const struct fs_attr *a)
 {
 	hint_forget(fs, a->ino);
+	if (S_ISDIR(a->mode))
+		dir_removed(fs, a);
 	reaper_expect(fs, a);
 	/* while it is open here, the last close tells the reaper */
 	if (!file_unlinked(fs, a->ino))

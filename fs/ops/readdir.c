@@ -168,19 +168,36 @@ void fs_releasedir(struct fs *fs, struct fs_dir *d)
 		dir_free(d);
 }
 
-bool dir_remembered(struct fs *fs, uint64_t ino, struct fs_attr *a)
+void dir_removed(struct fs *fs, const struct fs_attr *a)
+{
+	fs->removed[fs->nremoved++ % MOUNT_REMOVED] = *a;
+}
+
+static const struct fs_attr *dir_find(struct fs *fs, uint64_t ino)
 {
 	struct fs_dir *d;
 
 	TAILQ_FOREACH (d, &fs->dirs, entry) {
-		if (d->attr.ino == ino) {
-			*a = d->attr;
-			a->nlink = 0;
-			a->children = 0;
-			return true;
-		}
+		if (d->attr.ino == ino)
+			return &d->attr;
 	}
-	return false;
+	for (unsigned i = 0; i < MOUNT_REMOVED; i++) {
+		if (fs->removed[i].ino == ino)
+			return &fs->removed[i];
+	}
+	return NULL;
+}
+
+bool dir_remembered(struct fs *fs, uint64_t ino, struct fs_attr *a)
+{
+	const struct fs_attr *seen = dir_find(fs, ino);
+
+	if (!seen)
+		return false;
+	*a = *seen;
+	a->nlink = 0;
+	a->children = 0;
+	return true;
 }
 
 static void fsyncdir_done(void *arg, const struct orbit_reply *r)
