@@ -5,7 +5,7 @@
 # limit: 300
 . tests/integration/lib.sh
 
-KINDS=${KINDS:-plain embedded} ROUNDS=${ROUNDS:-1} PERIOD=${PERIOD:-3} ARGS=${ARGS:-} T=${T:-}
+KINDS=${KINDS:-plain embedded cluster} ROUNDS=${ROUNDS:-1} PERIOD=${PERIOD:-3} ARGS=${ARGS:-} T=${T:-}
 
 suite() { # WHAT DIR [options]
 	local what=$1 dir=$2
@@ -24,6 +24,7 @@ if [[ $KINDS == *embedded* ]]; then
 	start_embedded
 	suite "an embedded mount" "$M" -k tests/posix/known
 	check "unmount" unmount
+	check "fsck" "$BIN/fsck.orbitfs" -n --store "$STORE"
 fi
 
 killer() {
