@@ -13,7 +13,9 @@
 #define STIR (100 * ENV_MS)
 
 static const struct aim *const aims[] = {&aim_stale_reads, &aim_hears_late, &aim_forgotten_lease,
-	&aim_half_sent, &aim_counted_again, &aim_late_request};
+	&aim_half_sent, &aim_counted_again, &aim_late_request, &aim_joins, &aim_joins_in_the_dark,
+	&aim_speaks_late, &aim_silent_and_dark, &aim_all_dark, &aim_breaks_its_word,
+	&aim_asked_too_early, &aim_strays, &aim_brim};
 #define NAIMS (sizeof(aims) / sizeof(aims[0]))
 
 const struct aim *aim_find(const char *name)
@@ -138,6 +140,20 @@ int aim_primary(struct run *r, unsigned shard)
 	uint16_t place = cluster_map(r->c)->shards[shard].primary;
 
 	return place == RING_NONE ? -1 : cluster_at(r->c, place);
+}
+
+int aim_backup(struct run *r, unsigned shard)
+{
+	const struct ring_shard *s = &cluster_map(r->c)->shards[shard];
+	unsigned from = (unsigned)sim_below(r->c->s, RING_REPLICAS_MAX);
+
+	for (unsigned i = 0; i < s->nmembers; i++) {
+		uint16_t place = s->member[(from + i) % s->nmembers];
+
+		if (place != s->primary)
+			return cluster_at(r->c, place);
+	}
+	return -1;
 }
 
 int aim_keeper(struct run *r)

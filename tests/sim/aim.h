@@ -23,6 +23,9 @@ struct aim {
 
 extern const struct aim aim_stale_reads, aim_hears_late, aim_forgotten_lease, aim_half_sent,
 	aim_counted_again, aim_late_request;
+extern const struct aim aim_joins, aim_joins_in_the_dark, aim_speaks_late, aim_silent_and_dark,
+	aim_all_dark;
+extern const struct aim aim_breaks_its_word, aim_asked_too_early, aim_strays, aim_brim;
 
 /* Of that name; NULL: there is none. */
 const struct aim *aim_find(const char *name);
@@ -54,6 +57,8 @@ int aim_any_primary(struct run *r);
 int aim_led_shard(struct run *r, unsigned node);
 /* The node that leads the shard by the newest map; -1. */
 int aim_primary(struct run *r, unsigned shard);
+/* A member that does not; -1: none. */
+int aim_backup(struct run *r, unsigned shard);
 int aim_keeper(struct run *r);
 /* Objects (bits) whose shards the node leads. */
 unsigned aim_objects_of(struct run *r, unsigned node);

@@ -13,7 +13,8 @@ aimed=${AIMED:-200}
 cflags="-std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -O1 -g -w"
 libs="-lrocksdb -luv -lraft -lisal -linih -lssl -lcrypto -lpthread"
 
-# name, file, aim or -, perl substitution on the whole file
+# name, file, aim or -, perl substitution on the whole file. Where two places do the same, so that
+# either is enough: two files with a + between them, two substitutions with a @@
 mutations() {
 	cat <<'END'
 forget-reply dht/node/sess.c - s/return numbers_has\(&s->stored, number\);/return false;/
@@ -29,11 +30,11 @@ no-gate dht/node/exec.c - s/x->parts\[i\]\.shard->gate = &x->r;/;/
 outcome-before-the-disk dht/node/decide.c - s/if \(x->commit && !rc\)\n\t\tanswer_synced\(x\);/if (x->commit && !rc) {\n\t\treq_answer(&x->r, x->f);\n\t\tx->f = NULL;\n\t}/
 commit-again-after-a-start dht/node/decide.c - s/effect_del\(e, k.b, k.len\);// && s/effect_put\(e, k.b, k.len, n->tmp.data, n->tmp.len\);//
 commit-drops-the-writes dht/node/decide.c - s/exec_evaluate\(x, TXN_COMMIT, NODE_STORED_MAX\);/exec_begin(x);\n\t\tx->f = reply_new(r->n, WIRE_OK, 0, 0);\n\t\tx->results_from = x->f->b.len;\n\t\tdecide_record(x, p);/
-break-a-promise dht/node/decide.c - s/if \(!x->commit && p->promised && !x->ours\)/if (0)/
+break-a-promise dht/node/decide.c breaks-its-word s/if \(!x->commit && p->promised && !x->ours\)/if (0)/
 doubt-means-abort dht/node/doubt.c - s/\(!d->unknown && !d->unclear\)/0/ && s/else if \(d->unknown\)/else if (!d->unclear)/
 doubt-means-commit dht/node/doubt.c - s/if \(d->committed \|\|/if (1 ||/
 unknown-but-not-recorded dht/node/decide.c - s/decide_start\(n, NULL, NULL, &abort_it, true, true\);\n/{\n\t\t\treq_status(r, WIRE_UNKNOWN);\n\t\t\treturn;\n\t\t}\n/
-presumed-beats-a-vote dht/node/decide.c - s/if \(x->presumed\) \{/if (0) {/
+presumed-beats-a-vote dht/node/decide.c asked-too-early s/if \(x->presumed\) \{/if (0) {/
 nobody-asks dht/node/doubt.c - s/env_timer_set\(n->env, &n->doubt_timer, due\);//
 sync-says-yes dht/node/admin.c - s/status = WIRE_LOST;//
 sync-without-sync dht/node/admin.c - s/durable_start\(n, &q->durable[^;]*;/sync_done(&q->durable, 0);/
@@ -43,7 +44,7 @@ ack-before-one-backup dht/node/repl.c - s/if \(c->required && c->acked < all\)/i
 no-lease-wait dht/node/takeover.c - s/if \(lease_over\(n, s, &when\)\)/if (1)/
 answer-without-a-lease dht/node/lease.c stale-reads s/if \(!c->required \|\| c->peer->lease_until > now\)/if (1)/
 a-restarted-member-counts dht/node/copy.c counted-again s/incarnation && c->incarnation != incarnation/0/
-the-shorter-history dht/node/takeover.c - s/longer\(&c->told, &best\)/longer(&best, &c->told) \&\& 0/
+the-shorter-history dht/node/takeover.c all-dark s/longer\(&c->told, &best\)/longer(&best, &c->told) && 0/
 requests-of-an-older-map dht/node/exec.c late-request s/x->m.epoch < s->since/0/
 sync-here-alone dht/node/durable.c - s/wait_for\(d, p\);//
 several-shards-in-one-record dht/node/exec.c - s/if \(x->exclusive && !one_log\(x\)\)/if (0)/
@@ -52,22 +53,22 @@ forgets-leases-it-gave dht/node/lease.c forgotten-lease s/if \(n->ring->nnodes >
 lease-by-another-map dht/node/lease.c hears-late s/m\.epoch == n->ring->epoch/1/
 forget-replies-at-takeover dht/node/takeover.c - s/KEY_FLOOR, KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_FLOOR, KEY_PREPARED, KEY_OUTCOME/
 forget-votes-at-takeover dht/node/takeover.c - s/KEY_REPLY, KEY_PREPARED, KEY_OUTCOME/KEY_REPLY/
-no-gap-hold dht/node/backup.c - s/if \(sec->seq > h\.seq \+ \(sec->meta_len \? 1 : 0\)\)/if (0)/
+no-gap-hold dht/node/backup.c joins s/(if \(sec->seq > h\.seq \+ \(sec->meta_len \? 1 : 0\)\))\n\t\t\tbreak;/$1 {\n\t\t\tTAILQ_REMOVE(&s->early, sec, entry);\n\t\t\tfinish(sec, 0);\n\t\t\tcontinue;\n\t\t}/
 serves-before-all-are-level dht/node/takeover.c half-sent s/if \(t->at == TAKE_LEVEL && all_level\(n, s\)\)/if (t->at == TAKE_LEVEL)/ && s/\|\| !all_level\(n, s\)//
-effects-of-older-terms dht/node/backup.c - s/if \(m\.shard_term != s->term \|\|/if (0 \&\&/
-joins-without-sync dht/node/copy.c - s/level_sync_start\(n, c\);/{\n\t\t\tvoid (*level)(void *, int) = c->level;\n\t\t\tc->level = NULL;\n\t\t\tlevel(c->level_arg, 0);\n\t\t}/
-joins-before-it-is-level dht/node/copy.c - s/ && c->acked >= c->level_at\) \{/) {/
+effects-of-older-terms dht/node/backup.c speaks-late s/if \(m\.shard_term != s->term \|\|.*?c->node\)\) \{/if (m.shard_term > s->term) {/s
+joins-without-sync dht/node/copy.c+dht/node/learn.c joins-in-the-dark s/level_sync_start\(n, c\);/{\n\t\t\tvoid (*level)(void *, int) = c->level;\n\t\t\tc->level = NULL;\n\t\t\tlevel(c->level_arg, 0);\n\t\t}/ @@ s/sync_then\(l, do_say\);/do_say(l);/
+joins-before-it-is-level dht/node/appeal.c+dht/node/teach.c joins s/!c \|\| !c->required \|\| c->member/!c || c->member/ @@ s/!l->level \|\| m.seq < l->level_seq/0/
 walk-deletes-nothing dht/node/learn_walk.c - s/delete_key\(w, o->key, o->klen\);//
-dead-without-survivors dht/keeper/judge.c - s/if \(n > 0 && !survivors_live\(k, d, dead, now\)\)/if (0)/ && s/find_dead\(k, m, now, dead\) && survivors_live\(k, m, dead, now\)/1/
+dead-without-survivors dht/keeper/judge.c silent-and-dark s/if \(n > 0 && !survivors_live\(k, d, dead, now\)\)/if (0)/ && s/find_dead\(k, m, now, dead\) && survivors_live\(k, m, dead, now\)/1/
 lost-power-but-whole dht/node/keep.c - s/if \(store_info\(n->st\)->whole\)/if (1)/
-forgets-with-strays dht/node/intent.c - s/if \(o->forgotten && !o->strays\)/if (o->forgotten)/
+forgets-with-strays dht/node/intent.c strays s/if \(o->forgotten && !o->strays\)/if (o->forgotten)/
 nothing-is-repaired dht/node/exec.c - s/rc == -EIO && repair_exec\(x\)/0/
 backups-stay-damaged dht/node/teach_read.c - s/q->mends = m\.token \|\| c->role == WIRE_ROLE_ADMIN/q->mends = false/
 nobody-erases dht/node/erase.c - s/if \(!may_go\(n, i, nodes\)\)/if (1)/
 erases-all-but-replies dht/store/clear.c - s/class != KEY_STORE && class != KEY_TERM/$& && class != KEY_REPLY/
 no-checksums dht/store/read.c - s/if \(crc != le32toh\(want\)\)/if (0)/
 recovery-believes-all dht/store/recover.c - s/return !record_check_data\([^;]*;/return 1;/
-removes-the-last-segment dht/store/flush.c - s/ && s->start \+ s->size < st->tail;/;/
+removes-the-last-segment dht/store/flush.c brim s/ && s->start \+ s->size < st->tail;/;/
 floor-passes-all dht/client/session.c - s/return n \? n->n : s->next;/return s->next;/
 gives-up-silently dht/client/session.c - s/(void number_abandon\(struct session \*s, struct number \*n\)\n\{)/$1\n\tnumber_finish(s, n);\n\treturn;/
 one-yes-is-enough dht/client/commit.c - s/if \(all_yes\(cm\)\)/if (1)/
@@ -90,6 +91,12 @@ mkdir "$base/tests" && cp -r tests/sim "$base/tests"
 (cd "$base" && ls dht/*/*.c tests/sim/*.c) | cflags=$cflags base=$base xargs -P"$(nproc)" -I{} sh -c \
 	'cd "$base" && gcc $cflags -I. -c {} -o obj/$(echo {} | tr / _).o' || exit 1
 
+break_it() { # folder, file, substitution
+	cmp -s "$base/$2" "$1/$2" || return 0 # the only one, which is broken by now
+	perl -0pi -e "$3 or exit 3" "$1/$2" || return 1
+	! cmp -s "$base/$2" "$1/$2" && compile "$1" "$2"
+}
+
 caught=0 missed=0
 try() { # name, file, aim, substitution
 	local dir=$out/$1 first=1 failed=0 most=$seeds opts= bin
@@ -97,8 +104,7 @@ try() { # name, file, aim, substitution
 	[ "$3" = - ] || most=$aimed opts="--aim $3"
 	mkdir -p "$dir"
 	cp -r "$base/dht" "$base/tests" "$base/obj" "$dir"
-	perl -0pi -e "$4 or exit 3" "$dir/$2"
-	if cmp -s "$base/$2" "$dir/$2" || ! compile "$dir" "$2"; then
+	if ! break_it "$dir" "${2%%+*}" "${4%% @@ *}" || ! break_it "$dir" "${2##*+}" "${4##* @@ }"; then
 		echo "MISSED $1: it does not fit $2 any more"
 		missed=$((missed + 1))
 		return

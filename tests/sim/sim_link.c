@@ -142,21 +142,26 @@ static void down_run(struct sim_event *ev)
 	half_unref(h);
 }
 
-/* This half will be told down(@rc) at @at; nothing passes any more. */
-static void half_break(struct sim_link *h, int rc, uint64_t at)
+static void inbox_drop(struct sim_link *h)
 {
 	struct inbox_item *it;
 
-	if (h->state == HALF_BROKEN || h->state == HALF_DOWN)
-		return;
-	h->state = HALF_BROKEN;
-	h->down_rc = rc;
 	while ((it = TAILQ_FIRST(&h->inbox))) {
 		TAILQ_REMOVE(&h->inbox, it, entry);
 		h->host->sim->counts.lost += it->bytes != NULL;
 		free(it->bytes);
 		free(it);
 	}
+}
+
+/* This half will be told down(@rc) at @at; nothing passes any more. */
+static void half_break(struct sim_link *h, int rc, uint64_t at)
+{
+	if (h->state == HALF_BROKEN || h->state == HALF_DOWN)
+		return;
+	h->state = HALF_BROKEN;
+	h->down_rc = rc;
+	inbox_drop(h);
 	if (h->host->alive && !h->closed)
 		half_schedule(h, at, down_run, h->host);
 }
@@ -494,6 +499,9 @@ void sim_links_of_killed(struct sim_host *host, bool silent)
 			continue;
 		if (h->peer && h->peer->host != host) {
 			h->peer->peer = NULL;
+			/* what a cut held up would have had to be sent again */
+			if (silent && is_cut(host, h->peer->host))
+				inbox_drop(h->peer);
 			if (!silent && !is_cut(host, h->peer->host))
 				half_break(h->peer, -ECONNRESET,
 					host->sim->now + link_delay(host, h->peer->host));

@@ -230,6 +230,8 @@ extern const struct orbit_policy workload_patient;
 
 /* Starts something; called again by itself after anything ended. */
 void actor_next(void *arg);
+/* Its client gives up on it, if it runs. */
+void op_cancel(struct op *op);
 /* Nothing more comes of it: its host died. */
 void actor_kill(struct actor *a);
 /* Adds what a read of the object is to ask for, but for pieces of its stream. */

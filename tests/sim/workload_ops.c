@@ -181,15 +181,18 @@ static unsigned pick_objects(const struct actor *a, unsigned *object)
 	return n;
 }
 
-static void cancel_op(void *arg)
+void op_cancel(struct op *op)
 {
-	struct op *op = arg;
-
 	if (op->state != OP_RUNNING || op->actor->closed || op->actor->dead)
 		return;
 	op->cancelled = true;
 	if (orbit_cancel(op->actor->client, op->handle, sim_chance(op->run->c->s, 500)))
 		op->run->res->cancels++;
+}
+
+static void cancel_op(void *arg)
+{
+	op_cancel(arg);
 }
 
 static uint16_t primary_of(struct run *r, unsigned object)
