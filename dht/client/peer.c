@@ -199,7 +199,7 @@ static void on_up(struct link *l, void *arg)
 	p->state = PEER_HELLO;
 	p->since = p->quiet = env_now(c->env);
 	p->pinged = p->bytes = p->left = p->map_asked = 0;
-	p->map_whole = false;
+	p->map_whole = p->other = false;
 	p->watching = true;
 	set_timer(p, p->quiet + c->ping_after);
 	say_hello(p);
@@ -230,6 +230,31 @@ static bool zeros(const uint8_t *b, size_t len)
 	return true;
 }
 
+/*
+ * Not the node that our map has at this address. All that we know may go by other names by now, and
+ * then nobody but a stranger has a map that says so.
+ */
+static void other_node(struct peer *p, uint64_t epoch)
+{
+	struct orbit_client *c = p->c;
+
+	p->other = c->map && epoch > c->map->epoch;
+	if (p->other)
+		follow_ask(p);
+	else
+		peer_reject(p, -EADDRNOTAVAIL, "another node answers there");
+}
+
+static void other_message(struct peer *p, struct frame *f)
+{
+	if (f->type != WIRE_MAP)
+		return; /* what was sent before its HELLO came is sent again, elsewhere */
+	if (route_take(p->c, p, frame_cur(f)))
+		peer_reject(p, -EPROTO, "sent a ring map that makes no sense");
+	else if (p->state == PEER_HELLO)
+		peer_reject(p, -EADDRNOTAVAIL, "another node answers there");
+}
+
 static void on_hello(struct peer *p, struct frame *f)
 {
 	struct orbit_client *c = p->c;
@@ -246,7 +271,7 @@ static void on_hello(struct peer *p, struct frame *f)
 	} else if (!zeros(c->fsid, 16) && !zeros(m.fsid, 16) && memcmp(c->fsid, m.fsid, 16)) {
 		peer_reject(p, -EMEDIUMTYPE, "serves another filesystem");
 	} else if (!route_learn(p, &m.node)) {
-		peer_reject(p, -EADDRNOTAVAIL, "another node answers there");
+		other_node(p, m.epoch);
 	} else if (p->link) {
 		p->state = PEER_UP;
 		p->rc = 0;
@@ -319,6 +344,10 @@ static void on_message(struct link *l, struct frame *f, void *arg)
 		on_ping(p, f);
 		return;
 	case WIRE_PONG:
+		return;
+	}
+	if (p->other && p->state == PEER_HELLO) {
+		other_message(p, f);
 		return;
 	}
 	if (p->state != PEER_UP) {

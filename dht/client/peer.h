@@ -27,6 +27,7 @@ struct peer {
 	bool known;
 	bool seed;   /* was named by the user: never forgotten */
 	bool was_up; /* has been up before */
+	bool other;  /* HELLO: another node answers there; of use for its newer map only */
 	unsigned naddrs;
 	unsigned good; /* index of the address that worked last */
 	unsigned turn; /* how many behind it are tried now */

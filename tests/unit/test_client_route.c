@@ -133,6 +133,35 @@ static void test_route_another_node_at_the_address_is_not_believed(void **state)
 	world_fini(&w);
 }
 
+/* Whom it knew goes by another name, all of them: they tell it so. */
+static void test_route_nodes_that_all_have_other_names_are_found(void **state)
+{
+	struct orbit_client *c;
+	struct result res = {0};
+	struct ring_map *m;
+
+	(void)state;
+	world_init(&w, 3, 1);
+	c = client_of(w.node[0]->addr);
+	put_ok(c, 1, 1);
+	for (unsigned i = 0; i < 3; i++)
+		fake_kill(w.node[i]);
+	w_for(&w, MS);
+	m = next_map();
+	for (unsigned i = 0; i < 3; i++) {
+		w.node[i]->id.b[31] ^= 0xff;
+		m->nodes[i].id = w.node[i]->id;
+		w.node[i]->listening = true;
+	}
+	put(c, id_on(&w, 1), 2, NULL, &res);
+	w_for(&w, 3 * SEC);
+	assert_int_equal(res.calls, 1);
+	assert_int_equal(res.rc, 0);
+	assert_int_equal(w.node[1]->applied[2], 1);
+	client_gone(&w, c);
+	world_fini(&w);
+}
+
 static void test_route_node_that_moved_is_found_by_a_newer_map(void **state)
 {
 	struct orbit_client *c;
@@ -349,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_route_seed_by_another_name_is_the_same_node),
 		cmocka_unit_test(test_route_tries_all_addresses_of_a_node),
 		cmocka_unit_test(test_route_another_node_at_the_address_is_not_believed),
+		cmocka_unit_test(test_route_nodes_that_all_have_other_names_are_found),
 		cmocka_unit_test(test_route_node_that_moved_is_found_by_a_newer_map),
 		cmocka_unit_test(test_route_shard_without_a_primary_waits_for_a_map),
 		cmocka_unit_test(test_route_goes_around_through_a_node_that_does_it),
