@@ -27,7 +27,7 @@ static void set_clock(struct cluster *c, struct sim_host *h)
 			(int)sim_below(c->s, 20001) - 10000);
 }
 
-static struct store_config small_store(void)
+static struct store_config small_store(const struct cluster_config *c)
 {
 	struct store_config cfg = store_config_default();
 
@@ -35,7 +35,9 @@ static struct store_config small_store(void)
 	cfg.segment_size = 64 << 10;
 	cfg.index_buffer = 64 << 10;
 	cfg.cache_size = 1 << 20;
-	cfg.reserve = 0;
+	/* what the keeper writes on that disk between two looks at its room is more than the part of
+	 * it that the store would keep of so small a one */
+	cfg.reserve = c->capacity ? 24 << 10 : 0;
 	cfg.log_keep = 1 << 20;
 	return cfg;
 }
@@ -83,7 +85,7 @@ static void join_config(struct cluster_node *n, struct node_config *cfg)
 
 static int open_node(struct cluster *c, struct cluster_node *n, char *why, size_t why_len)
 {
-	struct store_config scfg = small_store();
+	struct store_config scfg = small_store(&c->cfg);
 	struct node_config ncfg = node_config_default();
 	struct env *e = sim_env(n->host);
 	int rc = store_open_on(&n->store, e, n->disk, n->index, &scfg, why, why_len);

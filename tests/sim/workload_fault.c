@@ -40,8 +40,10 @@ void fault_choose(struct run *r, struct cluster_config *cfg)
 	r->power = (x >> 52) % 5 < 2;
 	r->full = fault_has(r, FAULT_FULL) || (fault_has(r, FAULT_FILL) && r->power);
 	cfg->clocks = (x >> 61) % 2;
-	if (fault_has(r, FAULT_FULL))
+	if (fault_has(r, FAULT_FULL)) {
 		cfg->capacity = (100 + (x >> 40) % 300) << 10;
+		cfg->snapshot_every = 20;
+	}
 	if (fault_has(r, FAULT_MISS)) {
 		cfg->miss = 20 + (x >> 36) % 300;
 		cfg->stall = (x >> 33) % 100;
