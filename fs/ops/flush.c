@@ -70,7 +70,8 @@ static void synced(void *arg, const struct orbit_reply *r)
 	/* a sync for another file may have been told what was lost of this one */
 	if (losses != w->f->losses && rc == 0)
 		rc = -EIO;
-	w->f->losses = losses;
+	if (rc == -EIO) /* it is told of it; one that was given up may not have been */
+		w->f->losses = losses;
 	flush_end(w, rc);
 }
 

@@ -618,6 +618,7 @@ static void test_data_loss_is_reported_to_every_file(void **state)
 	struct fsx *x = fsx_new(18, 1, 1);
 	struct fs_attr a, b;
 	struct fs_file *f = make(x, "f", &a), *g = make(x, "g", &b), *h;
+	struct fsx_wait w;
 
 	(void)state;
 	assert_int_equal(dx_fsync(x, x->m, f), 0);
@@ -629,6 +630,18 @@ static void test_data_loss_is_reported_to_every_file(void **state)
 	cluster_start(x->c, 0);
 	log_set_level(LOG_LVL_ERROR);
 	assert_int_equal(dx_fsync(x, x->m, f), -EIO);
+	/* one that is given up tells nothing */
+	assert_int_equal(dx_write(x, x->m, g, 4, "kept", 4), 4);
+	assert_int_equal(dx_flush(x, x->m, g), 0);
+	cluster_crash(x->c, 0, DISK_PROCESS);
+	fsx_call(x->m, &w);
+	fs_fsync(x->m->fs, &w.call, g, false);
+	sim_run(x->c->s, ENV_SEC);
+	fs_interrupt(x->m->fs, &w.call, true);
+	sim_run(x->c->s, ENV_SEC);
+	assert_true(w.done);
+	assert_int_equal(w.rc, -EINTR);
+	cluster_start(x->c, 0);
 	assert_int_equal(dx_fsync(x, x->m, g), -EIO);
 	assert_int_equal(dx_fsync(x, x->m, f), 0);
 	assert_int_equal(dx_fsync(x, x->m, g), 0);
