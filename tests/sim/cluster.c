@@ -35,8 +35,8 @@ static struct store_config small_store(const struct cluster_config *c)
 	cfg.segment_size = 64 << 10;
 	cfg.index_buffer = 64 << 10;
 	cfg.cache_size = 1 << 20;
-	/* what the keeper writes on that disk between two looks at its room is more than the part of
-	 * it that the store would keep of so small a one */
+	/* what the keeper writes on that disk between two looks at its room is more than the part
+	 * of it that the store would keep of so small a one */
 	cfg.reserve = c->capacity ? 24 << 10 : 0;
 	cfg.log_keep = 1 << 20;
 	return cfg;

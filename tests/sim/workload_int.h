@@ -88,6 +88,7 @@ struct actor {
 	unsigned index, started, running, thinking;
 	uint64_t cas_seen[OBJECTS];
 	uint32_t stale; /* a session that a node said has ended */
+	uint64_t lost;  /* losses of its client that syncs have told of */
 	bool soft;      /* its policy gives up */
 	bool closed, dead;
 	/* by an aim */

@@ -518,23 +518,30 @@ static void sync_done(void *arg, const struct orbit_reply *reply)
 	struct syncing *sy = arg;
 	struct actor *a = sy->actor;
 	struct run *r = a->run;
+	uint64_t lost = a->dead ? 0 : orbit_losses(a->client);
+	int rc = reply->rc;
 
+	/* another one may have been told of it, and be in flight still */
+	if (!rc && lost != a->lost)
+		rc = -EIO;
+	if (rc == -EIO)
+		a->lost = lost;
 	for (size_t i = 0; i < r->nops && !a->dead; i++) {
 		struct op *op = r->op[i];
 
 		if (op->actor != a || op->state != OP_ACKED || op->ended > sy->began)
 			continue;
-		if (reply->rc == 0)
+		if (!rc)
 			op->synced = true;
-		else if (reply->rc == -EIO && !op->synced)
+		else if (rc == -EIO && !op->synced)
 			op->maybe_lost = true;
 	}
-	log_debug("mod=sim client=%u rc=-%s msg=\"sync ended\"", a->index, log_errno(reply->rc));
-	if (reply->rc == 0)
+	log_debug("mod=sim client=%u rc=-%s msg=\"sync ended\"", a->index, log_errno(rc));
+	if (!rc)
 		r->res->synced++;
-	else if (reply->rc == -EIO)
+	else if (rc == -EIO)
 		r->res->sync_lost++;
-	if (reply->rc == -EIO && !r->power && !a->dead)
+	if (rc == -EIO && !r->power && !a->dead)
 		broke(r, "sync says that something was lost, but no power was");
 	free(sy);
 	if (!a->dead)
