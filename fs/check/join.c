@@ -57,7 +57,7 @@ static void problem(struct findings *out, enum check_problem p, const struct gro
 
 static bool good_mode(uint64_t mode)
 {
-	return mode <= 0177777 && layout_dtype((uint32_t)mode) != DT_UNKNOWN;
+	return mode <= LAYOUT_MODE_MAX && layout_dtype((uint32_t)mode) != DT_UNKNOWN;
 }
 
 static bool is_type(const struct group *g, uint32_t type)

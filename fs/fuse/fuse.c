@@ -54,6 +54,7 @@ void fuse_call_end(struct fuse_call *k)
 	struct fuse_mount *m = k->m;
 
 	free(k->mem);
+	free(k->groups);
 	if (!m) {
 		free(k);
 		return;

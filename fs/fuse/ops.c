@@ -14,6 +14,8 @@
 #include "dht/base/mem.h"
 #include "fs/fuse/session.h"
 
+#define GROUPS_MAX 256
+
 static struct fs *fs_of(const struct fuse_call *k)
 {
 	return k->m->fs;
@@ -404,6 +406,18 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	wait_if_open(k, req);
 }
 
+/* The groups of who asks, in the call. Had the kernel been told that we know FUSE_SETXATTR_EXT,
+ * which libfuse does not, it would say whether the set-group-ID bit has to go. */
+static void take_groups(struct fuse_call *k, fuse_req_t req)
+{
+	int n;
+
+	k->groups = mem_grow(NULL, GROUPS_MAX, sizeof(*k->groups));
+	n = fuse_req_getgroups(req, GROUPS_MAX, k->groups);
+	k->c.groups = k->groups;
+	k->c.ngroups = n < 0 ? 0 : n > GROUPS_MAX ? GROUPS_MAX : (unsigned)n;
+}
+
 static void op_setxattr(
 	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
@@ -415,6 +429,8 @@ static void op_setxattr(
 	}
 	k = begin(req, ino, reply_err);
 	k->mem = mem_dup(value, size); /* must outlive the request */
+	if (k->c.uid && !strncmp(name, "system.posix_acl_", 17))
+		take_groups(k, req);
 	fs_setxattr(fs_of(k), &k->c, ino_in(ino), name, k->mem, size, flags);
 	wait_if_open(k, req);
 }
@@ -764,10 +780,10 @@ static void op_lseek(
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-	static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
-				       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-				       FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS |
-				       FUSE_CAP_EXPORT_SUPPORT;
+	static const unsigned wanted =
+		FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+		FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS |
+		FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
 	struct fuse_mount *m = userdata;
 
 	/* AUTO_INVAL_DATA stays off: it would drop all pages of a file after each of our own

@@ -25,6 +25,7 @@ struct fuse_call {
 	void *mem;   /* the answer of readdir; the request, when it had to be kept */
 	size_t used;
 	struct statvfs sv;
+	gid_t *groups; /* more groups of who asks; mostly NULL */
 	bool plus, over, started;
 	bool interrupted; /* a signal waits, but was not fatal when we looked */
 	TAILQ_ENTRY(fuse_call) entry;

@@ -194,7 +194,7 @@ static bool mode_known(uint64_t mode)
 	case S_IFSOCK:
 	case S_IFCHR:
 	case S_IFBLK:
-		return mode <= (S_IFMT | 07777);
+		return mode <= LAYOUT_MODE_MAX;
 	default:
 		return false;
 	}
@@ -246,7 +246,7 @@ void layout_stat(const struct fs_attr *a, struct stat *st)
 {
 	memset(st, 0, sizeof(*st));
 	st->st_ino = a->ino;
-	st->st_mode = a->mode;
+	st->st_mode = a->mode & (S_IFMT | 07777u);
 	st->st_nlink = a->nlink;
 	st->st_uid = a->uid;
 	st->st_gid = a->gid;

@@ -32,7 +32,7 @@
 #define LAYOUT_SPREAD_AFTER 65536 /* children; from there on new files hash their own position */
 
 enum layout_slot {
-	SLOT_MODE = 0, /* type and permission bits, as st_mode */
+	SLOT_MODE = 0, /* type and permission bits, as st_mode; LAYOUT_MODE_* above them */
 	SLOT_UID = 1,
 	SLOT_GID = 2,
 	SLOT_NLINK =
@@ -136,6 +136,11 @@ struct fs_attr {
 	uint64_t parent, cut, trim, trim_to, children;
 	uint64_t block_bytes; /* those of bytes that are in block objects */
 };
+
+/* Bits of a mode besides those of st_mode. */
+#define LAYOUT_MODE_ACL (1u << 16)  /* an access control list is among the attributes */
+#define LAYOUT_MODE_DACL (1u << 17) /* of a directory: and one that new files get */
+#define LAYOUT_MODE_MAX (S_IFMT | 07777u | LAYOUT_MODE_ACL | LAYOUT_MODE_DACL)
 
 /* -EUCLEAN when the object can't be an inode (no type in its mode). */
 int layout_attr(uint64_t ino, const struct txn_object *o, struct fs_attr *a);

@@ -7,7 +7,10 @@
 
 #include <errno.h>
 
+#include <stdlib.h>
+
 #include "fs/cache/data.h"
+#include "fs/ops/acl.h"
 #include "fs/ops/op.h"
 #include "fs/ops/readdir.h"
 #include "fs/ops/truncate.h"
@@ -65,10 +68,11 @@ struct setattr {
 	uint64_t ino;
 	unsigned what;
 	struct fs_attr set;
-	uint32_t mode; /* as believed; 0: not known */
+	uint32_t mode;   /* as believed; 0: not known */
+	struct acl *acl; /* chmod: the access control list as it was read; NULL: not read */
 	int64_t now;
 	uint64_t since; /* env_now() when it began to wait for what is dirty */
-	int get;
+	int get, get_acl;
 };
 
 static void setattr_submit(struct op *o);
@@ -89,7 +93,7 @@ void attr_put(struct txn_build *t, struct fs_attr *a, unsigned what, const struc
 	uint32_t mode = a->mode;
 
 	if (what & FS_SET_MODE)
-		mode = (mode & S_IFMT) | (set->mode & 07777);
+		mode = (mode & ~07777u) | (set->mode & 07777);
 	if (what & FS_SET_KILL_SUID)
 		mode = attr_mode_killed(mode);
 	if (what & FS_SET_MODE || mode != a->mode)
@@ -116,6 +120,29 @@ void attr_put(struct txn_build *t, struct fs_attr *a, unsigned what, const struc
 	}
 }
 
+static void setattr_end(struct setattr *s, int rc)
+{
+	free(s->acl);
+	op_end(&s->op, rc);
+}
+
+/* chmod of an inode with an access control list changes both. */
+static bool with_acl(const struct setattr *s)
+{
+	return s->what & FS_SET_MODE && s->mode & LAYOUT_MODE_ACL;
+}
+
+static void put_acl(struct setattr *s, struct txn_build *t, const struct orbit_id *id)
+{
+	uint8_t key[1 + LAYOUT_XATTR_NAME_MAX];
+	size_t klen = layout_xattr_key(ACL_ACCESS, key);
+	struct acl acl = *s->acl;
+
+	op_why(&s->op, txn_map_eq(t, id, key, klen, acl.data, acl.len), WHY_STALE_MODE);
+	acl_chmod(&acl, s->set.mode);
+	txn_put(t, id, key, klen, acl.data, acl.len);
+}
+
 static void setattr_got(void *arg, const struct orbit_reply *r)
 {
 	struct setattr *s = arg;
@@ -124,22 +151,36 @@ static void setattr_got(void *arg, const struct orbit_reply *r)
 
 	if (!rc)
 		rc = op_attr(s->op.fs, r, s->get, s->ino, &a);
-	if (rc) {
-		op_end(&s->op, rc == -ENOENT ? -ESTALE : rc);
-		return;
+	if (rc == -ENOENT)
+		rc = -ESTALE;
+	if (!rc) {
+		s->mode = a.mode;
+		if (with_acl(s)) {
+			if (!s->acl)
+				s->acl = mem_zalloc(sizeof(*s->acl));
+			rc = acl_got(s->acl, r, s->get_acl);
+			if (!rc && !s->acl->len) /* the mode says that there is one */
+				rc = -EIO;
+		}
 	}
-	s->mode = a.mode;
-	op_retry(&s->op, setattr_submit);
+	if (rc)
+		setattr_end(s, rc);
+	else
+		op_retry(&s->op, setattr_submit);
 }
 
 static void setattr_get(struct op *o)
 {
 	struct setattr *s = container_of(o, struct setattr, op);
 	struct orbit_id id = layout_inode_id(s->ino);
+	uint8_t key[1 + LAYOUT_XATTR_NAME_MAX];
+	size_t klen = layout_xattr_key(ACL_ACCESS, key);
 	struct txn_build t;
 
 	txn_init(&t);
 	s->get = txn_get(&t, &id);
+	if (s->what & FS_SET_MODE)
+		s->get_acl = txn_get_map(&t, &id, key, klen);
 	op_submit(o, s->ino, &t, setattr_got);
 }
 
@@ -169,7 +210,7 @@ static void setattr_done(void *arg, const struct orbit_reply *r)
 		data_overlay(fs->data, &a);
 		s->op.call->attr = a;
 	}
-	op_end(&s->op, rc);
+	setattr_end(s, rc);
 }
 
 static void setattr_submit(struct op *o)
@@ -182,10 +223,12 @@ static void setattr_submit(struct op *o)
 	txn_init(&t);
 	s->now = mount_now(o->fs);
 	op_why(o, txn_exists(&t, &id), -ESTALE);
-	if (s->what & FS_SET_KILL_SUID && !(s->what & FS_SET_MODE))
+	if (s->what & (FS_SET_KILL_SUID | FS_SET_MODE))
 		op_why(o, txn_slot_eq(&t, &id, SLOT_MODE, s->mode), WHY_STALE_MODE);
 	s->get = txn_get(&t, &id);
 	attr_put(&t, &a, s->what, &s->set, s->now);
+	if (with_acl(s))
+		put_acl(s, &t, &id);
 	op_submit(o, s->ino, &t, setattr_done);
 }
 
@@ -194,7 +237,7 @@ static void setattr_begin(struct setattr *s)
 	const struct hint_inode *h = hint_inode(s->op.fs, s->ino);
 
 	s->mode = h ? h->mode : 0;
-	if (s->what & (FS_SET_MODE | FS_SET_KILL_SUID) && !s->mode)
+	if ((s->what & (FS_SET_MODE | FS_SET_KILL_SUID) && !s->mode) || with_acl(s))
 		setattr_get(&s->op);
 	else
 		setattr_submit(&s->op);

@@ -5,6 +5,8 @@
  * believe, the name is free -> entry, inode, the directory's counts and times; for create also the
  * hold of the open file. A belief that proves wrong is corrected by reading the directory.
  *
+ * In a directory with a default access control list, that is read first, and compared too.
+ *
  * New files lie beside their directory, so that creating one concerns one shard; directories, and
  * the files of a directory that has many, hash a position of their own.
  */
@@ -15,6 +17,7 @@
 
 #include "dht/base/mem.h"
 #include "fs/cache/data.h"
+#include "fs/ops/acl.h"
 #include "fs/ops/file.h"
 #include "fs/ops/op.h"
 
@@ -26,11 +29,13 @@ struct create {
 	bool open;  /* fs_create(): the file is open afterwards */
 	bool fresh; /* the directory's hint was read for this very operation */
 	int flags;
-	int get;
+	int get, get_acl;
 	struct dirchange change;
 	struct fs_attr attr;
 	size_t klen, target_len;
-	char *target; /* of a symbolic link */
+	char *target;     /* of a symbolic link */
+	struct acl *dacl; /* the directory's default list as it was read; NULL: not read */
+	struct acl *acl;  /* what becomes of it for the new inode */
 	uint8_t key[DIRENT_KEY_MAX];
 };
 
@@ -39,7 +44,8 @@ static void create_begin(struct op *o);
 static void create_end(struct create *m, int rc)
 {
 	free(m->target);
-	m->target = NULL;
+	free(m->dacl);
+	free(m->acl);
 	op_end(&m->op, rc);
 }
 
@@ -55,6 +61,13 @@ static void create_got_dir(void *arg, const struct orbit_reply *r)
 		rc = op_attr(m->op.fs, r, m->get, m->dir, &a);
 	if (!rc && a.nlink == 0)
 		rc = -ENOENT;
+	if (!rc && a.mode & LAYOUT_MODE_DACL) {
+		if (!m->dacl)
+			m->dacl = mem_zalloc(sizeof(*m->dacl));
+		rc = acl_got(m->dacl, r, m->get_acl);
+		if (!rc && !m->dacl->len) /* the mode says that there is one */
+			rc = -EIO;
+	}
 	if (rc) {
 		create_end(m, rc);
 		return;
@@ -67,10 +80,13 @@ static void create_get_dir(struct op *o)
 {
 	struct create *m = container_of(o, struct create, op);
 	struct orbit_id id = layout_inode_id(m->dir);
+	uint8_t key[1 + LAYOUT_XATTR_NAME_MAX];
+	size_t klen = layout_xattr_key(ACL_DEFAULT, key);
 	struct txn_build t;
 
 	txn_init(&t);
 	m->get = txn_get(&t, &id);
+	m->get_acl = txn_get_map(&t, &id, key, klen);
 	op_submit(&m->op, m->dir, &t, create_got_dir);
 }
 
@@ -152,6 +168,8 @@ static void create_open_existing(struct create *m)
 	call->impl = re;
 	call->interrupt = reopen_interrupt;
 	free(m->target);
+	free(m->dacl);
+	free(m->acl);
 	free(m);
 	fs_lookup(fs, &re->lookup, dir, re->name);
 	mount_op_end(fs); /* m's */
@@ -208,6 +226,26 @@ static void create_done(void *arg, const struct orbit_reply *r)
 	create_end(m, rc);
 }
 
+/* The mode of the new inode, and its access control list in m->acl. */
+static uint32_t fill_mode(struct create *m, const struct hint_inode *dir)
+{
+	uint32_t mode = m->mode;
+
+	if (S_ISDIR(mode) && dir->mode & S_ISGID)
+		mode |= S_ISGID;
+	if (S_ISLNK(mode))
+		return mode;
+	if (!(dir->mode & LAYOUT_MODE_DACL))
+		return mode & ~(m->op.call->umask & 0777u);
+	if (!m->acl)
+		m->acl = mem_zalloc(sizeof(*m->acl));
+	*m->acl = *m->dacl;
+	mode = (mode & ~0777u) | acl_inherit(m->acl, mode);
+	if (!acl_is_minimal(m->acl))
+		mode |= LAYOUT_MODE_ACL;
+	return S_ISDIR(mode) ? mode | LAYOUT_MODE_DACL : mode;
+}
+
 /* What the new inode will be. */
 static void fill_attr(struct create *m, const struct hint_inode *dir, int64_t now)
 {
@@ -216,7 +254,7 @@ static void fill_attr(struct create *m, const struct hint_inode *dir, int64_t no
 
 	m->attr = (struct fs_attr){
 		.ino = m->ino,
-		.mode = m->mode | (inherit && S_ISDIR(m->mode) ? S_ISGID : 0),
+		.mode = fill_mode(m, dir),
 		.uid = call->uid,
 		.gid = inherit ? dir->gid : call->gid,
 		.nlink = S_ISDIR(m->mode) ? 2 : 1,
@@ -255,11 +293,26 @@ void create_put_inode(struct txn_build *t, const struct orbit_id *id, const stru
 	txn_create(t, id, mask, slot);
 }
 
+static void put_acls(struct create *m, struct txn_build *t, const struct orbit_id *id)
+{
+	uint8_t key[1 + LAYOUT_XATTR_NAME_MAX];
+	size_t klen;
+
+	if (m->attr.mode & LAYOUT_MODE_ACL) {
+		klen = layout_xattr_key(ACL_ACCESS, key);
+		txn_put(t, id, key, klen, m->acl->data, m->acl->len);
+	}
+	if (m->attr.mode & LAYOUT_MODE_DACL) {
+		klen = layout_xattr_key(ACL_DEFAULT, key);
+		txn_put(t, id, key, klen, m->dacl->data, m->dacl->len);
+	}
+}
+
 static void create_submit(struct create *m, const struct hint_inode *h, int64_t now)
 {
 	struct fs *fs = m->op.fs;
 	struct orbit_id dir = layout_inode_id(m->dir), id = layout_inode_id(m->ino);
-	uint8_t val[DIRENT_VALUE_LEN];
+	uint8_t val[DIRENT_VALUE_LEN], key[1 + LAYOUT_XATTR_NAME_MAX];
 	struct txn_build t;
 
 	txn_init(&t);
@@ -267,6 +320,11 @@ static void create_submit(struct create *m, const struct hint_inode *h, int64_t 
 	op_why(&m->op, txn_slot_eq(&t, &dir, SLOT_MODE, h->mode), WHY_STALE_MODE);
 	if (h->mode & S_ISGID)
 		op_why(&m->op, txn_slot_eq(&t, &dir, SLOT_GID, h->gid), WHY_STALE_MODE);
+	if (h->mode & LAYOUT_MODE_DACL)
+		op_why(&m->op,
+			txn_map_eq(&t, &dir, key, layout_xattr_key(ACL_DEFAULT, key), m->dacl->data,
+				m->dacl->len),
+			WHY_STALE_MODE);
 	op_why(&m->op, txn_map_absent(&t, &dir, m->key, m->klen), -EEXIST);
 	layout_dirent_value(m->ino, layout_dtype(m->mode), val);
 	txn_put(&t, &dir, m->key, m->klen, val, sizeof(val));
@@ -275,6 +333,7 @@ static void create_submit(struct create *m, const struct hint_inode *h, int64_t 
 		txn_refer(&t, &dir, SLOT_NLINK, 1);
 	dirchange_put(fs, &m->change, &t, m->dir, now);
 	create_put_inode(&t, &id, &m->attr);
+	put_acls(m, &t, &id);
 	if (m->target)
 		txn_write(&t, &id, 0, m->target, m->target_len);
 	if (m->open)
@@ -291,7 +350,7 @@ static void create_begin(struct op *o)
 	int64_t now = mount_now(fs);
 	int rc = 0;
 
-	if (!h || (full && !m->fresh)) {
+	if (!h || (full && !m->fresh) || (h->mode & LAYOUT_MODE_DACL && !m->dacl)) {
 		create_get_dir(o);
 		return;
 	}

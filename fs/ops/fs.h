@@ -8,8 +8,9 @@
  * ("unreachable" is -ETIMEDOUT or nothing yet, never -ENOENT). Buffers that the caller passes must
  * stay until done(), names are copied.
  *
- * Permission bits are the caller's business (the kernel's default_permissions); ownership, set-id,
- * sticky and time rules that need the old state atomically are done here.
+ * Permission bits and access control lists are the caller's business (the kernel's
+ * default_permissions), but for the umask, which counts only where no list is inherited; ownership,
+ * set-id, sticky and time rules that need the old state atomically are done here.
  *
  * Thread: the loop.
  */
@@ -39,6 +40,9 @@ struct fs_config fs_config_default(void);
 struct fs_call {
 	uint32_t uid, gid, pid;
 	uint32_t umask;
+	const uint32_t
+		*groups; /* setxattr of an access control list: more groups of the caller's */
+	unsigned ngroups;
 	bool kill_priv; /* write, fallocate: the writer may not keep set-id bits (no CAP_FSETID) */
 	void (*done)(struct fs_call *c, int rc);
 

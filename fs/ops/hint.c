@@ -63,6 +63,7 @@ void hint_learn(struct fs *fs, const struct fs_attr *a)
 		.size = a->size,
 		.children = a->children,
 		.parent = a->parent,
+		.seen = env_now(fs->env),
 		.no_caps_until = no_caps,
 	};
 }

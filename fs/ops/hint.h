@@ -18,6 +18,7 @@ struct hint_inode {
 	uint64_t size;
 	uint64_t children;
 	uint64_t parent;
+	uint64_t seen;          /* env_now() */
 	uint64_t no_caps_until; /* env_now() until which it is known to have no security.capability
 				 */
 };

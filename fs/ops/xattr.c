@@ -11,6 +11,7 @@
 #include <sys/xattr.h>
 
 #include "dht/base/buf.h"
+#include "fs/ops/acl.h"
 #include "fs/ops/file.h"
 #include "fs/ops/op.h"
 #include "fs/ops/policy.h"
@@ -48,6 +49,8 @@ static int check_name(const struct fs_call *c, const char *name, bool write)
 		return -ERANGE;
 	if (begins(name, "trusted.") && c->uid != 0)
 		return write ? -EPERM : -ENODATA;
+	if (acl_is_name(name))
+		return 0;
 	if (!begins(name, "user.") && !begins(name, "security.") && !begins(name, "trusted."))
 		return -EOPNOTSUPP;
 	return rest[1] ? 0 : -EINVAL;
@@ -109,6 +112,16 @@ static void get_done(void *arg, const struct orbit_reply *r)
 	xattr_end(x, rc);
 }
 
+/* The kernel asks for lists when it checks permissions, soon after it was told of the inode. */
+static bool has_no_acl(struct fs *fs, const struct hint_inode *h, const char *name)
+{
+	uint32_t bit = !strcmp(name, ACL_ACCESS)    ? LAYOUT_MODE_ACL
+		       : !strcmp(name, ACL_DEFAULT) ? LAYOUT_MODE_DACL
+						    : 0;
+
+	return bit && !(h->mode & bit) && h->seen + ENV_SEC > env_now(fs->env);
+}
+
 void fs_getxattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *name)
 {
 	struct orbit_id id = layout_inode_id(ino);
@@ -118,6 +131,8 @@ void fs_getxattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *nam
 	struct xattr *x;
 
 	if (!rc && h && h->no_caps_until > env_now(fs->env) && !strcmp(name, CAPS_NAME))
+		rc = -ENODATA;
+	if (!rc && h && has_no_acl(fs, h, name))
 		rc = -ENODATA;
 	if (rc) {
 		mount_done(c, rc);
@@ -202,6 +217,10 @@ void fs_setxattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *nam
 		mount_done(c, rc);
 		return;
 	}
+	if (acl_is_name(name)) {
+		acl_change(fs, c, ino, name, value, len, flags);
+		return;
+	}
 	if (!mount_writable(fs, c))
 		return;
 	x = change_new(fs, c, ino, name, &t);
@@ -226,6 +245,10 @@ void fs_removexattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *
 
 	if (rc) {
 		mount_done(c, rc);
+		return;
+	}
+	if (acl_is_name(name)) {
+		acl_change(fs, c, ino, name, NULL, 0, 0);
 		return;
 	}
 	if (!mount_writable(fs, c))
