@@ -148,6 +148,16 @@ static void look_at_init(struct fuse_mount *m, const struct fuse_in_header *in, 
 	m->killpriv = init->minor >= 33 && init->flags & FUSE_HANDLE_KILLPRIV_V2;
 }
 
+/* Requests that libfuse of this age does not know become what they resemble. */
+static void translate(struct fuse_mount *m, struct fuse_in_header *in, size_t len)
+{
+	m->opcode = in->opcode;
+	if (in->opcode == OPCODE_TMPFILE)
+		in->opcode = FUSE_CREATE;
+	else if (in->opcode == OPCODE_STATX && len >= sizeof(*in) + sizeof(struct fuse_getattr_in))
+		in->opcode = FUSE_GETATTR;
+}
+
 static void went(struct fuse_mount *m)
 {
 	if (m->gone)
@@ -180,8 +190,10 @@ void fuse_mount_read(struct fuse_mount *m)
 			break;
 		}
 		m->in = m->buf.mem;
-		if ((size_t)n >= sizeof(*m->in))
+		if ((size_t)n >= sizeof(*m->in)) {
 			look_at_init(m, m->in, (size_t)n);
+			translate(m, m->buf.mem, (size_t)n);
+		}
 		fuse_session_process_buf(m->se, &m->buf);
 		m->in = NULL;
 		if (m->greeted && !m->told_ready && !m->freed) {

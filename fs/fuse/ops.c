@@ -133,6 +133,13 @@ static void reply_attr(struct fs_call *c, int rc)
 		reply_err(c, rc);
 		return;
 	}
+	if (k->statx) {
+		req = take(k);
+		if (req)
+			statx_reply(req, &c->attr, ino_out(c->attr.ino), c->age);
+		fuse_call_end(k);
+		return;
+	}
 	attr_out(&c->attr, &st);
 	req = take(k);
 	if (req)
@@ -288,6 +295,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct fuse_call *k = begin(req, ino, reply_attr);
 
 	(void)fi;
+	k->statx = k->m->opcode == OPCODE_STATX;
 	fs_getattr(fs_of(k), &k->c, ino_in(ino));
 	wait_if_open(k, req);
 }
@@ -670,7 +678,10 @@ static void op_create(
 	struct fuse_call *k = begin(req, parent, reply_create);
 
 	k->fi = *fi;
-	fs_create(fs_of(k), &k->c, ino_in(parent), name, mode, fi->flags);
+	if (k->m->opcode == OPCODE_TMPFILE)
+		fs_tmpfile(fs_of(k), &k->c, ino_in(parent), mode, fi->flags);
+	else
+		fs_create(fs_of(k), &k->c, ino_in(parent), name, mode, fi->flags);
 	wait_if_open(k, req);
 }
 

@@ -27,6 +27,7 @@ struct fuse_call {
 	struct statvfs sv;
 	gid_t *groups; /* more groups of who asks; mostly NULL */
 	bool plus, over, started;
+	bool statx;       /* the answer to getattr is that of STATX */
 	bool interrupted; /* a signal waits, but was not fatal when we looked */
 	TAILQ_ENTRY(fuse_call) entry;
 	TAILQ_ENTRY(fuse_call) asked;
@@ -45,6 +46,8 @@ struct fuse_mount {
 	bool greeted, told_ready, gone;
 	struct fuse_buf buf;
 	const struct fuse_in_header *in; /* the request that is being decoded */
+	uint32_t opcode; /* its own, which libfuse may not have seen: TMPFILE comes as CREATE, STATX
+			    as GETATTR */
 	uint64_t init_unique;
 	bool killpriv; /* the kernel can tell us when set-id bits are to be dropped */
 	bool freed;    /* within a callback of ours */
@@ -69,6 +72,15 @@ void fuse_call_end(struct fuse_call *k);
 /* After the operation was begun, and did not end: signals are to be heard, what it needs of the
  * request is kept. */
 void fuse_call_wait(struct fuse_call *k);
+
+/* Opcodes that libfuse of this age does not know; from the kernel's <linux/fuse.h>. */
+enum {
+	OPCODE_TMPFILE = 51,
+	OPCODE_STATX = 52,
+};
+
+/* Answers STATX: what GETATTR says (@age ns ago), and the time of birth. */
+void statx_reply(fuse_req_t req, const struct fs_attr *a, uint64_t ino, uint64_t age);
 
 /* Is a signal pending for the thread @tid that ends it? Also true when there is no such thread. */
 bool fuse_signal_fatal(uint32_t tid);

@@ -1,5 +1,6 @@
 /*
- * Making inodes with their first name: create, mknod, mkdir, symlink.
+ * Making inodes with their first name: create, mknod, mkdir, symlink; and files without
+ * (O_TMPFILE), which are orphans from the beginning, and stay while they are open.
  *
  * One transaction: the directory is alive and of the mode (and group, if that is inherited) that we
  * believe, the name is free -> entry, inode, the directory's counts and times; for create also the
@@ -26,8 +27,9 @@ struct create {
 	uint64_t dir, ino;
 	uint32_t mode;
 	uint64_t rdev;
-	bool open;  /* fs_create(): the file is open afterwards */
-	bool fresh; /* the directory's hint was read for this very operation */
+	bool open;     /* fs_create(): the file is open afterwards */
+	bool nameless; /* fs_tmpfile(): and has no name */
+	bool fresh;    /* the directory's hint was read for this very operation */
 	int flags;
 	int get, get_acl;
 	struct dirchange change;
@@ -184,14 +186,18 @@ static void create_made(struct create *m, const struct orbit_reply *r)
 	struct hint_inode *h;
 
 	mount_changed(fs, m->ino);
-	dirchange_done(fs, &m->change, r, 1, S_ISDIR(m->mode));
+	if (!m->nameless)
+		dirchange_done(fs, &m->change, r, 1, S_ISDIR(m->mode));
 	hint_learn(fs, &m->attr);
 	h = hint_inode(fs, m->ino);
 	h->no_caps_until = env_now(fs->env) + ENV_SEC;
-	hint_learn_name(fs, m->dir, m->key, m->klen, m->ino, layout_dtype(m->mode));
+	if (!m->nameless)
+		hint_learn_name(fs, m->dir, m->key, m->klen, m->ino, layout_dtype(m->mode));
 	call->attr = m->attr;
 	if (m->open)
 		call->file = file_new(fs, m->ino, m->flags, &m->attr);
+	if (m->nameless)
+		file_nameless(fs, m->ino);
 	create_end(m, 0);
 }
 
@@ -308,11 +314,23 @@ static void put_acls(struct create *m, struct txn_build *t, const struct orbit_i
 	}
 }
 
+static void put_name(struct create *m, struct txn_build *t, const struct orbit_id *dir, int64_t now)
+{
+	uint8_t val[DIRENT_VALUE_LEN];
+
+	op_why(&m->op, txn_map_absent(t, dir, m->key, m->klen), -EEXIST);
+	layout_dirent_value(m->ino, layout_dtype(m->mode), val);
+	txn_put(t, dir, m->key, m->klen, val, sizeof(val));
+	txn_add(t, dir, SLOT_CHILDREN, 1);
+	if (S_ISDIR(m->mode))
+		txn_refer(t, dir, SLOT_NLINK, 1);
+	dirchange_put(m->op.fs, &m->change, t, m->dir, now);
+}
+
 static void create_submit(struct create *m, const struct hint_inode *h, int64_t now)
 {
-	struct fs *fs = m->op.fs;
 	struct orbit_id dir = layout_inode_id(m->dir), id = layout_inode_id(m->ino);
-	uint8_t val[DIRENT_VALUE_LEN], key[1 + LAYOUT_XATTR_NAME_MAX];
+	uint8_t key[1 + LAYOUT_XATTR_NAME_MAX];
 	struct txn_build t;
 
 	txn_init(&t);
@@ -325,15 +343,14 @@ static void create_submit(struct create *m, const struct hint_inode *h, int64_t 
 			txn_map_eq(&t, &dir, key, layout_xattr_key(ACL_DEFAULT, key), m->dacl->data,
 				m->dacl->len),
 			WHY_STALE_MODE);
-	op_why(&m->op, txn_map_absent(&t, &dir, m->key, m->klen), -EEXIST);
-	layout_dirent_value(m->ino, layout_dtype(m->mode), val);
-	txn_put(&t, &dir, m->key, m->klen, val, sizeof(val));
-	txn_add(&t, &dir, SLOT_CHILDREN, 1);
-	if (S_ISDIR(m->mode))
-		txn_refer(&t, &dir, SLOT_NLINK, 1);
-	dirchange_put(fs, &m->change, &t, m->dir, now);
+	if (!m->nameless)
+		put_name(m, &t, &dir, now);
 	create_put_inode(&t, &id, &m->attr);
 	put_acls(m, &t, &id);
+	if (m->nameless) { /* through one link it comes to its shard's list of orphans */
+		txn_refer(&t, &id, SLOT_NLINK, -1);
+		m->attr.nlink = 0;
+	}
 	if (m->target)
 		txn_write(&t, &id, 0, m->target, m->target_len);
 	if (m->open)
@@ -403,6 +420,20 @@ void fs_create(struct fs *fs, struct fs_call *c, uint64_t parent, const char *na
 	if (!m)
 		return;
 	m->open = true;
+	m->flags = flags;
+	create_begin(&m->op);
+}
+
+void fs_tmpfile(struct fs *fs, struct fs_call *c, uint64_t dir, uint32_t mode, int flags)
+{
+	struct create *m;
+
+	if (!mount_writable(fs, c))
+		return;
+	m = op_new(sizeof(*m), fs, c);
+	m->dir = dir;
+	m->mode = S_IFREG | (mode & 07777);
+	m->open = m->nameless = true;
 	m->flags = flags;
 	create_begin(&m->op);
 }

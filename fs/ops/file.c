@@ -67,6 +67,28 @@ void file_free(struct fs *fs)
 	fs->files = NULL;
 }
 
+void file_nameless(struct fs *fs, uint64_t ino)
+{
+	struct file_inode *fi = hold_find(fs, ino);
+
+	fi->nameless = fi->unlinked = true;
+}
+
+bool file_is_nameless(struct fs *fs, uint64_t ino)
+{
+	const struct file_inode *fi = hold_find(fs, ino);
+
+	return fi && fi->nameless && fi->opens > 0;
+}
+
+void file_named(struct fs *fs, uint64_t ino)
+{
+	struct file_inode *fi = hold_find(fs, ino);
+
+	if (fi && fi->nameless)
+		fi->nameless = fi->unlinked = false;
+}
+
 bool file_unlinked(struct fs *fs, uint64_t ino)
 {
 	struct file_inode *fi = hold_find(fs, ino);

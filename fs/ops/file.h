@@ -47,6 +47,12 @@ void file_doubt(struct fs *fs, uint64_t ino);
 /* @f opened once more, for something that may outlast it; fs_release() it. */
 struct fs_file *file_again(struct fs_file *f);
 
+/* The inode, which is open here, was made without a name (O_TMPFILE); it may get one, as long as
+ * file_is_nameless(), and then has it: file_named(), harmless for any other. */
+void file_nameless(struct fs *fs, uint64_t ino);
+bool file_is_nameless(struct fs *fs, uint64_t ino);
+void file_named(struct fs *fs, uint64_t ino);
+
 /* The inode's last name is gone: its hold goes as soon as nobody has it open, then the reaper is
  * told. Harmless when it is not open here; false then: nobody but the caller will tell the reaper.
  */

@@ -95,6 +95,8 @@ void fs_lookup(struct fs *fs, struct fs_call *c, uint64_t parent, const char *na
  * meanwhile, unless O_EXCL is in @flags. */
 void fs_create(struct fs *fs, struct fs_call *c, uint64_t parent, const char *name, uint32_t mode,
 	int flags);
+/* A file without a name, open; fs_link() may give it one. */
+void fs_tmpfile(struct fs *fs, struct fs_call *c, uint64_t dir, uint32_t mode, int flags);
 void fs_mknod(struct fs *fs, struct fs_call *c, uint64_t parent, const char *name, uint32_t mode,
 	uint64_t rdev);
 void fs_mkdir(struct fs *fs, struct fs_call *c, uint64_t parent, const char *name, uint32_t mode);

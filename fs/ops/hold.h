@@ -20,6 +20,7 @@ struct file_inode {
 	unsigned doubt;   /* that it may have counted: no answer came */
 	uint32_t session; /* whose holds these are */
 	bool unlinked, dropping, is_idle;
+	bool nameless;  /* opened with O_TMPFILE and not named yet: it may be */
 	uint64_t since; /* idle */
 	TAILQ_ENTRY(file_inode) idle;
 };

@@ -3,12 +3,14 @@
  *
  * One transaction: the file has a link left, the directory is alive, the name is free -> entry, one
  * link more, times. That it is no directory is known from before: an inode's type never changes and
- * its number never comes again.
+ * its number never comes again. A file that was opened with O_TMPFILE here has no link left, but
+ * our hold: it may get its first one.
  */
 #include <dirent.h>
 #include <errno.h>
 
 #include "fs/cache/data.h"
+#include "fs/ops/file.h"
 #include "fs/ops/op.h"
 
 struct linking {
@@ -71,6 +73,7 @@ static void link_done(void *arg, const struct orbit_reply *r)
 		dirchange_done(fs, &m->change, r, 1, 0);
 		mount_changed(fs, m->ino);
 		data_overlay(fs->data, &a);
+		file_named(fs, m->ino);
 		m->op.call->attr = a;
 	}
 	op_end(&m->op, rc);
@@ -85,7 +88,10 @@ static void link_submit(struct linking *m)
 
 	txn_init(&t);
 	m->now = mount_now(fs);
-	op_why(&m->op, txn_slot_ne(&t, &id, SLOT_NLINK, 0), -ENOENT);
+	if (file_is_nameless(fs, m->ino))
+		op_why(&m->op, txn_exists(&t, &id), -ENOENT);
+	else
+		op_why(&m->op, txn_slot_ne(&t, &id, SLOT_NLINK, 0), -ENOENT);
 	op_why(&m->op, txn_slot_ne(&t, &dir, SLOT_NLINK, 0), -ENOENT);
 	op_why(&m->op, txn_map_absent(&t, &dir, m->key, m->klen), -EEXIST);
 	m->get = txn_get(&t, &id);
