@@ -246,6 +246,68 @@ static void test_holds_gather(void **state)
 	fsx_free(x);
 }
 
+static int tmpfile_open(struct fsx *x, struct fsx_mount *m, struct fs_file **f, struct fs_attr *a)
+{
+	FSX_OP(x, m, a, fs_tmpfile(m->fs, &w.call, ROOT, 0600, O_RDWR));
+	*f = w.call.file;
+	return rc;
+}
+
+/* O_TMPFILE: an orphan that lives as long as it is open, or gets a name. */
+static void test_holds_file_without_a_name(void **state)
+{
+	struct fsx *x = fsx_new(9, 3, 2);
+	struct fsx_mount *m = x->m, *other = &x->m[1];
+	struct fs_file *f, *g;
+	struct txn_object o;
+	struct fs_attr a, b, root;
+
+	(void)state;
+	assert_int_equal(fsx_getattr(x, m, ROOT, &root), 0);
+	assert_int_equal(tmpfile_open(x, m, &f, &a), 0);
+	assert_int_equal(a.nlink, 0);
+	assert_int_equal(dx_write(x, m, f, 0, "x", 1), 1);
+	assert_int_equal(dx_flush(x, m, f), 0);
+	assert_int_equal(holders(x, m, a.ino), 1);
+	assert_int_equal(fsx_getattr(x, m, ROOT, &b), 0);
+	assert_true(b.children == root.children && b.mtime == root.mtime);
+	/* another mount knows of no name that it may get */
+	assert_int_equal(fsx_link(x, other, a.ino, ROOT, "n", NULL), -ENOENT);
+	assert_int_equal(fsx_link(x, m, a.ino, ROOT, "n", &b), 0);
+	assert_int_equal(b.nlink, 1);
+	assert_int_equal(tmpfile_open(x, m, &g, &b), 0);
+	assert_int_equal(dx_close(x, m, f), 0);
+	assert_int_equal(dx_close(x, m, g), 0);
+	sim_run(x->c->s, 5 * ENV_SEC);
+	assert_true(fsx_object(x, other, a.ino, &o));
+	assert_int_equal(o.slot[SLOT_NLINK], 1);
+	assert_false(fsx_object(x, other, b.ino, NULL));
+	/* once it has had one, it is a file like others: its last one is the last */
+	assert_int_equal(dx_open(x, m, a.ino, O_RDWR, &f), 0);
+	assert_int_equal(fsx_unlink(x, m, ROOT, "n"), 0);
+	assert_int_equal(fsx_link(x, m, a.ino, ROOT, "n", NULL), -ENOENT);
+	assert_int_equal(dx_close(x, m, f), 0);
+	sim_run(x->c->s, 5 * ENV_SEC);
+	assert_false(fsx_object(x, other, a.ino, NULL));
+	fsx_free(x);
+}
+
+/* Its client dies: whoever looks through the orphans next removes it. */
+static void test_holds_file_without_a_name_of_the_dead(void **state)
+{
+	struct fsx *x = fsx_new(10, 1, 2);
+	struct fs_file *f;
+	struct fs_attr a;
+
+	(void)state;
+	assert_int_equal(tmpfile_open(x, x->m, &f, &a), 0);
+	fsx_unreach(x, x->m);
+	sim_run(x->c->s, 20 * 60 * ENV_SEC);
+	assert_false(fsx_object(x, &x->m[1], a.ino, NULL));
+	fsx_reach(x, x->m);
+	fsx_free(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +317,8 @@ int main(void)
 		cmocka_unit_test(test_holds_of_shards_with_copies),
 		cmocka_unit_test(test_holds_of_a_file_with_blocks),
 		cmocka_unit_test(test_holds_gather),
+		cmocka_unit_test(test_holds_file_without_a_name),
+		cmocka_unit_test(test_holds_file_without_a_name_of_the_dead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
