@@ -143,7 +143,7 @@ CASE(lists_nothing_when_removed)
 	}
 }
 
-CASE(mountpoints_are_busy)
+CASE(mountpoints_are_busy, ROOT)
 {
 	expect(rmdir("/proc"), EBUSY);
 }
