@@ -167,10 +167,8 @@ static void test_xattr_names_and_limits(void **state)
 
 	(void)state;
 	assert_int_equal(fsx_touch(x, m, ROOT, "f", &f), 0);
-	assert_int_equal(
-		fsx_setxattr(x, m, f.ino, "system.posix_acl", "x", 1, 0), -EOPNOTSUPP);
-	assert_int_equal(
-		fsx_getxattr(x, m, f.ino, "system.posix_acl", got, 10, &len), -EOPNOTSUPP);
+	assert_int_equal(fsx_setxattr(x, m, f.ino, "system.posix_acl", "x", 1, 0), -EOPNOTSUPP);
+	assert_int_equal(fsx_getxattr(x, m, f.ino, "system.posix_acl", got, 10, &len), -EOPNOTSUPP);
 	assert_int_equal(fsx_setxattr(x, m, f.ino, "other", "x", 1, 0), -EOPNOTSUPP);
 	assert_int_equal(fsx_setxattr(x, m, f.ino, "user.", "x", 1, 0), -EINVAL);
 	assert_int_equal(fsx_setxattr(x, m, f.ino, "user.x", "x", 1, 4), -EINVAL);
