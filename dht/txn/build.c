@@ -15,6 +15,7 @@ void txn_init(struct txn_build *t)
 	t->nops = 0;
 	t->nobjects = 0;
 	t->writes = t->wishes = t->lease_followed = false;
+	t->changes = 0;
 	t->read = t->written = 0;
 	t->err = 0;
 }
@@ -64,6 +65,8 @@ static int begin(struct txn_build *t, enum txn_kind kind, const struct orbit_id 
 	buf_u8(&t->ops, (uint8_t)object);
 	buf_u16(&t->ops, t->nops);
 	t->writes |= txn_is_write(kind);
+	if (txn_is_write(kind) && kind != TXN_HOLD && kind != TXN_UNHOLD)
+		t->changes |= UINT64_C(1) << object;
 	return 0;
 }
 

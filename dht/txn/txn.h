@@ -94,6 +94,7 @@ struct txn_build {
 	struct orbit_id object[TXN_OBJECTS_MAX];
 	bool writes;            /* has at least one write */
 	bool wishes;            /* has a LEASE */
+	uint64_t changes;       /* objects with a write that is seen in them: not (UN)HOLD */
 	bool lease_followed;    /* wishes shared leases of what it follows */
 	uint32_t read, written; /* bytes of bulk data asked for and brought */
 	int err;                /* sticky: -E2BIG (limits), -EINVAL, -ENOMEM */

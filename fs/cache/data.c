@@ -228,6 +228,14 @@ void data_note(struct data_inode *di, const struct fs_attr *a)
 	inode_note(di, a);
 }
 
+void data_known(struct data_cache *dc, const struct fs_attr *a)
+{
+	struct data_inode *di = dc ? inode_find(dc, a->ino) : NULL;
+
+	if (di)
+		inode_note(di, a);
+}
+
 uint64_t data_attr_age(const struct data_inode *di)
 {
 	return env_now(di->dc->env) - di->a_time;

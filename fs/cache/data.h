@@ -27,6 +27,9 @@ struct data_config {
 	 */
 	void (*trim)(void *ctx, const struct fs_attr *a,
 		void (*done)(void *darg, int rc, const struct fs_attr *a), void *darg);
+	/* Under whose leases files are written and read. Who calls data_write() and data_read()
+	 * holds them meanwhile (inode_use()); bytes stay dirty under the exclusive one. */
+	struct inode_cache *inodes;
 	/* A transaction of the cache has changed the inode's attributes; may be NULL. */
 	void (*changed)(void *ctx, uint64_t ino);
 	void *ctx;
@@ -73,6 +76,12 @@ void data_moved(struct data_cache *dc, const struct fs_attr *before, const struc
 /* This mount has cut the file, @a is what it is like now: what was read ahead goes. */
 void data_cut(struct data_cache *dc, const struct fs_attr *a);
 
+/* The lease of @ino goes down to @keep: what is dirty is sent, then inode_flushed() (perhaps from
+ * inside). */
+void data_recalled(struct data_cache *dc, uint64_t ino, enum orbit_lease keep);
+/* It went with the session: what is dirty is given up, with -EIO. */
+void data_lost(struct data_cache *dc, uint64_t ino);
+
 /* ---- for open files ---- */
 
 /* The record of @ino: one reference. Never NULL. @a: what the cluster says of it now. */
@@ -89,6 +98,8 @@ uint64_t data_ino(const struct data_inode *di);
 uint64_t data_size(const struct data_inode *di);
 /* The newest attributes known, without what is dirty. */
 const struct fs_attr *data_attr(const struct data_inode *di);
+/* The same, if the file has a record. */
+void data_known(struct data_cache *dc, const struct fs_attr *a);
 /* Takes @a as the newest, unless it is older. */
 void data_note(struct data_inode *di, const struct fs_attr *a);
 /* How old they are, in ns. */

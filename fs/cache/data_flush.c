@@ -18,6 +18,7 @@
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
 #include "fs/cache/data_impl.h"
+#include "fs/cache/inode.h"
 
 #define RETRIES_MAX 1000
 
@@ -25,6 +26,7 @@ static const char caps_name[] = "security.capability";
 
 static void inode_send(struct data_inode *di);
 static void round_end(struct data_inode *di);
+static void inode_drop_dirty(struct data_inode *di);
 
 orbit_handle data_submit(struct data_inode *di, struct txn_build *t, orbit_done_cb *done, void *arg)
 {
@@ -117,6 +119,8 @@ static void round_blocks(struct data_inode *di)
 {
 	struct unit *u;
 
+	if (di->lost)
+		inode_drop_dirty(di);
 	di->state = ROUND_BLOCKS;
 	di->left = 0;
 	RB_FOREACH (u, units, &di->units) {
@@ -203,6 +207,7 @@ static void inode_lost(struct data_inode *di, int rc)
 		di->dc->nospace = true;
 	inode_error(di, rc == -ECANCELED || rc == -ESTALE ? -EIO : rc);
 	inode_forget_units(di);
+	di->lost = false;
 	di->times = false;
 	di->gained = 0;
 	di->kill_priv = false;
@@ -211,6 +216,35 @@ static void inode_lost(struct data_inode *di, int rc)
 		di->meta = false;
 	}
 	round_end(di);
+}
+
+/* Forgets bytes that are not in flight. */
+static void inode_drop_dirty(struct data_inode *di)
+{
+	struct unit *u, *next;
+
+	RB_FOREACH_SAFE (u, units, &di->units, next) {
+		unit_clear(u, &u->dirty);
+		unit_clear(u, &u->written);
+		if (u->round == ROUND_SEND && u->in_flight) {
+			u->round = ROUND_ANSWER;
+		} else if (u->round == ROUND_SEND) {
+			u->round = 0;
+			di->left -= di->state == ROUND_BLOCKS && u->index > 0;
+		}
+		if (!u->round)
+			unit_drop_if_clean(u);
+	}
+}
+
+void inode_give_up(struct data_inode *di)
+{
+	di->lost = true;
+	inode_drop_dirty(di);
+	if (di->state == ROUND_NONE)
+		round_start(di);
+	else if (di->state == ROUND_BLOCKS && di->left == 0)
+		inode_send(di);
 }
 
 /* The object is gone, or nothing can be sent: all of it is lost. */
@@ -304,6 +338,14 @@ static void inode_refetch(struct data_inode *di)
 	txn_fini(&t);
 }
 
+/* What became of the inode's transaction; @after NULL: not known. */
+static void told(struct data_inode *di, const struct orbit_reply *r, const struct fs_attr *after)
+{
+	if (di->dc->cfg.inodes)
+		inode_changed(di->dc->cfg.inodes, r, di->mark, di->ino,
+			r->rc == 0 || r->rc == -ECANCELED, after);
+}
+
 /* What the answer says of the inode as it was before, with what we changed. */
 static void inode_said(struct data_inode *di, const struct orbit_reply *r)
 {
@@ -334,12 +376,13 @@ static void inode_said(struct data_inode *di, const struct orbit_reply *r)
 		if (di->a.ctime < di->round_mtime)
 			di->a.ctime = di->round_mtime;
 	}
-	di->a.bytes += (uint64_t)di->round_gained;
+	di->a.bytes += (uint64_t)(di->round_gained + data_gained(r, di->op_inline, di->ninline));
 	di->a.block_bytes += (uint64_t)di->round_gained;
 	if (di->op_mode >= 0)
 		di->a.mode = without_priv(di->a.mode);
 	if (said)
 		data_moved(di->dc, &a, &di->a);
+	told(di, r, said ? &di->a : NULL);
 	if (di->dc->cfg.changed)
 		di->dc->cfg.changed(di->dc->cfg.ctx, di->ino);
 }
@@ -374,6 +417,8 @@ static void inode_sent(void *arg, const struct orbit_reply *r)
 
 	dc->landing--;
 	di->handle = 0;
+	if (r->rc)
+		told(di, r, NULL);
 	if (r->rc == 0) {
 		inode_done(di, r);
 	} else if (dc->cancelling || ++di->retries > RETRIES_MAX) {
@@ -406,7 +451,9 @@ static void add_inline(struct data_inode *di, struct txn_build *t, const struct 
 	if (!u || u->dirty.n == 0)
 		return;
 	had = u->dirty.bytes + u->sending.bytes;
+	di->op_inline = t->nops;
 	ranges_move(&u->sending, &u->dirty, UNIT_SENDS);
+	di->ninline = u->sending.n;
 	di->dc->used -= had - (u->dirty.bytes + u->sending.bytes);
 	u->round = u->dirty.n ? u->round : 0;
 	buf_reserve(&t->ops, u->sending.bytes + 64 * (size_t)u->sending.n + 512);
@@ -444,18 +491,20 @@ static void inode_send(struct data_inode *di)
 	struct unit *u;
 
 	if (!di->meta && RB_EMPTY(&di->units)) {
+		di->lost = false;
 		round_end(di);
 		return;
 	}
 	di->state = ROUND_INODE;
-	if (di->dc->cancelling) {
-		inode_lost_all(di, -ETIMEDOUT);
+	if (di->dc->cancelling || di->lost) {
+		inode_lost_all(di, di->lost ? -EIO : -ETIMEDOUT);
 		return;
 	}
 	di->round_gained = di->gained;
 	di->round_mtime = di->mtime;
 	di->round_times = di->times;
 	di->op_mode = di->op_caps = -1;
+	di->ninline = 0;
 	caps_len = layout_xattr_key(caps_name, caps);
 	txn_init(&t);
 	di->op_cut = txn_slot_eq(&t, &id, SLOT_CUT, di->cut);
@@ -468,6 +517,10 @@ static void inode_send(struct data_inode *di)
 	add_slots(di, &t, &id, caps, caps_len);
 	RB_FOREACH (u, units, &di->units)
 		u->commit = u->written.n > 0;
+	if (di->dc->cfg.inodes) {
+		di->mark = inode_tick(di->dc->cfg.inodes);
+		inode_change(di->dc->cfg.inodes, di->mark, di->ino);
+	}
 	di->handle = data_submit(di, &t, inode_sent, di);
 	txn_fini(&t);
 }

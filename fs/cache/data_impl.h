@@ -102,6 +102,8 @@ struct data_inode {
 	bool meta;     /* anything is to be sent, bytes or size or times */
 	bool kill_priv;
 	bool has_caps;
+	bool lost;       /* the lease went with the session: nothing may be sent */
+	uint64_t mark;   /* inode_tick() of the inode's transaction in flight */
 	bool last_guess; /* create was right */
 	int64_t gained;
 	int64_t atime; /* read at, not sent; 0: none */
@@ -115,6 +117,8 @@ struct data_inode {
 	int64_t round_mtime;
 	bool round_times;
 	int op_cut, op_mode, op_caps, op_get;
+	int op_inline; /* the first of the inline bytes' writes */
+	unsigned ninline;
 	struct data_waits waits, next, over;
 	orbit_handle handle;
 	unsigned retries; /* of the inode's transaction */
@@ -195,6 +199,8 @@ static inline struct orbit_id unit_id(uint64_t ino, uint64_t index)
 	return index == 0 ? layout_inode_id(ino) : layout_block_id(ino, index - 1);
 }
 
+/* Bytes that @n writes, of which @first is the first, have added to streams. */
+int64_t data_gained(const struct orbit_reply *r, int first, unsigned n);
 struct unit *unit_find(struct data_inode *di, uint64_t index);
 struct unit *unit_get(struct data_inode *di, uint64_t index);
 /* Takes bytes for [from, from + len) of the unit. */
@@ -217,6 +223,8 @@ void pool_free(struct data_cache *dc);
 bool inode_clean(const struct data_inode *di);
 /* Begins a round, unless one is under way. */
 void round_start(struct data_inode *di);
+/* The lease is lost: what is in flight is refused, the rest is forgotten. */
+void inode_give_up(struct data_inode *di);
 /* A unit that the round waits for was answered. */
 void round_answer(struct data_inode *di);
 /* The bytes [from, to) of the file are lost. */

@@ -231,21 +231,26 @@ void unit_pump(struct data_cache *dc)
 	}
 }
 
-/* What the answer says that the file's blocks gained. */
-static int64_t sum_gained(const struct unit *u, const struct orbit_reply *r)
+int64_t data_gained(const struct orbit_reply *r, int first, unsigned n)
 {
 	int64_t sum = 0;
 
-	for (unsigned i = 0; i < u->nwrites; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		struct txn_result res;
 		struct cur c;
 
-		if (orbit_result(r, u->first_write + (int)i, &res))
+		if (orbit_result(r, first + (int)i, &res))
 			continue;
 		c = cur_of(res.data, res.len);
 		sum += (int64_t)cur_u64(&c);
 	}
 	return sum;
+}
+
+/* What the answer says that the file's blocks gained. */
+static int64_t sum_gained(const struct unit *u, const struct orbit_reply *r)
+{
+	return data_gained(r, u->first_write, u->nwrites);
 }
 
 static void unit_done(struct unit *u, const struct orbit_reply *r)

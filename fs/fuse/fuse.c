@@ -116,8 +116,11 @@ static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
 	return read(fd, buf, len);
 }
 
+#define DIRECT_IO_ALLOW_MMAP (1u << 4) /* of flags2; FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6 */
+
 /* libfuse of this age does not know FUSE_HANDLE_KILLPRIV_V2 (set-id bits are dropped by us, when
- * the kernel says so, instead of a getxattr before each write): the answer to INIT gets it here. */
+ * the kernel says so, instead of a getxattr before each write), nor that files with direct I/O can
+ * be mapped: the answer to INIT gets them here. */
 static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct fuse_mount *m = userdata;
@@ -125,12 +128,18 @@ static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 	struct fuse_init_out init;
 	struct iovec with[2];
 
-	if (count != 2 || out->unique != m->init_unique || !m->killpriv || out->error ||
+	if (count != 2 || out->unique != m->init_unique || out->error ||
 		iov[1].iov_len > sizeof(init) ||
 		iov[1].iov_len < offsetof(struct fuse_init_out, max_background))
 		return writev(fd, iov, count);
+	memset(&init, 0, sizeof(init));
 	memcpy(&init, iov[1].iov_base, iov[1].iov_len);
-	init.flags |= FUSE_HANDLE_KILLPRIV_V2;
+	if (m->killpriv)
+		init.flags |= FUSE_HANDLE_KILLPRIV_V2;
+	if (m->direct_mmap && iov[1].iov_len >= offsetof(struct fuse_init_out, unused)) {
+		init.flags |= FUSE_INIT_EXT;
+		init.flags2 |= DIRECT_IO_ALLOW_MMAP;
+	}
 	with[0] = iov[0];
 	with[1] = (struct iovec){.iov_base = &init, .iov_len = iov[1].iov_len};
 	return writev(fd, with, 2);
@@ -146,6 +155,8 @@ static void look_at_init(struct fuse_mount *m, const struct fuse_in_header *in, 
 		return;
 	m->init_unique = in->unique;
 	m->killpriv = init->minor >= 33 && init->flags & FUSE_HANDLE_KILLPRIV_V2;
+	m->direct_mmap = len >= sizeof(*in) + offsetof(struct fuse_init_in, unused) &&
+			 init->flags & FUSE_INIT_EXT && init->flags2 & DIRECT_IO_ALLOW_MMAP;
 }
 
 /* Requests that libfuse of this age does not know become what they resemble. */
@@ -168,8 +179,6 @@ static void went(struct fuse_mount *m)
 	if (m->opts.gone)
 		m->opts.gone(m->opts.arg);
 }
-
-static void mount_destroy(struct fuse_mount *m);
 
 void fuse_mount_read(struct fuse_mount *m)
 {
@@ -207,8 +216,8 @@ void fuse_mount_read(struct fuse_mount *m)
 		}
 	}
 	m->busy = false;
-	if (m->freed)
-		mount_destroy(m);
+	if (m->freed && !m->drops)
+		fuse_mount_destroy(m);
 }
 
 static void readable(void *arg)
@@ -334,6 +343,7 @@ static int mount_make(struct fuse_mount **out, struct loop *lp, struct env *e, s
 		rc = mount_start(m, fd);
 	say_to = NULL;
 	if (rc == 0) {
+		notify_start(m);
 		*out = m;
 		return 0;
 	}
@@ -358,7 +368,7 @@ int fuse_mount_on_fd(struct fuse_mount **out, struct env *e, struct fs *fs,
 
 /* ---- the end ---- */
 
-static void mount_destroy(struct fuse_mount *m)
+void fuse_mount_destroy(struct fuse_mount *m)
 {
 	struct fuse_call *k;
 
@@ -392,6 +402,7 @@ void fuse_mount_free(struct fuse_mount *m)
 		fuse_session_unmount(m->se);
 	m->mounted = false;
 	m->freed = true;
-	if (!m->busy)
-		mount_destroy(m);
+	notify_stop(m);
+	if (!m->busy && !m->drops)
+		fuse_mount_destroy(m);
 }

@@ -21,12 +21,12 @@ static struct fs *fs_of(const struct fuse_call *k)
 	return k->m->fs;
 }
 
-static uint64_t ino_in(fuse_ino_t ino)
+uint64_t fuse_ino_in(fuse_ino_t ino)
 {
 	return ino == FUSE_ROOT_ID ? layout_ino_root() : ino;
 }
 
-static uint64_t ino_out(uint64_t ino)
+fuse_ino_t fuse_ino_out(uint64_t ino)
 {
 	return ino == layout_ino_root() ? FUSE_ROOT_ID : ino;
 }
@@ -95,29 +95,38 @@ static void reply_err(struct fs_call *c, int rc)
 static void attr_out(const struct fs_attr *a, struct stat *st)
 {
 	layout_stat(a, st);
-	st->st_ino = ino_out(a->ino);
+	st->st_ino = fuse_ino_out(a->ino);
 }
 
-static void entry_out(const struct fs_attr *a, struct fuse_entry_param *e)
+static double seconds(uint64_t ns)
 {
-	*e = (struct fuse_entry_param){.ino = ino_out(a->ino),
-		.attr_timeout = FUSE_TIMEOUT,
-		.entry_timeout = FUSE_TIMEOUT};
+	return (double)ns / ENV_SEC;
+}
+
+/* @keep: how long the kernel may keep the entry. */
+static void entry_out(
+	struct fs *fs, const struct fs_attr *a, uint64_t keep, struct fuse_entry_param *e)
+{
+	*e = (struct fuse_entry_param){.ino = fuse_ino_out(a->ino),
+		.attr_timeout = seconds(fs_keep_attr(fs, a->ino)),
+		.entry_timeout = seconds(keep)};
 	attr_out(a, &e->attr);
 }
 
 static void reply_entry(struct fs_call *c, int rc)
 {
 	struct fuse_call *k = call_of(c);
-	struct fuse_entry_param e;
+	struct fuse_entry_param e = {.ino = 0, .entry_timeout = seconds(c->entry_keep)};
 	fuse_req_t req;
 
-	if (rc) {
+	/* that there is none is an entry, too */
+	if (rc && (rc != -ENOENT || !c->entry_keep)) {
 		reply_err(c, rc);
 		return;
 	}
-	entry_out(&c->attr, &e);
 	req = take(k);
+	if (req && !rc)
+		entry_out(fs_of(k), &c->attr, c->entry_keep, &e);
 	if (req)
 		fuse_reply_entry(req, &e);
 	fuse_call_end(k);
@@ -128,22 +137,22 @@ static void reply_attr(struct fs_call *c, int rc)
 	struct fuse_call *k = call_of(c);
 	struct stat st;
 	fuse_req_t req;
+	uint64_t keep;
 
 	if (rc) {
 		reply_err(c, rc);
 		return;
 	}
-	if (k->statx) {
-		req = take(k);
-		if (req)
-			statx_reply(req, &c->attr, ino_out(c->attr.ino), c->age);
-		fuse_call_end(k);
-		return;
-	}
 	attr_out(&c->attr, &st);
 	req = take(k);
-	if (req)
-		fuse_reply_attr(req, &st, FUSE_TIMEOUT - (double)c->age / ENV_SEC);
+	if (req) {
+		keep = fs_keep_attr(fs_of(k), c->attr.ino);
+		keep = keep > c->age ? keep - c->age : 0;
+		if (k->statx)
+			statx_reply(req, &c->attr, fuse_ino_out(c->attr.ino), keep);
+		else
+			fuse_reply_attr(req, &st, seconds(keep));
+	}
 	fuse_call_end(k);
 }
 
@@ -191,7 +200,7 @@ static void lookup_by_number(fuse_req_t req, fuse_ino_t ino, bool parent)
 {
 	struct fuse_call *k = begin(req, ino, parent ? lookup_parent : reply_number);
 
-	fs_getattr(fs_of(k), &k->c, ino_in(ino));
+	fs_getattr(fs_of(k), &k->c, fuse_ino_in(ino));
 	wait_if_open(k, req);
 }
 
@@ -204,7 +213,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	k = begin(req, parent, reply_entry);
-	fs_lookup(fs_of(k), &k->c, ino_in(parent), name);
+	fs_lookup(fs_of(k), &k->c, fuse_ino_in(parent), name);
 	wait_if_open(k, req);
 }
 
@@ -226,7 +235,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 {
 	struct fuse_call *k = begin(req, parent, reply_entry);
 
-	fs_mknod(fs_of(k), &k->c, ino_in(parent), name, mode, rdev);
+	fs_mknod(fs_of(k), &k->c, fuse_ino_in(parent), name, mode, rdev);
 	wait_if_open(k, req);
 }
 
@@ -234,7 +243,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 {
 	struct fuse_call *k = begin(req, parent, reply_entry);
 
-	fs_mkdir(fs_of(k), &k->c, ino_in(parent), name, mode);
+	fs_mkdir(fs_of(k), &k->c, fuse_ino_in(parent), name, mode);
 	wait_if_open(k, req);
 }
 
@@ -243,7 +252,7 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 	struct fuse_call *k = begin(req, parent, reply_entry);
 
 	k->mem = mem_dup(target, strlen(target)); /* must outlive the request */
-	fs_symlink(fs_of(k), &k->c, ino_in(parent), name, k->mem);
+	fs_symlink(fs_of(k), &k->c, fuse_ino_in(parent), name, k->mem);
 	wait_if_open(k, req);
 }
 
@@ -251,7 +260,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 {
 	struct fuse_call *k = begin(req, ino, reply_entry);
 
-	fs_link(fs_of(k), &k->c, ino_in(ino), ino_in(parent), name);
+	fs_link(fs_of(k), &k->c, fuse_ino_in(ino), fuse_ino_in(parent), name);
 	wait_if_open(k, req);
 }
 
@@ -259,7 +268,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fuse_call *k = begin(req, parent, reply_err);
 
-	fs_unlink(fs_of(k), &k->c, ino_in(parent), name);
+	fs_unlink(fs_of(k), &k->c, fuse_ino_in(parent), name);
 	wait_if_open(k, req);
 }
 
@@ -267,7 +276,7 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fuse_call *k = begin(req, parent, reply_err);
 
-	fs_rmdir(fs_of(k), &k->c, ino_in(parent), name);
+	fs_rmdir(fs_of(k), &k->c, fuse_ino_in(parent), name);
 	wait_if_open(k, req);
 }
 
@@ -276,7 +285,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 {
 	struct fuse_call *k = begin(req, parent, reply_err);
 
-	fs_rename(fs_of(k), &k->c, ino_in(parent), name, ino_in(new_parent), new_name, flags);
+	fs_rename(fs_of(k), &k->c, fuse_ino_in(parent), name, fuse_ino_in(new_parent), new_name,
+		flags);
 	wait_if_open(k, req);
 }
 
@@ -284,7 +294,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fuse_call *k = begin(req, ino, reply_data);
 
-	fs_readlink(fs_of(k), &k->c, ino_in(ino));
+	fs_readlink(fs_of(k), &k->c, fuse_ino_in(ino));
 	wait_if_open(k, req);
 }
 
@@ -296,7 +306,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 	(void)fi;
 	k->statx = k->m->opcode == OPCODE_STATX;
-	fs_getattr(fs_of(k), &k->c, ino_in(ino));
+	fs_getattr(fs_of(k), &k->c, fuse_ino_in(ino));
 	wait_if_open(k, req);
 }
 
@@ -359,7 +369,7 @@ static void op_setattr(
 	};
 
 	(void)fi;
-	fs_setattr(fs_of(k), &k->c, ino_in(ino), what_of(k->m, to_set), &set);
+	fs_setattr(fs_of(k), &k->c, fuse_ino_in(ino), what_of(k->m, to_set), &set);
 	wait_if_open(k, req);
 }
 
@@ -410,7 +420,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	}
 	k = begin(req, ino, reply_xattr);
 	k->size = size;
-	fs_getxattr(fs_of(k), &k->c, ino_in(ino), name);
+	fs_getxattr(fs_of(k), &k->c, fuse_ino_in(ino), name);
 	wait_if_open(k, req);
 }
 
@@ -439,7 +449,7 @@ static void op_setxattr(
 	k->mem = mem_dup(value, size); /* must outlive the request */
 	if (k->c.uid && !strncmp(name, "system.posix_acl_", 17))
 		take_groups(k, req);
-	fs_setxattr(fs_of(k), &k->c, ino_in(ino), name, k->mem, size, flags);
+	fs_setxattr(fs_of(k), &k->c, fuse_ino_in(ino), name, k->mem, size, flags);
 	wait_if_open(k, req);
 }
 
@@ -448,7 +458,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	struct fuse_call *k = begin(req, ino, reply_xattr);
 
 	k->size = size;
-	fs_listxattr(fs_of(k), &k->c, ino_in(ino));
+	fs_listxattr(fs_of(k), &k->c, fuse_ino_in(ino));
 	wait_if_open(k, req);
 }
 
@@ -461,7 +471,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 		return;
 	}
 	k = begin(req, ino, reply_err);
-	fs_removexattr(fs_of(k), &k->c, ino_in(ino), name);
+	fs_removexattr(fs_of(k), &k->c, fuse_ino_in(ino), name);
 	wait_if_open(k, req);
 }
 
@@ -513,7 +523,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct fuse_call *k = begin(req, ino, reply_opendir);
 
 	k->fi = *fi;
-	fs_opendir(fs_of(k), &k->c, ino_in(ino));
+	fs_opendir(fs_of(k), &k->c, fuse_ino_in(ino));
 	wait_if_open(k, req);
 }
 
@@ -534,14 +544,15 @@ static bool fill(void *arg, const struct fs_dirent *e)
 		struct fuse_entry_param p = {.ino = 0};
 
 		if (e->attr) {
-			entry_out(e->attr, &p);
+			entry_out(fs_of(k), e->attr,
+				fs_keep_entry(fs_of(k), fuse_ino_in(k->ino), e->name, e->len), &p);
 		} else {
-			p.attr.st_ino = ino_out(e->ino);
+			p.attr.st_ino = fuse_ino_out(e->ino);
 			p.attr.st_mode = DTTOIF(e->type);
 		}
 		n = fuse_add_direntry_plus(k->req, to, room, e->name, &p, (off_t)e->cookie);
 	} else {
-		struct stat st = {.st_ino = ino_out(e->ino), .st_mode = DTTOIF(e->type)};
+		struct stat st = {.st_ino = fuse_ino_out(e->ino), .st_mode = DTTOIF(e->type)};
 
 		n = fuse_add_direntry(k->req, to, room, e->name, &st, (off_t)e->cookie);
 	}
@@ -619,6 +630,9 @@ static void file_info(struct fuse_call *k)
 {
 	k->fi.fh = (uint64_t)(uintptr_t)k->c.file;
 	k->fi.keep_cache = k->c.keep_cache;
+	/* The kernel appends behind the end that it knows of, and would keep the bytes as pages
+	 * there; we know where they went. */
+	k->fi.direct_io = k->fi.flags & O_APPEND ? 1 : 0;
 	/* what is only read has nothing to flush */
 	k->fi.noflush = (k->fi.flags & O_ACCMODE) == O_RDONLY;
 }
@@ -649,7 +663,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fuse_call *k = begin(req, ino, reply_open);
 
 	k->fi = *fi;
-	fs_open(fs_of(k), &k->c, ino_in(ino), fi->flags);
+	fs_open(fs_of(k), &k->c, fuse_ino_in(ino), fi->flags);
 	wait_if_open(k, req);
 }
 
@@ -664,9 +678,10 @@ static void reply_create(struct fs_call *c, int rc)
 		reply_err(c, rc);
 		return;
 	}
-	entry_out(&c->attr, &e);
-	file_info(k);
 	req = take(k);
+	if (req)
+		entry_out(m->fs, &c->attr, c->entry_keep, &e);
+	file_info(k);
 	if (req && fuse_reply_create(req, &e, &k->fi) == -ENOENT)
 		fs_release(m->fs, c->file);
 	fuse_call_end(k);
@@ -679,9 +694,9 @@ static void op_create(
 
 	k->fi = *fi;
 	if (k->m->opcode == OPCODE_TMPFILE)
-		fs_tmpfile(fs_of(k), &k->c, ino_in(parent), mode, fi->flags);
+		fs_tmpfile(fs_of(k), &k->c, fuse_ino_in(parent), mode, fi->flags);
 	else
-		fs_create(fs_of(k), &k->c, ino_in(parent), name, mode, fi->flags);
+		fs_create(fs_of(k), &k->c, fuse_ino_in(parent), name, mode, fi->flags);
 	wait_if_open(k, req);
 }
 

@@ -9,8 +9,6 @@
 
 #include "fs/fuse/fuse.h"
 
-#define FUSE_TIMEOUT 1.0 /* seconds that the kernel may keep attributes and entries */
-
 /*
  * One request, from its arrival to its only reply. It is at first on the free list of its mount;
  * after fuse_mount_free() it lives on until its operation ends, and then replies to nobody.
@@ -49,12 +47,14 @@ struct fuse_mount {
 	uint32_t opcode; /* its own, which libfuse may not have seen: TMPFILE comes as CREATE, STATX
 			    as GETATTR */
 	uint64_t init_unique;
-	bool killpriv; /* the kernel can tell us when set-id bits are to be dropped */
-	bool freed;    /* within a callback of ours */
+	bool killpriv;    /* the kernel can tell us when set-id bits are to be dropped */
+	bool direct_mmap; /* files with direct I/O can be mapped */
+	bool freed;       /* within a callback of ours */
 	bool busy;
 	struct fuse_calls live, spare;
 	struct fuse_calls interrupted;
 	struct env_timer ask;
+	unsigned drops; /* the kernel is being told to forget */
 };
 
 /* As fuse_mount_new(), on a descriptor (owned from here on) that speaks FUSE, and on any env:
@@ -79,8 +79,19 @@ enum {
 	OPCODE_STATX = 52,
 };
 
-/* Answers STATX: what GETATTR says (@age ns ago), and the time of birth. */
-void statx_reply(fuse_req_t req, const struct fs_attr *a, uint64_t ino, uint64_t age);
+/* Answers STATX: what GETATTR says (to be kept for @keep ns), and the time of birth. */
+void statx_reply(fuse_req_t req, const struct fs_attr *a, uint64_t ino, uint64_t keep);
+
+/* Numbers as the kernel has them: the root's is another one. */
+uint64_t fuse_ino_in(fuse_ino_t ino);
+fuse_ino_t fuse_ino_out(uint64_t ino);
+
+/* ---- telling the kernel to forget (notify.c) ---- */
+
+void notify_start(struct fuse_mount *m);
+void notify_stop(struct fuse_mount *m);
+/* Frees it: nothing is under way any more. */
+void fuse_mount_destroy(struct fuse_mount *m);
 
 /* Is a signal pending for the thread @tid that ends it? Also true when there is no such thread. */
 bool fuse_signal_fatal(uint32_t tid);

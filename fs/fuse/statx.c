@@ -34,9 +34,8 @@ static struct sx_time sx_time(struct timespec t)
 	return (struct sx_time){.sec = t.tv_sec, .nsec = (uint32_t)t.tv_nsec};
 }
 
-void statx_reply(fuse_req_t req, const struct fs_attr *a, uint64_t ino, uint64_t age)
+void statx_reply(fuse_req_t req, const struct fs_attr *a, uint64_t ino, uint64_t keep)
 {
-	uint64_t whole = (uint64_t)(FUSE_TIMEOUT * ENV_SEC), left = age < whole ? whole - age : 0;
 	struct fs_attr birth = {.mtime = a->btime};
 	struct stat st, b;
 	struct statx_out out;
@@ -44,8 +43,8 @@ void statx_reply(fuse_req_t req, const struct fs_attr *a, uint64_t ino, uint64_t
 	layout_stat(a, &st);
 	layout_stat(&birth, &b); /* for its way of cutting a time in two */
 	out = (struct statx_out){
-		.valid = left / ENV_SEC,
-		.valid_nsec = (uint32_t)(left % ENV_SEC),
+		.valid = keep / ENV_SEC,
+		.valid_nsec = (uint32_t)(keep % ENV_SEC),
 		.mask = STATX_BASIC_STATS | STATX_BTIME,
 		.blksize = (uint32_t)st.st_blksize,
 		.nlink = (uint32_t)st.st_nlink,

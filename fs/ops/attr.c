@@ -11,6 +11,7 @@
 
 #include "fs/cache/data.h"
 #include "fs/ops/acl.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/op.h"
 #include "fs/ops/readdir.h"
 #include "fs/ops/truncate.h"
@@ -44,13 +45,24 @@ static void getattr_done(void *arg, const struct orbit_reply *r)
 	op_end(&g->op, rc);
 }
 
+uint64_t fs_keep_attr(struct fs *fs, uint64_t ino)
+{
+	return inode_give_attr(fs->inodes, ino);
+}
+
 void fs_getattr(struct fs *fs, struct fs_call *c, uint64_t ino)
 {
 	struct orbit_id id = layout_inode_id(ino);
 	struct getattr *g;
 	struct txn_build t;
 
-	if (dirchange_take(fs, ino, &c->attr, &c->age)) {
+	c->age = 0;
+	if (inode_attr(fs->inodes, ino, &c->attr)) {
+		data_overlay(fs->data, &c->attr);
+		mount_done(c, 0);
+		return;
+	}
+	if (fs->cfg.cache != FS_CACHE_STRICT && dirchange_take(fs, ino, &c->attr, &c->age)) {
 		mount_done(c, 0);
 		return;
 	}
@@ -58,6 +70,7 @@ void fs_getattr(struct fs *fs, struct fs_call *c, uint64_t ino)
 	g->ino = ino;
 	txn_init(&t);
 	g->get = txn_get(&t, &id);
+	inode_wish(fs->inodes, &t, ino);
 	op_submit(&g->op, ino, &t, getattr_done);
 }
 
@@ -207,6 +220,7 @@ static void setattr_done(void *arg, const struct orbit_reply *r)
 		data_moved(fs->data, &was, &a);
 		hint_learn(fs, &a);
 		mount_changed(fs, s->ino);
+		mount_made(fs, &a);
 		data_overlay(fs->data, &a);
 		s->op.call->attr = a;
 	}
@@ -229,6 +243,7 @@ static void setattr_submit(struct op *o)
 	attr_put(&t, &a, s->what, &s->set, s->now);
 	if (with_acl(s))
 		put_acl(s, &t, &id);
+	inode_wish(o->fs->inodes, &t, s->ino);
 	op_submit(o, s->ino, &t, setattr_done);
 }
 

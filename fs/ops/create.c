@@ -18,6 +18,7 @@
 
 #include "dht/base/mem.h"
 #include "fs/cache/data.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/acl.h"
 #include "fs/ops/file.h"
 #include "fs/ops/op.h"
@@ -191,13 +192,17 @@ static void create_made(struct create *m, const struct orbit_reply *r)
 	hint_learn(fs, &m->attr);
 	h = hint_inode(fs, m->ino);
 	h->no_caps_until = env_now(fs->env) + ENV_SEC;
-	if (!m->nameless)
-		hint_learn_name(fs, m->dir, m->key, m->klen, m->ino, layout_dtype(m->mode));
+	mount_made(fs, &m->attr);
 	call->attr = m->attr;
 	if (m->open)
 		call->file = file_new(fs, m->ino, m->flags, &m->attr);
-	if (m->nameless)
+	if (m->nameless) {
 		file_nameless(fs, m->ino);
+	} else {
+		hint_learn_name(fs, m->dir, m->key, m->klen, m->ino, layout_dtype(m->mode));
+		mount_made_entry(fs, m->dir, m->key, m->klen, m->ino, layout_dtype(m->mode));
+		op_keep_entry(&m->op, m->dir, m->key, m->klen);
+	}
 	create_end(m, 0);
 }
 
@@ -355,6 +360,10 @@ static void create_submit(struct create *m, const struct hint_inode *h, int64_t 
 		txn_write(&t, &id, 0, m->target, m->target_len);
 	if (m->open)
 		txn_hold(&t, &id);
+	if (m->open)
+		inode_wish_exclusive(m->op.fs->inodes, &t, m->ino);
+	else
+		inode_wish(m->op.fs->inodes, &t, m->ino);
 	op_submit(&m->op, m->dir, &t, create_done);
 }
 

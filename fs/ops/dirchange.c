@@ -1,5 +1,6 @@
 #include "fs/ops/dirchange.h"
 
+#include "fs/cache/inode.h"
 #include "fs/ops/hint.h"
 
 #define TAKE_TIME (5 * ENV_MS) /* the kernel's question comes at once, or is another one */
@@ -28,6 +29,7 @@ void dirchange_put(
 		txn_max(t, &id, SLOT_MTIME, (uint64_t)now);
 	txn_max(t, &id, SLOT_CTIME, (uint64_t)now);
 	ch->get = txn_get(t, &id);
+	inode_wish(fs->inodes, t, dir);
 }
 
 static bool get_before(const struct orbit_reply *r, const struct dirchange *ch, struct fs_attr *a)
@@ -60,6 +62,7 @@ void dirchange_done(struct fs *fs, const struct dirchange *ch, const struct orbi
 		a.mtime = ch->now;
 	if (a.ctime < ch->now)
 		a.ctime = ch->now;
+	mount_made(fs, &a);
 	/* an answer that comes late: a newer state was seen */
 	if (d->attr.ino == ch->dir && a.version < d->attr.version)
 		return;

@@ -11,6 +11,7 @@
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/flush.h"
 #include "fs/ops/hold.h"
 #include "fs/ops/op.h"
@@ -32,6 +33,7 @@ int file_init(struct fs *fs)
 		.read_cache = fs->cfg.read_cache,
 		.flush_after = FLUSH_AFTER,
 		.trim = truncate_finish_cache,
+		.inodes = fs->inodes,
 		.changed = cache_changed,
 		.ctx = fs,
 	};
@@ -87,6 +89,14 @@ void file_named(struct fs *fs, uint64_t ino)
 
 	if (fi && fi->nameless)
 		fi->nameless = fi->unlinked = false;
+}
+
+void file_recalled(struct fs *fs, uint64_t ino)
+{
+	struct file_inode *fi = hold_find(fs, ino);
+
+	if (fi)
+		hold_recalled(fi);
 }
 
 bool file_unlinked(struct fs *fs, uint64_t ino)
@@ -288,6 +298,14 @@ static void open_trimmed(void *arg, int rc, const struct fs_attr *a)
 		open_finish(p, a);
 }
 
+/* Are the kernel's pages of it still good? */
+static bool pages_good(struct fs *fs, const struct fs_attr *a)
+{
+	bool same = data_seen(fs->data, a);
+
+	return fs->cfg.cache == FS_CACHE_STRICT ? inode_pages_good(fs->inodes, a->ino) : same;
+}
+
 static void open_extras(struct open_op *p, const struct orbit_reply *r, const struct fs_attr *a)
 {
 	struct txn_result res;
@@ -328,8 +346,8 @@ static void open_done(void *arg, const struct orbit_reply *r)
 		fi->data = data_get(fs->data, &a);
 	else
 		data_note(fi->data, &a);
-	p->o.call->keep_cache = data_seen(fs->data, &a);
-	p->o.call->attr_changed = !p->o.call->keep_cache &&
+	p->o.call->keep_cache = pages_good(fs, &a);
+	p->o.call->attr_changed = fs->cfg.cache != FS_CACHE_STRICT && !p->o.call->keep_cache &&
 				  (told.ino == 0 || told.size != a.size || told.mtime != a.mtime);
 	open_extras(p, r, &a);
 	if (a.trim && !fs->cfg.read_only) {
@@ -338,6 +356,24 @@ static void open_done(void *arg, const struct orbit_reply *r)
 	} else {
 		open_finish(p, &a);
 	}
+}
+
+/* Held already, and all that an open asks for is known. */
+static bool open_remembered(struct fs *fs, struct fs_call *c, struct file_inode *fi, int flags)
+{
+	struct fs_attr a;
+
+	if (!fi->holds || !fi->data || flags & O_TRUNC || !inode_attr(fs->inodes, fi->ino, &a) ||
+		a.trim || !S_ISREG(a.mode))
+		return false;
+	data_note(fi->data, &a);
+	c->keep_cache = pages_good(fs, &a);
+	c->attr_changed = false;
+	c->attr = a;
+	data_overlay(fs->data, &c->attr);
+	c->file = file_make(fi, flags);
+	mount_done(c, 0);
+	return true;
 }
 
 void fs_open(struct fs *fs, struct fs_call *c, uint64_t ino, int flags)
@@ -355,6 +391,8 @@ void fs_open(struct fs *fs, struct fs_call *c, uint64_t ino, int flags)
 	hold_busy(fi);
 	hold_check(fi);
 	fi->opens++;
+	if (open_remembered(fs, c, fi, flags))
+		return;
 	p = op_new(sizeof(*p), fs, c);
 	p->fi = fi;
 	p->flags = flags;
@@ -374,6 +412,10 @@ void fs_open(struct fs *fs, struct fs_call *c, uint64_t ino, int flags)
 		p->hold = txn_hold(&t, &id);
 		op_why(&p->o, p->hold, -ENOENT);
 	}
+	if ((flags & O_ACCMODE) == O_RDONLY)
+		inode_wish(fs->inodes, &t, ino);
+	else
+		inode_wish_exclusive(fs->inodes, &t, ino);
 	op_submit(&p->o, ino, &t, open_done);
 	txn_fini(&t);
 }

@@ -58,6 +58,9 @@ void file_named(struct fs *fs, uint64_t ino);
  */
 bool file_unlinked(struct fs *fs, uint64_t ino);
 
+/* Somebody changes the inode: if nobody has it open here, its hold goes. */
+void file_recalled(struct fs *fs, uint64_t ino);
+
 /* The policy that the inode's xattr gives it, when it is open here; else NULL: the mount's. */
 const struct orbit_policy *file_policy(struct fs *fs, uint64_t ino);
 

@@ -26,12 +26,17 @@ struct fs;
 struct fs_file; /* an open file */
 struct fs_dir;  /* an open directory */
 
+/* What a mount remembers: until it is told; for a while; nothing. */
+enum fs_cache { FS_CACHE_STRICT, FS_CACHE_RELAXED, FS_CACHE_NONE };
+
 struct fs_config {
 	bool read_only;
 	uint64_t write_behind; /* bytes of dirty data per mount, default 64 MiB; 0: write through */
 	uint64_t read_ahead;   /* bytes, default 4 MiB; 0: none */
 	uint64_t read_cache;   /* bytes of file data kept in this process for read-ahead, 64 MiB */
 	bool noatime;          /* default: relatime */
+	enum fs_cache cache;   /* default FS_CACHE_STRICT */
+	uint64_t relaxed;      /* FS_CACHE_RELAXED: ns, default 1 s */
 	struct orbit_policy policy; /* the client's; what a file's own policy begins from */
 };
 struct fs_config fs_config_default(void);
@@ -48,6 +53,9 @@ struct fs_call {
 
 	/* Results, good during done(). */
 	struct fs_attr attr; /* lookup, getattr, setattr, create, mkdir, mknod, link, symlink */
+	uint64_t entry_keep; /* lookup, create, mkdir, mknod, link, symlink: ns for which the kernel
+				may keep the entry; lookup that failed with -ENOENT: that there is
+				none */
 	uint64_t age;        /* getattr: ns; attr was so that long ago and may have changed since */
 	struct fs_file *file; /* open, create */
 	bool keep_cache;      /* open: the data is what this mount saw last, pages may stay */
@@ -112,6 +120,14 @@ void fs_readlink(struct fs *fs, struct fs_call *c, uint64_t ino);
 
 /* ---- attributes (attr.c, xattr.c, statfs.c) ---- */
 void fs_getattr(struct fs *fs, struct fs_call *c, uint64_t ino);
+/* For how long, in ns, the kernel may keep attributes of @ino that it is given now. */
+uint64_t fs_keep_attr(struct fs *fs, uint64_t ino);
+/* The same for the entry of @dir with that name. */
+uint64_t fs_keep_entry(struct fs *fs, uint64_t dir, const char *name, size_t len);
+struct inode_drop;
+/* There is a kernel that remembers things: drop(arg, d) lets it forget (fs/cache/inode.h). NULL:
+ * there is none any more. */
+void fs_kernel(struct fs *fs, void (*drop)(void *arg, struct inode_drop *d), void *arg);
 
 enum fs_set {
 	FS_SET_MODE = 1,

@@ -7,7 +7,9 @@
  * an unlinked inode it is dropped at once, and the reaper told.
  *
  *   opens > 0                  in use
- *   opens = 0, on the list     idle; the hold is still there
+ *   opens = 0, on idle         the hold is still there, for a moment
+ *   opens = 0, on kept         the same, until the lease of the inode is recalled: a file that is
+ *                              opened again and again costs nothing as long as nobody changes it
  *   dropping                   UNHOLD is in flight; who opens it now takes a new hold
  *
  * "Idle since 0" is an unlinked inode: it is due at once.
@@ -19,12 +21,14 @@
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/op.h"
 #include "fs/ops/reaper.h"
 
 #define IDLE_TIME (1 * ENV_SEC)
 #define IDLE_GATHER (100 * ENV_MS) /* at least between two droppings, so that many go together */
 #define GATHER_TIME (2 * ENV_MS)   /* for holds of unlinked inodes to go together */
+#define KEPT_MAX 16384             /* holds that stay with their leases */
 #define DROP_MAX 48                /* inodes whose holds go in one transaction */
 #define DROP_OPS 240               /* operations of it */
 
@@ -51,9 +55,15 @@ struct file_inode *hold_get(struct fs *fs, uint64_t ino)
 
 void hold_busy(struct file_inode *fi)
 {
-	if (fi->is_idle)
-		TAILQ_REMOVE(&fi->fs->files->idle, fi, idle);
-	fi->is_idle = false;
+	struct file_table *ft = fi->fs->files;
+
+	if (fi->is_kept) {
+		TAILQ_REMOVE(&ft->kept, fi, idle);
+		ft->nkept--;
+	} else if (fi->is_idle) {
+		TAILQ_REMOVE(&ft->idle, fi, idle);
+	}
+	fi->is_idle = fi->is_kept = false;
 }
 
 void hold_free(struct file_inode *fi)
@@ -112,6 +122,24 @@ static void hold_idle(struct file_inode *fi)
 	fi->since = env_now(fi->fs->env);
 	TAILQ_INSERT_TAIL(&fi->fs->files->idle, fi, idle);
 	idle_arm(fi->fs);
+}
+
+/* While nobody else changes the inode the hold may stay. */
+static void hold_keep(struct file_inode *fi)
+{
+	struct file_table *ft = fi->fs->files;
+
+	hold_busy(fi);
+	fi->is_idle = fi->is_kept = true;
+	TAILQ_INSERT_TAIL(&ft->kept, fi, idle);
+	if (++ft->nkept > KEPT_MAX)
+		hold_idle(TAILQ_FIRST(&ft->kept));
+}
+
+void hold_recalled(struct file_inode *fi)
+{
+	if (fi->is_kept)
+		hold_idle(fi);
 }
 
 /* The same for one that is unlinked: it goes with those that are unlinked at the same time. */
@@ -260,6 +288,15 @@ static void hold_left(struct file_inode *fi)
 		hold_idle(fi);
 }
 
+/* Is it certain that we would be told if the file were removed? And nothing is to be sent along. */
+static bool may_keep(const struct file_inode *fi)
+{
+	struct fs_attr a;
+
+	return !fi->unlinked && !fi->doubt && (!fi->data || !data_touched(fi->data)) &&
+	       inode_attr(fi->fs->inodes, fi->ino, &a) && a.nlink > 0;
+}
+
 void hold_unused(struct file_inode *fi)
 {
 	if (fi->dropping)
@@ -267,6 +304,8 @@ void hold_unused(struct file_inode *fi)
 	hold_check(fi);
 	if (fi->holds == 0 && fi->doubt == 0) {
 		hold_free(fi);
+	} else if (may_keep(fi)) {
+		hold_keep(fi);
 	} else if (!fi->unlinked) {
 		hold_idle(fi);
 	} else if (data_dirty(fi->fs->data, fi->ino)) {
@@ -281,6 +320,7 @@ void hold_unused(struct file_inode *fi)
 void hold_init(struct file_table *ft)
 {
 	TAILQ_INIT(&ft->idle);
+	TAILQ_INIT(&ft->kept);
 	ft->timer.fire = idle_timer;
 }
 

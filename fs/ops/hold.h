@@ -19,8 +19,10 @@ struct file_inode {
 	unsigned holds;   /* that the cluster has counted */
 	unsigned doubt;   /* that it may have counted: no answer came */
 	uint32_t session; /* whose holds these are */
-	bool unlinked, dropping, is_idle;
-	bool nameless;  /* opened with O_TMPFILE and not named yet: it may be */
+	bool nameless;    /* opened with O_TMPFILE and not named yet: it may be */
+	bool unlinked, dropping;
+	bool is_idle;   /* on one of the two lists */
+	bool is_kept;   /* on the second */
 	uint64_t since; /* idle */
 	TAILQ_ENTRY(file_inode) idle;
 };
@@ -29,6 +31,8 @@ struct file_table {
 	struct fs *fs;
 	struct file_inode *inodes; /* uthash */
 	TAILQ_HEAD(idle_list, file_inode) idle;
+	struct idle_list kept; /* oldest first */
+	unsigned nkept;
 	TAILQ_HEAD(, fs_file) files;
 	struct env_timer timer;
 	bool ending;
@@ -52,6 +56,8 @@ void hold_check(struct file_inode *fi);
 /* Nobody has it open any more: its holds are dropped after a moment, or at once when it has no
  * name. May free it. */
 void hold_unused(struct file_inode *fi);
+/* Its lease is recalled. */
+void hold_recalled(struct file_inode *fi);
 /* Drops what can be dropped, of open inodes too: the mount ends. */
 void hold_drop_all(struct fs *fs);
 

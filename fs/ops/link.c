@@ -11,6 +11,7 @@
 
 #include "fs/cache/data.h"
 #include "fs/ops/file.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/op.h"
 
 struct linking {
@@ -70,11 +71,14 @@ static void link_done(void *arg, const struct orbit_reply *r)
 		a.ctime = a.ctime > m->now ? a.ctime : m->now;
 		hint_learn(fs, &a);
 		hint_learn_name(fs, m->dir, m->key, m->klen, m->ino, layout_dtype(m->mode));
+		mount_made_entry(fs, m->dir, m->key, m->klen, m->ino, layout_dtype(m->mode));
+		mount_made(fs, &a);
 		dirchange_done(fs, &m->change, r, 1, 0);
 		mount_changed(fs, m->ino);
 		data_overlay(fs->data, &a);
 		file_named(fs, m->ino);
 		m->op.call->attr = a;
+		op_keep_entry(&m->op, m->dir, m->key, m->klen);
 	}
 	op_end(&m->op, rc);
 }
@@ -101,6 +105,7 @@ static void link_submit(struct linking *m)
 	dirchange_put(fs, &m->change, &t, m->dir, m->now);
 	txn_refer(&t, &id, SLOT_NLINK, 1);
 	txn_max(&t, &id, SLOT_CTIME, (uint64_t)m->now);
+	inode_wish(fs->inodes, &t, m->ino);
 	op_submit(&m->op, m->dir, &t, link_done);
 }
 

@@ -7,10 +7,20 @@
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+#include "fs/cache/data.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/dirchange.h"
 #include "fs/ops/file.h"
 
 #define ASK_AGAIN (100 * ENV_MS)
+#define CHANGED_FEW 4
+
+/* An inode that a transaction changes. */
+struct changed {
+	uint64_t ino;
+	bool known; /* a is what it is like afterwards */
+	struct fs_attr a;
+};
 
 /* One transaction in flight. */
 struct mount_txn {
@@ -21,6 +31,11 @@ struct mount_txn {
 	void *arg;
 	orbit_handle handle;
 	bool writes;
+	bool changes;  /* something that is seen */
+	uint64_t mark; /* inode_mark() when it was submitted */
+	unsigned nchanged;
+	struct changed *changed; /* few, or on the heap */
+	struct changed few[CHANGED_FEW];
 };
 
 struct orbit_client *fs_client(struct fs *fs)
@@ -54,13 +69,31 @@ static struct mount_txn *txn_new(struct fs *fs)
 	return m;
 }
 
+/* Did it take effect, or certainly not? */
+static bool settled(int rc)
+{
+	return rc == 0 || rc == -ECANCELED;
+}
+
+static void changes_end(struct mount_txn *m, const struct orbit_reply *r)
+{
+	for (unsigned i = 0; i < m->nchanged; i++) {
+		const struct changed *c = &m->changed[i];
+
+		inode_changed(
+			m->fs->inodes, r, m->mark, c->ino, settled(r->rc), c->known ? &c->a : NULL);
+	}
+	if (m->changed != m->few)
+		free(m->changed);
+	m->changed = m->few;
+	m->nchanged = 0;
+}
+
 void mount_track_done(void *arg, const struct orbit_reply *r)
 {
 	struct mount_txn *m = arg;
 	struct fs *fs = m->fs;
 	struct orbit_reply failed;
-	orbit_done_cb *done = m->done;
-	void *done_arg = m->arg;
 
 	if (m->call && m->call->handle == m->handle)
 		m->call->handle = 0;
@@ -69,16 +102,90 @@ void mount_track_done(void *arg, const struct orbit_reply *r)
 		r = &failed;
 	}
 	TAILQ_REMOVE(&fs->txns, m, entry);
+	fs->current = m;
+	fs->reply = r;
+	m->done(m->arg, r);
+	fs->current = NULL;
+	changes_end(m, r);
 	TAILQ_INSERT_HEAD(&fs->spare, m, entry);
-	done(done_arg, r);
 	mount_op_end(fs);
+}
+
+/* The inodes that @t changes. */
+static void changes_begin(struct mount_txn *m, const struct txn_build *t)
+{
+	struct inode_cache *ic = m->fs->inodes;
+	uint64_t left = t->changes, ino, block;
+
+	m->changes = left != 0;
+	m->mark = left ? inode_tick(ic) : inode_mark(ic);
+	if (__builtin_popcountll(left) > CHANGED_FEW)
+		m->changed = mem_grow(NULL, TXN_OBJECTS_MAX, sizeof(*m->changed));
+	for (; left; left &= left - 1) {
+		const struct orbit_id *id = &t->object[__builtin_ctzll(left)];
+
+		if (layout_kind_of(id, &ino, &block) != LAYOUT_INODE)
+			continue;
+		m->changed[m->nchanged].ino = ino;
+		m->changed[m->nchanged++].known = false;
+		inode_change(ic, m->mark, ino);
+	}
+}
+
+void mount_saw(struct fs *fs, const struct fs_attr *a)
+{
+	if (!fs->current || fs->current->changes)
+		return;
+	inode_saw(fs->inodes, fs->reply, fs->current->mark, a);
+	data_known(fs->data, a);
+}
+
+void mount_saw_entry(
+	struct fs *fs, uint64_t dir, const uint8_t *key, size_t klen, uint64_t ino, uint8_t type)
+{
+	if (fs->current && !fs->current->changes)
+		inode_saw_entry(
+			fs->inodes, fs->reply, fs->current->mark, dir, key, klen, ino, type);
+}
+
+void mount_made(struct fs *fs, const struct fs_attr *a)
+{
+	struct mount_txn *m = fs->current;
+
+	for (unsigned i = 0; m && i < m->nchanged; i++) {
+		if (m->changed[i].ino != a->ino)
+			continue;
+		m->changed[i].known = true;
+		m->changed[i].a = *a;
+	}
+}
+
+void mount_settle(struct fs *fs)
+{
+	if (fs->current)
+		changes_end(fs->current, fs->reply);
+}
+
+void mount_made_entry(
+	struct fs *fs, uint64_t dir, const uint8_t *key, size_t klen, uint64_t ino, uint8_t type)
+{
+	if (fs->current)
+		inode_entry_changed(
+			fs->inodes, fs->reply, fs->current->mark, dir, key, klen, ino, type);
 }
 
 struct mount_txn *mount_track(struct fs *fs, struct fs_call *call, orbit_done_cb *done, void *arg)
 {
 	struct mount_txn *m = txn_new(fs);
 
-	*m = (struct mount_txn){.fs = fs, .call = call, .done = done, .arg = arg};
+	m->fs = fs;
+	m->call = call;
+	m->done = done;
+	m->arg = arg;
+	m->handle = 0;
+	m->writes = m->changes = false;
+	m->nchanged = 0;
+	m->changed = m->few;
 	TAILQ_INSERT_TAIL(&fs->txns, m, entry);
 	mount_op_begin(fs); /* ended when done() has returned, so that the mount is there for it */
 	return m;
@@ -99,6 +206,7 @@ void mount_submit(struct fs *fs, struct fs_call *call, uint64_t ino, struct txn_
 	struct mount_txn *m = mount_track(fs, call, done, arg);
 
 	m->writes = t->writes;
+	changes_begin(m, t);
 	mount_tracked(m, orbit_submit(fs->client, t, ino ? file_policy(fs, ino) : NULL,
 				 mount_track_done, m));
 }

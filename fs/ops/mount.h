@@ -10,6 +10,7 @@
 #include "fs/ops/fs.h"
 
 struct data_cache;
+struct inode_cache;
 struct hints;
 struct mount_txn;
 struct file_table;
@@ -33,9 +34,10 @@ struct fs {
 	struct env *env;
 	struct orbit_client *client;
 	struct fs_config cfg;
-	struct data_cache *data;   /* fs/cache: write-behind and read-ahead of file data */
-	struct file_table *files;  /* open files and their holds (file.c) */
-	TAILQ_HEAD(, flush) syncs; /* calls that wait for disks (flush.c) */
+	struct data_cache *data;    /* fs/cache: write-behind and read-ahead of file data */
+	struct inode_cache *inodes; /* fs/cache: what is remembered under leases */
+	struct file_table *files;   /* open files and their holds (file.c) */
+	TAILQ_HEAD(, flush) syncs;  /* calls that wait for disks (flush.c) */
 	struct {
 		uint32_t session; /* ours when the range was taken; another has one of its own */
 		uint32_t range;   /* upper part of the numbers that are given out now */
@@ -53,6 +55,8 @@ struct fs {
 	struct statfs_cache *statfs;            /* statfs.c */
 	TAILQ_HEAD(mount_txns, mount_txn) txns; /* what mount_submit() sent and awaits */
 	TAILQ_HEAD(, mount_txn) spare;          /* to be used again */
+	struct mount_txn *current;              /* whose callback runs, */
+	const struct orbit_reply *reply;        /* with that */
 	unsigned nops;                          /* operations that mount_op_begin() counted */
 	TAILQ_HEAD(mount_asked, fs_call) asked; /* interrupted calls that may yet stall */
 	struct env_timer ask;                   /* asks again for them; armed only while any */
@@ -87,6 +91,22 @@ void mount_submit(struct fs *fs, struct fs_call *call, uint64_t ino, struct txn_
 struct mount_txn *mount_track(struct fs *fs, struct fs_call *call, orbit_done_cb *done, void *arg);
 void mount_tracked(struct mount_txn *m, orbit_handle h);
 orbit_done_cb mount_track_done;
+
+/*
+ * What the reply whose callback runs has shown may be remembered (fs/cache/inode.h). mount_saw():
+ * attributes that a transaction without writes has read. mount_saw_entry(): the same for an entry
+ * (@ino 0: there is none). After a transaction that changes: mount_made(), what an inode is like
+ * now; mount_made_entry(), the same for an entry (@ino 0: gone).
+ */
+void mount_saw(struct fs *fs, const struct fs_attr *a);
+void mount_saw_entry(
+	struct fs *fs, uint64_t dir, const uint8_t *key, size_t klen, uint64_t ino, uint8_t type);
+void mount_made(struct fs *fs, const struct fs_attr *a);
+void mount_made_entry(
+	struct fs *fs, uint64_t dir, const uint8_t *key, size_t klen, uint64_t ino, uint8_t type);
+
+/* Nothing more is to be said of the transaction whose callback runs: what it made is remembered. */
+void mount_settle(struct fs *fs);
 
 /* Ends the call: clears its handle, calls done once. */
 void mount_done(struct fs_call *call, int rc);

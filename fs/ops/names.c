@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "fs/cache/data.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/op.h"
 
 struct lookup {
@@ -32,7 +33,15 @@ static void lookup_found(struct lookup *l)
 		hint_learn_name(fs, l->dir, l->key, l->klen, l->ino, l->type);
 	data_overlay(fs->data, &l->attr);
 	l->op.call->attr = l->attr;
+	if (l->klen)
+		op_keep_entry(&l->op, l->dir, l->key, l->klen);
 	op_end(&l->op, 0);
+}
+
+static void lookup_absent(struct lookup *l)
+{
+	op_keep_entry(&l->op, l->dir, l->key, l->klen);
+	op_end(&l->op, -ENOENT);
 }
 
 /* The entry names an inode that is not there: it was removed in between, or it is damage. */
@@ -72,6 +81,7 @@ static void lookup_get(struct lookup *l)
 
 	txn_init(&t);
 	l->get = txn_get(&t, &id);
+	inode_wish(l->op.fs->inodes, &t, l->ino);
 	op_submit(&l->op, 0, &t, lookup_got);
 }
 
@@ -92,6 +102,7 @@ static int parse_follow(struct lookup *l, const struct txn_result *res)
 	if (!cur_ok(&c) || layout_attr(l->ino, &obj, &l->attr))
 		return -EIO;
 	hint_learn(l->op.fs, &l->attr);
+	mount_saw(l->op.fs, &l->attr);
 	return 1;
 }
 
@@ -105,10 +116,14 @@ static void lookup_followed(void *arg, const struct orbit_reply *r)
 		rc = orbit_result(r, l->follow, &res) ? -EIO : 0;
 	if (!rc && !res.present) {
 		hint_learn_name(l->op.fs, l->dir, l->key, l->klen, 0, 0);
-		rc = -ENOENT;
+		mount_saw_entry(l->op.fs, l->dir, l->key, l->klen, 0, 0);
+		lookup_absent(l);
+		return;
 	}
 	if (!rc)
 		rc = parse_follow(l, &res);
+	if (rc >= 0)
+		mount_saw_entry(l->op.fs, l->dir, l->key, l->klen, l->ino, l->type);
 	if (rc < 0)
 		op_end(&l->op, rc);
 	else if (rc > 0)
@@ -127,9 +142,12 @@ static void lookup_begin(struct op *o)
 
 	txn_init(&t);
 	l->follow = txn_follow(&t, &dir, l->key, l->klen, layout_inode_suffix);
+	inode_wish(o->fs->inodes, &t, l->dir);
+	inode_wish_followed(o->fs->inodes, &t);
 	if (l->guess) {
 		id = layout_inode_id(l->guess);
 		l->get = txn_get(&t, &id);
+		inode_wish(o->fs->inodes, &t, l->guess);
 	}
 	op_submit(&l->op, l->dir, &t, lookup_followed);
 }
@@ -168,6 +186,27 @@ static void lookup_dots(struct lookup *l, bool up)
 	op_submit(&l->op, l->dir, &t, dots_got);
 }
 
+/* What is remembered answers all of it, or which inode it is. */
+static bool lookup_remembered(struct lookup *l)
+{
+	struct inode_cache *ic = l->op.fs->inodes;
+
+	switch (inode_entry(ic, l->dir, l->key, l->klen, &l->ino, &l->type)) {
+	case INODE_ENTRY_UNKNOWN:
+		return false;
+	case INODE_ENTRY_ABSENT:
+		lookup_absent(l);
+		return true;
+	case INODE_ENTRY_THERE:
+		break;
+	}
+	if (inode_attr(ic, l->ino, &l->attr))
+		lookup_found(l);
+	else
+		lookup_get(l);
+	return true;
+}
+
 void fs_lookup(struct fs *fs, struct fs_call *c, uint64_t parent, const char *name)
 {
 	int len = op_name(name, 0);
@@ -184,6 +223,8 @@ void fs_lookup(struct fs *fs, struct fs_call *c, uint64_t parent, const char *na
 		return;
 	}
 	l->klen = layout_dirent_key(name, (size_t)len, l->key);
+	if (lookup_remembered(l))
+		return;
 	if (!hint_name(fs, parent, l->key, l->klen, &l->guess, &l->type) ||
 		layout_ino_beside(l->guess, parent) == l->guess ||
 		!op_together(fs, parent, l->guess))
@@ -233,5 +274,6 @@ void fs_readlink(struct fs *fs, struct fs_call *c, uint64_t ino)
 	txn_init(&t);
 	l->get = txn_get(&t, &id);
 	l->read = txn_read(&t, &id, 0, LAYOUT_SYMLINK_MAX);
+	inode_wish(fs->inodes, &t, ino);
 	op_submit(&l->op, ino, &t, readlink_done);
 }

@@ -7,6 +7,7 @@
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
 #include "dht/ring/ring.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/file.h"
 #include "fs/ops/readdir.h"
 #include "fs/ops/reaper.h"
@@ -34,6 +35,7 @@ void op_end(struct op *o, int rc)
 	if (o->timer.impl)
 		env_timer_clear(fs->env, &o->timer);
 	free(o);
+	mount_settle(fs);
 	if (call)
 		mount_done(call, rc);
 	mount_op_end(fs);
@@ -128,6 +130,7 @@ int op_attr(struct fs *fs, const struct orbit_reply *r, int index, uint64_t ino,
 	if (!cur_ok(&c) || layout_attr(ino, &o, a))
 		return damaged(ino, "inode");
 	hint_learn(fs, a);
+	mount_saw(fs, a);
 	return 0;
 }
 
@@ -140,12 +143,20 @@ int op_entry(struct fs *fs, const struct orbit_reply *r, int index, uint64_t dir
 		return -EIO;
 	if (!res.present) {
 		hint_learn_name(fs, dir, key, klen, 0, 0);
+		mount_saw_entry(fs, dir, key, klen, 0, 0);
 		return -ENOENT;
 	}
 	if (layout_dirent_parse(res.data, res.len, ino, type))
 		return damaged(dir, "entry");
 	hint_learn_name(fs, dir, key, klen, *ino, *type);
+	mount_saw_entry(fs, dir, key, klen, *ino, *type);
 	return 0;
+}
+
+void op_keep_entry(struct op *o, uint64_t dir, const uint8_t *key, size_t klen)
+{
+	mount_settle(o->fs);
+	o->call->entry_keep = inode_give_entry(o->fs->inodes, dir, key, klen);
 }
 
 int op_name(const char *name, int dots)

@@ -76,6 +76,10 @@ int op_attr(struct fs *fs, const struct orbit_reply *r, int index, uint64_t ino,
 int op_entry(struct fs *fs, const struct orbit_reply *r, int index, uint64_t dir,
 	const uint8_t *key, size_t klen, uint64_t *ino, uint8_t *type);
 
+/* The call gives the kernel that entry of @dir (or that there is none), after all that the
+ * transaction has made was said. */
+void op_keep_entry(struct op *o, uint64_t dir, const uint8_t *key, size_t klen);
+
 /* A name as an argument: its length, or -ENOENT (empty), -ENAMETOOLONG, -EINVAL (has a slash), or
  * @dots for "." and "..". */
 int op_name(const char *name, int dots);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "dht/base/mem.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/flush.h"
 #include "fs/ops/op.h"
 #include "fs/ops/refresh.h"
@@ -102,40 +103,57 @@ void refresh(struct fs *fs, struct fs_call *call, struct fs_file *f,
 /* ---- reading ---- */
 
 struct read_call {
+	struct inode_wait lease;
 	struct fs *fs;
 	struct fs_call *call;
 	struct fs_file *f;
 	struct data_read read;
+	bool leased;
 	uint64_t off;
 	size_t len;
 };
+
+static void read_end(struct read_call *p, int rc)
+{
+	struct fs_call *call = p->call;
+	struct fs *fs = p->fs;
+
+	if (p->leased)
+		inode_unuse(fs->inodes, p->lease.ino);
+	free(p);
+	call->impl = NULL;
+	call->interrupt = NULL;
+	mount_done(call, rc);
+	mount_op_end(fs);
+}
 
 static void read_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 {
 	struct read_call *p = call->impl;
 
-	if (!fatal && !data_read_stalled(&p->read))
-		return;
-	data_read_cancel(&p->read);
-	free(p);
-	call->impl = NULL;
-	mount_done(call, -EINTR);
-	mount_op_end(fs);
+	if (!p->leased) {
+		if (!fatal && !inode_wait_stalled(fs->inodes, &p->lease))
+			return;
+		inode_wait_cancel(fs->inodes, &p->lease);
+	} else {
+		if (!fatal && !data_read_stalled(&p->read))
+			return;
+		data_read_cancel(&p->read);
+	}
+	read_end(p, -EINTR);
 }
 
 static void read_done(struct data_read *r, int rc)
 {
 	struct read_call *p = container_of(r, struct read_call, read);
-	struct fs *fs = p->fs;
 	struct fs_call *call = p->call;
 
 	call->data = r->data;
 	call->len = r->len;
 	call->keep = r->keep;
-	free(p);
-	call->impl = NULL;
-	mount_done(call, rc == -ESTALE ? -EIO : rc);
-	mount_op_end(fs);
+	if (!rc)
+		inode_give_pages(p->fs->inodes, p->lease.ino);
+	read_end(p, rc == -ESTALE ? -EIO : rc);
 }
 
 /* Notes the time of access, as relatime does: not more often than somebody can tell. It goes to the
@@ -153,47 +171,64 @@ static void touch(struct fs *fs, struct fs_file *f)
 		data_touch(f->data, now);
 }
 
-static void read_start(
-	struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, size_t len)
+static void read_leased(struct inode_wait *w, int rc, const struct fs_attr *a)
 {
-	struct read_call *p = mem_zalloc(sizeof(*p));
+	struct read_call *p = container_of(w, struct read_call, lease);
 
-	*p = (struct read_call){.fs = fs, .call = c, .f = f};
+	if (rc) {
+		read_end(p, rc == -ESTALE ? -EIO : rc);
+		return;
+	}
+	p->leased = true;
+	if (a)
+		data_note(p->f->data, a);
+	touch(p->fs, p->f);
+	data_read(p->f->data, &p->read, &p->f->seq, p->off, p->len);
+}
+
+/* A reader of bytes looks at one state of the file: nobody writes meanwhile. */
+static void read_start(struct read_call *p)
+{
+	struct fs *fs = p->fs;
+
 	p->read.done = read_done;
+	p->lease = (struct inode_wait){.done = read_leased,
+		.ino = fs_ino_of(p->f),
+		.mode = ORBIT_LEASE_SHARED,
+		.policy = data_policy(p->f->data)};
 	mount_op_begin(fs);
-	c->impl = p;
-	c->interrupt = read_interrupt;
-	touch(fs, f);
-	data_read(f->data, &p->read, &f->seq, off, len);
+	p->call->impl = p;
+	p->call->interrupt = read_interrupt;
+	if (inode_use(fs->inodes, &p->lease))
+		read_leased(&p->lease, 0, NULL);
 }
 
 static void read_refreshed(void *arg, int rc)
 {
 	struct read_call *p = arg;
 
-	if (rc)
-		mount_done(p->call, rc);
-	else
-		read_start(p->fs, p->call, p->f, p->off, p->len);
+	if (!rc) {
+		read_start(p);
+		return;
+	}
+	mount_done(p->call, rc);
 	free(p);
 }
 
 void fs_read(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, size_t len)
 {
+	struct read_call *p = mem_zalloc(sizeof(*p));
 	uint64_t size = data_size(f->data);
 
 	c->data = "";
 	c->len = 0;
 	c->keep = NULL;
-	/* Past the end as we know it: others may have written there. The kernel asks for whole
-	 * pages, so the rest of the last one tells nothing. */
-	if (off + len > (size + PAGE - 1) / PAGE * PAGE && data_attr_age(f->data) > FRESH &&
-		!data_dirty(fs->data, fs_ino_of(f))) {
-		struct read_call *p = mem_zalloc(sizeof(*p));
-
-		*p = (struct read_call){.fs = fs, .call = c, .f = f, .off = off, .len = len};
+	*p = (struct read_call){.fs = fs, .call = c, .f = f, .off = off, .len = len};
+	/* Without leases: past the end as we know it others may have written. The kernel asks for
+	 * whole pages, so the rest of the last one tells nothing. */
+	if (fs->cfg.cache != FS_CACHE_STRICT && off + len > (size + PAGE - 1) / PAGE * PAGE &&
+		data_attr_age(f->data) > FRESH && !data_dirty(fs->data, fs_ino_of(f)))
 		refresh(fs, c, f, read_refreshed, p);
-		return;
-	}
-	read_start(fs, c, f, off, len);
+	else
+		read_start(p);
 }

@@ -22,6 +22,7 @@
 #include "dht/base/log.h"
 #include "dht/ring/ring.h"
 #include "fs/cache/data.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/op.h"
 
 #define BATCH_MIN 32
@@ -102,11 +103,23 @@ struct opendir {
 	int get;
 };
 
+static void opened(struct fs *fs, struct fs_call *call, const struct fs_attr *a)
+{
+	struct fs_dir *d = mem_zalloc(sizeof(*d));
+
+	d->fs = fs;
+	d->attr = *a;
+	d->want = BATCH_MAX;
+	TAILQ_INIT(&d->waiting);
+	TAILQ_INSERT_TAIL(&fs->dirs, d, entry);
+	call->dir = d;
+	call->attr = *a;
+}
+
 static void opendir_done(void *arg, const struct orbit_reply *r)
 {
 	struct opendir *o = arg;
 	struct fs *fs = o->op.fs;
-	struct fs_dir *d;
 	struct fs_attr a;
 	int rc = op_outcome(&o->op, r);
 
@@ -116,28 +129,28 @@ static void opendir_done(void *arg, const struct orbit_reply *r)
 		rc = dir_remembered(fs, o->ino, &a) ? 0 : -ESTALE;
 	if (!rc && !S_ISDIR(a.mode))
 		rc = -ENOTDIR;
-	if (!rc) {
-		d = mem_zalloc(sizeof(*d));
-		d->fs = fs;
-		d->attr = a;
-		d->want = BATCH_MAX;
-		TAILQ_INIT(&d->waiting);
-		TAILQ_INSERT_TAIL(&fs->dirs, d, entry);
-		o->op.call->dir = d;
-		o->op.call->attr = a;
-	}
+	if (!rc)
+		opened(fs, o->op.call, &a);
 	op_end(&o->op, rc);
 }
 
 void fs_opendir(struct fs *fs, struct fs_call *c, uint64_t ino)
 {
-	struct opendir *o = op_new(sizeof(*o), fs, c);
 	struct orbit_id id = layout_inode_id(ino);
+	struct opendir *o;
 	struct txn_build t;
+	struct fs_attr a;
 
+	if (inode_attr(fs->inodes, ino, &a) && S_ISDIR(a.mode)) {
+		opened(fs, c, &a);
+		mount_done(c, 0);
+		return;
+	}
+	o = op_new(sizeof(*o), fs, c);
 	o->ino = ino;
 	txn_init(&t);
 	o->get = txn_get(&t, &id);
+	inode_wish(fs->inodes, &t, ino);
 	op_submit(&o->op, ino, &t, opendir_done);
 }
 
@@ -296,6 +309,24 @@ static bool parse_entry(struct cur *c, struct entry *e)
 	return true;
 }
 
+/* An entry that the reply whose callback runs has shown, and its inode if that came along. */
+static void remember(struct fs_dir *d, const struct entry *e)
+{
+	struct fs_attr a;
+	struct txn_object o;
+	struct cur c;
+
+	if (!e->ino)
+		return;
+	mount_saw_entry(d->fs, d->attr.ino, e->key, e->klen, e->ino, e->type);
+	if (!e->object)
+		return;
+	c = cur_of(e->object, TXN_OBJECT_LEN);
+	o = txn_get_object(&c);
+	if (layout_attr(e->ino, &o, &a) == 0)
+		mount_saw(d->fs, &a);
+}
+
 static int batch_parse(struct fs_dir *d, const struct txn_result *res)
 {
 	struct cur c = cur_of(res->data, res->len);
@@ -311,6 +342,7 @@ static int batch_parse(struct fs_dir *d, const struct txn_result *res)
 			d->more = false; /* extended attributes come behind the entries */
 			break;
 		}
+		remember(d, &d->e[d->n]);
 		d->n++;
 	}
 	d->valid = true;
@@ -330,8 +362,10 @@ static void chunk_done(void *arg, const struct orbit_reply *r)
 		batch_keep(d, r);
 		for (unsigned i = 0; i < ch->n; i++) {
 			if (orbit_result(r, ch->get[i], &res) == 0 && res.present &&
-				res.len == TXN_OBJECT_LEN)
+				res.len == TXN_OBJECT_LEN) {
 				d->e[ch->at[i]].object = res.data;
+				remember(d, &d->e[ch->at[i]]);
+			}
 		}
 	}
 	free(ch);
@@ -358,6 +392,7 @@ static void chunk_submit(struct readdir *rd, const struct fs_dir *d, const unsig
 
 		ch->at[i] = at[i];
 		ch->get[i] = txn_get(&t, &id);
+		inode_wish(rd->op.fs->inodes, &t, d->e[at[i]].ino);
 	}
 	rd->chunks++;
 	mount_submit(rd->op.fs, rd->op.call, d->attr.ino, &t, chunk_done, ch);
@@ -458,6 +493,9 @@ static void fetch(
 	rd->get = txn_get(&t, &id);
 	rd->range = txn_range(&t, &id, key, klen, inclusive, d->want, BATCH_BYTES,
 		rd->plus ? layout_inode_suffix : NULL);
+	inode_wish(fs->inodes, &t, d->attr.ino);
+	if (rd->plus)
+		inode_wish_followed(fs->inodes, &t);
 	batch_drop(d);
 	d->plus = rd->plus;
 	d->start = d->cookie = after;
@@ -563,6 +601,7 @@ static enum gave give_entry(struct readdir *rd, const struct entry *e)
 			return SKIPPED;
 		hint_learn(fs, &a);
 		hint_learn_name(fs, rd->dir->attr.ino, e->key, e->klen, e->ino, e->type);
+		inode_attr(fs->inodes, e->ino, &a); /* newer, if it is remembered */
 		data_overlay(fs->data, &a);
 		de.attr = &a;
 	}
@@ -641,6 +680,14 @@ static void readdir_begin(struct readdir *rd)
 		fetch_on(rd);
 	else
 		fetch_after(rd, rd->cookie);
+}
+
+uint64_t fs_keep_entry(struct fs *fs, uint64_t dir, const char *name, size_t len)
+{
+	uint8_t key[DIRENT_KEY_MAX];
+	size_t klen = layout_dirent_key(name, len, key);
+
+	return inode_give_entry(fs->inodes, dir, key, klen);
 }
 
 void fs_readdir(struct fs *fs, struct fs_call *c, struct fs_dir *d, uint64_t cookie, bool plus,

@@ -33,11 +33,15 @@ static void remove_gone(struct removal *m, const struct orbit_reply *r, struct f
 	mount_changed(fs, m->ino);
 	dirchange_done(fs, &m->change, r, -1, m->rmdir ? -1 : 0);
 	hint_learn_name(fs, m->dir, m->key, m->klen, 0, 0);
+	mount_made_entry(fs, m->dir, m->key, m->klen, 0, 0);
 	if (m->rmdir || a->nlink == 1) {
 		op_orphaned(fs, a);
 	} else {
 		a->nlink--;
+		if (a->ctime < m->now)
+			a->ctime = m->now;
 		hint_learn(fs, a);
+		mount_made(fs, a);
 	}
 	op_end(&m->op, 0);
 }

@@ -265,11 +265,14 @@ static void rename_learn(struct renaming *m, const struct orbit_reply *r)
 	if (exchange(m) && is_dir(to) && (h = hint_inode(fs, to->ino)))
 		h->parent = from->dir;
 	hint_learn_name(fs, to->dir, to->key, to->klen, from->ino, from->type);
-	if (m->white)
+	mount_made_entry(fs, to->dir, to->key, to->klen, from->ino, from->type);
+	if (m->white) {
 		hint_learn_name(fs, from->dir, from->key, from->klen, m->white, DT_CHR);
-	else
-		hint_learn_name(
-			fs, from->dir, from->key, from->klen, exchange(m) ? to->ino : 0, to->type);
+		mount_made_entry(fs, from->dir, from->key, from->klen, m->white, DT_CHR);
+		return;
+	}
+	hint_learn_name(fs, from->dir, from->key, from->klen, exchange(m) ? to->ino : 0, to->type);
+	mount_made_entry(fs, from->dir, from->key, from->klen, exchange(m) ? to->ino : 0, to->type);
 }
 
 static void rename_done(void *arg, const struct orbit_reply *r)

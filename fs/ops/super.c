@@ -7,6 +7,8 @@
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+#include "fs/cache/data.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/file.h"
 #include "fs/ops/hint.h"
 #include "fs/ops/mount.h"
@@ -20,6 +22,7 @@ struct fs_config fs_config_default(void)
 		.read_ahead = 4u << 20,
 		.read_cache = 64u << 20,
 		.policy = orbit_config_default().policy,
+		.relaxed = ENV_SEC,
 	};
 }
 
@@ -101,6 +104,43 @@ static void mount_end(struct mounting *m, int rc, struct fs *fs)
 	done(arg, rc, fs);
 }
 
+/* What is recalled: bytes that were kept back go, and holds that nobody uses. */
+static void recalled(void *ctx, uint64_t ino, enum orbit_lease keep)
+{
+	struct fs *fs = ctx;
+
+	if (keep == ORBIT_LEASE_NONE)
+		file_recalled(fs, ino);
+	data_recalled(fs->data, ino, keep);
+}
+
+static void lease_lost(void *ctx, uint64_t ino)
+{
+	struct fs *fs = ctx;
+
+	data_lost(fs->data, ino);
+}
+
+static struct inode_cache *cache_new(struct fs *fs)
+{
+	static const enum inode_cache_mode modes[] = {[FS_CACHE_STRICT] = INODE_CACHE_STRICT,
+		[FS_CACHE_RELAXED] = INODE_CACHE_RELAXED,
+		[FS_CACHE_NONE] = INODE_CACHE_NONE};
+	const struct inode_cache_config cfg = {.mode = modes[fs->cfg.cache],
+		.relaxed = fs->cfg.relaxed,
+		.kernel_max = ENV_SEC,
+		.ctx = fs,
+		.flush = recalled,
+		.lost = lease_lost};
+
+	return inode_cache_new(fs->env, fs->client, &cfg);
+}
+
+void fs_kernel(struct fs *fs, void (*drop)(void *arg, struct inode_drop *d), void *arg)
+{
+	inode_cache_kernel(fs->inodes, drop, arg);
+}
+
 static int fs_new(struct fs **out, const struct mounting *m)
 {
 	struct fs *fs = mem_zalloc(sizeof(*fs));
@@ -114,8 +154,10 @@ static int fs_new(struct fs **out, const struct mounting *m)
 	TAILQ_INIT(&fs->asked);
 	TAILQ_INIT(&fs->dirs);
 	fs->hints = hint_new();
+	fs->inodes = cache_new(fs);
 	rc = file_init(fs);
 	if (rc) {
+		inode_cache_free(fs->inodes);
 		hint_free(fs->hints);
 		free(fs);
 		return rc;
@@ -131,6 +173,7 @@ static void fs_free(struct fs *fs)
 	env_timer_clear(fs->env, &fs->ask);
 	reaper_free(fs);
 	file_free(fs);
+	inode_cache_free(fs->inodes);
 	statfs_free(fs);
 	hint_free(fs->hints);
 	mount_free_spare(fs);

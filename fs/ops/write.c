@@ -1,21 +1,22 @@
 /*
- * write: bytes go to the cache; synchronous files wait until they are on the disks.
+ * write: bytes go to the cache, under the file's exclusive lease; synchronous files wait until they
+ * are on the disks.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 
 #include "dht/base/mem.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/file.h"
 #include "fs/ops/flush.h"
-#include "fs/ops/refresh.h"
-
-#define FRESH (1 * ENV_SEC)
 
 struct write_call {
+	struct inode_wait lease;
 	struct fs *fs;
 	struct fs_call *call;
 	struct fs_file *f;
+	bool leased;
 	struct data_wait wait;
 };
 
@@ -24,6 +25,8 @@ static void write_end(struct write_call *w, int rc)
 	struct fs *fs = w->fs;
 	struct fs_call *call = w->call;
 
+	if (w->leased)
+		inode_unuse(fs->inodes, w->lease.ino);
 	call->len = rc ? 0 : w->wait.len;
 	free(w);
 	call->interrupt = NULL;
@@ -44,10 +47,15 @@ static void write_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 {
 	struct write_call *w = call->impl;
 
-	(void)fs;
-	if (!fatal && !data_stalled(w->f->data))
-		return;
-	data_wait_cancel(w->f->data, &w->wait);
+	if (!w->leased) {
+		if (!fatal && !inode_wait_stalled(fs->inodes, &w->lease))
+			return;
+		inode_wait_cancel(fs->inodes, &w->lease);
+	} else {
+		if (!fatal && !data_stalled(w->f->data))
+			return;
+		data_wait_cancel(w->f->data, &w->wait);
+	}
 	write_end(w, -EINTR);
 }
 
@@ -65,81 +73,78 @@ static void written(struct data_wait *wait, int rc)
 		return;
 	}
 	call->len = wait->len;
+	inode_unuse(fs->inodes, w->lease.ino);
 	free(w);
 	flush_file(fs, call, f, true, write_synced);
 	mount_op_end(fs);
 }
 
-static void write_slowly(
-	struct fs *fs, struct fs_call *c, struct fs_file *f, const struct data_wait *wait)
+/* Where it goes; 0 or -EFBIG. */
+static int place(struct write_call *w)
 {
-	struct write_call *w = mem_zalloc(sizeof(*w));
+	struct data_wait *wait = &w->wait;
 
-	w->fs = fs;
-	w->call = c;
-	w->f = f;
-	w->wait = *wait;
-	w->wait.done = written;
-	mount_op_begin(fs);
-	c->impl = w;
-	c->interrupt = write_interrupt;
-	data_write(f->data, &w->wait);
+	if (wait->append)
+		wait->off = data_size(w->f->data);
+	if (wait->off >= LAYOUT_SIZE_MAX)
+		return -EFBIG;
+	if (wait->len > LAYOUT_SIZE_MAX - wait->off)
+		wait->len = LAYOUT_SIZE_MAX - wait->off;
+	return 0;
 }
 
-struct append_op {
-	struct fs *fs;
-	struct fs_call *call;
-	struct fs_file *f;
-	struct data_wait wait;
-};
-
-static void append_refreshed(void *arg, int rc)
+static void write_leased(struct inode_wait *lease, int rc, const struct fs_attr *a)
 {
-	struct append_op *p = arg;
+	struct write_call *w = container_of(lease, struct write_call, lease);
 
+	w->leased = !rc;
+	if (!rc && a)
+		data_note(w->f->data, a);
+	if (!rc)
+		rc = place(w);
 	if (rc)
-		mount_done(p->call, rc);
+		write_end(w, rc == -ESTALE ? -EIO : rc);
 	else
-		write_slowly(p->fs, p->call, p->f, &p->wait);
-	free(p);
-}
-
-/* An append to a file that nobody here wrote for a while: others may have. */
-static void append_refresh(
-	struct fs *fs, struct fs_call *c, struct fs_file *f, const struct data_wait *wait)
-{
-	struct append_op *p = mem_zalloc(sizeof(*p));
-
-	*p = (struct append_op){.fs = fs, .call = c, .f = f, .wait = *wait};
-	refresh(fs, c, f, append_refreshed, p);
+		data_write(w->f->data, &w->wait);
 }
 
 void fs_write(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, const void *data,
 	size_t len)
 {
-	struct data_wait wait = {.off = off, .data = data, .len = len, .kill_priv = c->kill_priv};
-	bool sync = f->flags & (O_SYNC | O_DSYNC);
+	struct write_call now = {.fs = fs, .call = c, .f = f}, *w;
 
 	c->len = 0;
 	if (!mount_writable(fs, c))
 		return;
-	wait.append = f->flags & O_APPEND;
-	if (wait.append)
-		wait.off = off = data_size(f->data);
-	if (len == 0 || off >= LAYOUT_SIZE_MAX) {
-		mount_done(c, len ? -EFBIG : 0);
-		return;
-	}
-	if (len > LAYOUT_SIZE_MAX - off)
-		wait.len = LAYOUT_SIZE_MAX - off;
-	if (wait.append && data_attr_age(f->data) > FRESH && !data_dirty(fs->data, fs_ino_of(f))) {
-		append_refresh(fs, c, f, &wait);
-		return;
-	}
-	if (!sync && data_write_now(f->data, &wait)) {
-		c->len = wait.len;
+	if (len == 0) {
 		mount_done(c, 0);
 		return;
 	}
-	write_slowly(fs, c, f, &wait);
+	now.wait = (struct data_wait){.off = off,
+		.data = data,
+		.len = len,
+		.append = f->flags & O_APPEND,
+		.kill_priv = c->kill_priv,
+		.done = written};
+	now.lease = (struct inode_wait){.done = write_leased,
+		.ino = fs_ino_of(f),
+		.mode = ORBIT_LEASE_EXCLUSIVE,
+		.policy = data_policy(f->data)};
+	now.leased = inode_try(fs->inodes, now.lease.ino, ORBIT_LEASE_EXCLUSIVE);
+	if (now.leased && !(f->flags & (O_SYNC | O_DSYNC)) && place(&now) == 0 &&
+		data_write_now(f->data, &now.wait)) {
+		c->len = now.wait.len;
+		inode_unuse(fs->inodes, now.lease.ino);
+		mount_done(c, 0);
+		return;
+	}
+	w = mem_zalloc(sizeof(*w));
+	*w = now;
+	w->wait.off = off;
+	w->wait.len = len;
+	mount_op_begin(fs);
+	c->impl = w;
+	c->interrupt = write_interrupt;
+	if (w->leased || inode_use(fs->inodes, &w->lease))
+		write_leased(&w->lease, 0, NULL);
 }

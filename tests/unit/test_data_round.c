@@ -108,19 +108,11 @@ static void test_round_block_in_flight_when_the_cut_changes(void **state)
 		overtaken(seed, false);
 }
 
-static void test_round_block_in_flight_was_trimmed(void **state)
-{
-	(void)state;
-	for (uint64_t seed = 20; seed < 26; seed++)
-		overtaken(seed, true);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_sends_all_pieces_of_the_inode),
 		cmocka_unit_test(test_round_block_in_flight_when_the_cut_changes),
-		cmocka_unit_test(test_round_block_in_flight_was_trimmed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,6 +140,7 @@ static void test_share_open_tells_of_foreign_changes(void **state)
 
 int main(void)
 {
+	fsx_cache = FS_CACHE_RELAXED; /* what others do is not told */
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_share_own_writes_keep_the_pages),
 		cmocka_unit_test(test_share_foreign_bytes_are_not_hidden_by_own_writes),

@@ -100,6 +100,9 @@ static UNUSED void fsx_closed(void *arg)
 	*(bool *)arg = true;
 }
 
+/* What mounts remember that are made from now on. */
+static UNUSED enum fs_cache fsx_cache;
+
 /* A client on a host of its own, without a mount. */
 static UNUSED struct fsx_mount *fsx_client(struct fsx *x, const struct orbit_policy *policy)
 {
@@ -110,6 +113,7 @@ static UNUSED struct fsx_mount *fsx_client(struct fsx *x, const struct orbit_pol
 	m->env = sim_env(x->c->client_host[x->n]);
 	m->cfg = fs_config_default();
 	m->cfg.policy = p;
+	m->cfg.cache = fsx_cache;
 	x->n++;
 	return m;
 }

@@ -327,12 +327,11 @@ static void test_data_trim_spares_blocks_of_a_later_cut(void **state)
 	finish_trim(9);
 }
 
-/* R: a late write must not be eaten by a trim, nor survive without its size. */
-static void test_data_writer_redoes_blocks_after_a_foreign_cut(void **state)
+/* R: recall first: what is dirty here comes before another mount's cut, and goes with it. */
+static void test_data_foreign_cut_comes_after_what_is_dirty(void **state)
 {
 	struct fsx *x = fsx_new(8, nodes, 2);
 	uint8_t *p = dx_bytes(0, 3 * MB, 8), *q = dx_bytes(0, 3 * MB, 9);
-	struct txn_object o;
 	struct fs_attr a, b;
 	struct fs_file *f = make(x, "f", &a);
 
@@ -340,20 +339,23 @@ static void test_data_writer_redoes_blocks_after_a_foreign_cut(void **state)
 	assert_int_equal(dx_write(x, x->m, f, 0, p, 3 * MB), 3 * MB);
 	assert_int_equal(dx_flush(x, x->m, f), 0);
 	/* overwrites blocks 1 and 2, which go out early; the size does not */
-	assert_int_equal(dx_write(x, x->m, f, MB, q + MB, 2 * MB), 2 * MB);
+	assert_int_equal(dx_write(x, x->m, f, MB, q + MB, 2 * MB + 100), 2 * MB + 100);
 	sim_run(x->c->s, 100 * ENV_MS);
 	assert_true(data_dirty(x->m->fs->data, a.ino));
-	/* another mount cuts everything away */
 	assert_int_equal(dx_truncate(x, &x->m[1], a.ino, 0), 0);
+	assert_false(data_dirty(x->m->fs->data, a.ino));
 	assert_false(dx_block(x, x->m, a.ino, 1, NULL));
 	assert_int_equal(dx_flush(x, x->m, f), 0);
-	assert_true(dx_block(x, x->m, a.ino, 1, &o));
-	assert_int_equal(o.slot[BLOCK_SLOT_CUT], 1);
-	assert_int_equal(fsx_getattr(x, &x->m[1], a.ino, &b), 0);
-	assert_int_equal(b.size, 3 * MB);
-	dx_expect_zeros(x, x->m, f, 0, MB);
-	dx_expect(x, x->m, f, MB, q + MB, 2 * MB);
+	assert_int_equal(fsx_getattr(x, x->m, a.ino, &b), 0);
+	assert_int_equal(b.size, 0);
+	assert_int_equal(b.cut, 1);
+	/* and what comes later is written with the new cut */
+	assert_int_equal(dx_write(x, x->m, f, MB, q + MB, MB), MB);
 	assert_int_equal(dx_close(x, x->m, f), 0);
+	assert_int_equal(dx_open(x, &x->m[1], a.ino, O_RDONLY, &f), 0);
+	dx_expect_zeros(x, &x->m[1], f, 0, MB);
+	dx_expect(x, &x->m[1], f, MB, q + MB, MB);
+	fs_release(x->m[1].fs, f);
 	free(p);
 	free(q);
 	fsx_free(x);
@@ -375,17 +377,10 @@ static void test_data_append_goes_behind_what_others_wrote(void **state)
 	assert_int_equal(dx_open(x, &x->m[1], a.ino, O_RDWR | O_APPEND, &h), 0);
 	assert_int_equal(dx_write(x, &x->m[1], h, 0, "three ", 6), 6);
 	assert_int_equal(dx_flush(x, &x->m[1], h), 0);
-	sim_run(x->c->s, 2 * ENV_SEC);
 	assert_int_equal(dx_write(x, x->m, g, 0, "four", 4), 4);
-	assert_int_equal(dx_close(x, x->m, g), 0);
-	sim_run(x->c->s, 2 * ENV_SEC);
-	assert_int_equal(dx_read(x, &x->m[1], h, 0, got, sizeof(got)), 14);
-	sim_run(x->c->s, 2 * ENV_SEC);
-	assert_int_equal(
-		dx_read(x, &x->m[1], h, 0, got, 8 * KB > sizeof(got) ? sizeof(got) : 0), 14);
-	assert_int_equal(fsx_getattr(x, &x->m[1], a.ino, &a), 0);
 	assert_int_equal(dx_read(x, &x->m[1], h, 0, got, sizeof(got)), 18);
 	assert_memory_equal(got, "one two three four", 18);
+	assert_int_equal(dx_close(x, x->m, g), 0);
 	assert_int_equal(dx_close(x, &x->m[1], h), 0);
 	fsx_free(x);
 }
@@ -557,7 +552,7 @@ static void test_data_unlinked_file_lives_while_open(void **state)
 
 static void test_data_open_again_takes_no_new_hold(void **state)
 {
-	struct fsx *x = fsx_new(14, nodes, 1);
+	struct fsx *x = fsx_new(14, nodes, 2);
 	struct fs_attr a;
 	struct fs_file *f = make(x, "f", &a);
 	struct orbit_id id = layout_inode_id(a.ino);
@@ -571,10 +566,13 @@ static void test_data_open_again_takes_no_new_hold(void **state)
 		assert_int_equal(dx_open(x, x->m, a.ino, O_RDONLY, &f), 0);
 		assert_int_equal(dx_close(x, x->m, f), 0);
 	}
-	assert_int_equal(fsx_sent(x->m) - sent, 5);
+	/* while nobody changes it, nothing is asked, and the hold stays */
+	assert_int_equal(fsx_sent(x->m) - sent, 0);
+	sim_run(x->c->s, 5 * ENV_SEC);
 	txn_init(&t);
 	txn_no_hold(&t, &id);
 	assert_int_equal(fsx_submit(x, x->m, &t), -ECANCELED);
+	assert_int_equal(fsx_setattr(x, &x->m[1], a.ino, FS_SET_MODE, &a, NULL), 0);
 	sim_run(x->c->s, 3 * ENV_SEC);
 	txn_init(&t);
 	txn_no_hold(&t, &id);
@@ -864,7 +862,7 @@ int main(void)
 		cmocka_unit_test(test_data_cut_leaves_no_empty_block),
 		cmocka_unit_test(test_data_whoever_meets_the_trim_mark_finishes),
 		cmocka_unit_test(test_data_trim_spares_blocks_of_a_later_cut),
-		cmocka_unit_test(test_data_writer_redoes_blocks_after_a_foreign_cut),
+		cmocka_unit_test(test_data_foreign_cut_comes_after_what_is_dirty),
 		cmocka_unit_test(test_data_append_goes_behind_what_others_wrote),
 		cmocka_unit_test(test_data_timer_sends_what_is_dirty),
 		cmocka_unit_test(test_data_times_set_by_the_user_stay),

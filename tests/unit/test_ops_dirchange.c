@@ -142,6 +142,7 @@ static int three_nodes(void **state)
 
 int main(void)
 {
+	fsx_cache = FS_CACHE_RELAXED; /* what others do is not told */
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_dirchange_is_what_a_node_says),
 		cmocka_unit_test(test_dirchange_with_a_time_in_the_future),

@@ -310,6 +310,7 @@ static void test_holds_file_without_a_name_of_the_dead(void **state)
 
 int main(void)
 {
+	fsx_cache = FS_CACHE_RELAXED; /* else holds stay as long as the lease does */
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_holds_open_given_up_while_dropped),
 		cmocka_unit_test(test_holds_of_opens_at_once),

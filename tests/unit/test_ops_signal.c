@@ -169,6 +169,7 @@ static void test_signal_ends_an_allocation(void **state)
 
 int main(void)
 {
+	fsx_cache = FS_CACHE_RELAXED; /* what others do is not told */
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_signal_ends_an_open),
 		cmocka_unit_test(test_signal_ends_an_open_that_cuts),

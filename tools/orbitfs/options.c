@@ -37,6 +37,7 @@ const char options_help[] =
 	"ever)\n"
 	"     write_behind=SIZE        changed data kept before it is sent (64M; 0: none)\n"
 	"     read_ahead=SIZE          how far to read ahead (4M; 0: none)\n"
+	"     cache=strict|relaxed[=T]|none   what is remembered: until told, for T (1s), nothing\n"
 	"     ro, allow_other, nosuid, nodev, noexec, noatime, relatime\n"
 	"     log=FILE                 where messages go (else syslog)\n"
 	"     pid=FILE                 write the process id there\n"
@@ -101,6 +102,23 @@ static int take_size(struct option_ctx *x, const char *name, const char *value, 
 	return value && !text_parse_size(value, out) ? 0 : bad_value(x, name, value);
 }
 
+static int take_cache(struct option_ctx *x, const char *value)
+{
+	struct fs_config *fs = &x->o->fs;
+
+	if (value && !strcmp(value, "strict"))
+		fs->cache = FS_CACHE_STRICT;
+	else if (value && !strcmp(value, "none"))
+		fs->cache = FS_CACHE_NONE;
+	else if (value && !strncmp(value, "relaxed", 7) && (!value[7] || value[7] == '='))
+		fs->cache = FS_CACHE_RELAXED;
+	else
+		return bad_value(x, "cache", value);
+	if (fs->cache != FS_CACHE_RELAXED || !value[7])
+		return 0;
+	return text_parse_duration(value + 8, &fs->relaxed) ? bad_value(x, "cache", value) : 0;
+}
+
 static void set_text(char **at, const char *value)
 {
 	free(*at);
@@ -116,6 +134,8 @@ static int take_valued(struct option_ctx *x, const char *name, const char *value
 	if (!strcmp(name, "cluster"))
 		return value && !cluster_where_seeds(&o->where, value) ? 0
 								       : bad_value(x, name, value);
+	if (!strcmp(name, "cache"))
+		return take_cache(x, value);
 	if (!strcmp(name, "write_behind"))
 		return take_size(x, name, value, &o->fs.write_behind);
 	if (!strcmp(name, "read_ahead"))

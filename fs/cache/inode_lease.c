@@ -1,0 +1,489 @@
+/*
+ * On whose word inodes are remembered: recalls, and leases that file data is read and written
+ * under.
+ */
+#include "fs/cache/inode_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dht/base/mem.h"
+
+#define BRIEF (200 * ENV_MS) /* a lease that was held for less is contended */
+#define SHY (30 * ENV_SEC)
+#define AGAIN (2 * ENV_MS)
+#define BACKOFF_MIN (50 * ENV_MS)
+#define BACKOFF_MAX (3200 * ENV_MS)
+
+/* ---- the kernel forgets ---- */
+
+static void drop_names(struct inode *in, struct buf *names)
+{
+	uint64_t now = env_now(in->ic->env);
+	struct dentry *d, *next;
+	const char *name;
+	size_t len;
+
+	HASH_ITER (hh, in->entries, d, next) {
+		if (d->given_until <= now || layout_dirent_name(d->key, d->klen, &name, &len))
+			continue;
+		if (in->lapse_at < d->given_until)
+			in->lapse_at = d->given_until;
+		buf_bytes(names, name, len);
+		buf_u8(names, 0);
+	}
+}
+
+static void lapsed(struct env_timer *t)
+{
+	struct inode *in = container_of(t, struct inode, lapse);
+
+	/* The kernel has nothing left; let it hang if it likes. Somebody holds the directory's
+	 * mutex and waits, perhaps for us: who works in it from several mounts is better off
+	 * without. */
+	in->shy_until = env_now(in->ic->env) + SHY;
+	if (in->drop) {
+		in->drop->of = NULL;
+		in->drop = NULL;
+	}
+	recall_step(in);
+}
+
+bool drop_begin(struct inode *in, bool wait)
+{
+	struct inode_cache *ic = in->ic;
+	uint64_t now = env_now(ic->env);
+	struct inode_drop *d;
+
+	if (!ic->drop) {
+		in->pages = false;
+		return false;
+	}
+	d = mem_zalloc(sizeof(*d));
+	d->ic = ic;
+	d->ino = in->ino;
+	d->attr = in->attr_until > now;
+	d->pages = in->pages;
+	in->lapse_at = 0;
+	drop_names(in, &d->names);
+	if (!d->attr && !d->pages && !d->names.len) {
+		buf_fini(&d->names);
+		free(d);
+		return false;
+	}
+	in->pages = false;
+	in->attr_until = 0;
+	ic->ndrops++;
+	ic->counters.drops++;
+	if (wait) {
+		d->of = in;
+		in->drop = d;
+		/* pages do not lapse; attributes are dropped without waiting for anything */
+		if (in->lapse_at && !d->pages) {
+			in->lapse.fire = lapsed;
+			env_timer_set(ic->env, &in->lapse, in->lapse_at);
+		}
+	}
+	ic->drop(ic->drop_arg, d);
+	return true;
+}
+
+void inode_dropped(struct inode_drop *d)
+{
+	struct inode_cache *ic = d->ic;
+	struct inode *in = d->of;
+	struct dentry *e, *next;
+
+	ic->ndrops--;
+	buf_fini(&d->names);
+	free(d);
+	if (ic->ending && !ic->ndrops) {
+		free(ic);
+		return;
+	}
+	if (!in)
+		return;
+	in->drop = NULL;
+	env_timer_clear(ic->env, &in->lapse);
+	HASH_ITER (hh, in->entries, e, next)
+		e->given_until = 0;
+	recall_step(in);
+}
+
+/* ---- recalls ---- */
+
+/* A lease that did not last is not worth having for a while. */
+static void contend(struct inode *in)
+{
+	uint64_t now = env_now(in->ic->env);
+
+	if (in->since && now - in->granted_at < BRIEF) {
+		in->backoff = in->backoff ? 2 * in->backoff : BACKOFF_MIN;
+		if (in->backoff > BACKOFF_MAX)
+			in->backoff = BACKOFF_MAX;
+		in->contended_until = now + in->backoff;
+	} else {
+		in->backoff = 0;
+	}
+}
+
+static void ask(struct inode *in);
+
+static void recall_end(struct inode *in)
+{
+	struct orbit_id id = layout_inode_id(in->ino);
+
+	in->recall = RECALL_NONE;
+	in->flushed = false;
+	env_timer_clear(in->ic->env, &in->lapse);
+	if (in->keep == ORBIT_LEASE_NONE)
+		inode_forget(in);
+	if (in->mode > in->keep)
+		in->mode = in->keep;
+	orbit_return(in->ic->client, &id, in->keep);
+	ask(in);
+	inode_rest_in(in);
+}
+
+/* Those whom the kernel, which is to forget, waits for. */
+static void admit(struct inode *in)
+{
+	enum orbit_lease lease = inode_held(in);
+	struct inode_wait *w, *next;
+
+	for (w = TAILQ_FIRST(&in->waits); w; w = next) {
+		next = TAILQ_NEXT(w, entry);
+		if (w->mode > lease)
+			continue;
+		TAILQ_REMOVE(&in->waits, w, entry);
+		w->waiting = false;
+		in->uses++;
+		in->flushed = false;
+		w->done(w, 0, NULL);
+	}
+}
+
+/* Whoever waits for more than we hold may have pages locked that the kernel is to drop. */
+static bool locks_pages(const struct inode *in)
+{
+	return !TAILQ_EMPTY(&in->waits);
+}
+
+void recall_step(struct inode *in)
+{
+	struct inode_cache *ic = in->ic;
+
+	if (!in->recall || in->stepping)
+		return;
+	in->stepping = true;
+	while (in->recall && !in->uses && !in->drop) {
+		if (in->recall == RECALL_FLUSH)
+			break; /* inode_flushed() */
+		if (!in->flushed && ic->cfg.flush) {
+			in->flushed = true;
+			in->recall = RECALL_FLUSH;
+			ic->cfg.flush(ic->cfg.ctx, in->ino, in->keep);
+			continue;
+		}
+		if (in->keep == ORBIT_LEASE_NONE) {
+			in->recall = RECALL_DROP;
+			if (in->pages && ic->drop)
+				admit(in);
+			if (in->uses || !in->flushed)
+				continue; /* what they did is to be sent first */
+			in->redrop |= in->pages && locks_pages(in);
+			if (drop_begin(in, !locks_pages(in)) && in->drop)
+				break;
+		}
+		in->stepping = false;
+		recall_end(in);
+		return;
+	}
+	in->stepping = false;
+}
+
+void inode_flushed(struct inode_cache *ic, uint64_t ino)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	if (!in || in->recall != RECALL_FLUSH)
+		return;
+	in->recall = RECALL_USES;
+	recall_step(in);
+}
+
+void recall_begin(struct inode *in, enum orbit_lease keep)
+{
+	in->keep = in->recall && in->keep < keep ? in->keep : keep;
+	if (!in->recall)
+		in->recall = RECALL_USES;
+	if (in->keep == ORBIT_LEASE_NONE) {
+		in->since = 0;
+		inode_forget(in);
+	}
+	recall_step(in);
+}
+
+static void on_recall(void *arg, const struct orbit_id *id, enum orbit_lease keep)
+{
+	struct inode_cache *ic = arg;
+	struct inode *in;
+	uint64_t ino, block;
+
+	if (layout_kind_of(id, &ino, &block) != LAYOUT_INODE) {
+		if (ic->cfg.other)
+			ic->cfg.other(ic->cfg.ctx, id, keep, false);
+		else
+			orbit_return(ic->client, id, ORBIT_LEASE_NONE);
+		return;
+	}
+	ic->counters.recalls++;
+	in = inode_record(ic, ino);
+	if (!in) {
+		orbit_return(ic->client, id, ORBIT_LEASE_NONE);
+		return;
+	}
+	if (keep == ORBIT_LEASE_NONE)
+		contend(in);
+	recall_begin(in, keep);
+}
+
+static void on_lost(void *arg, const struct orbit_id *id)
+{
+	struct inode_cache *ic = arg;
+	struct inode *in;
+	uint64_t ino, block;
+
+	if (layout_kind_of(id, &ino, &block) != LAYOUT_INODE) {
+		if (ic->cfg.other)
+			ic->cfg.other(ic->cfg.ctx, id, ORBIT_LEASE_NONE, true);
+		return;
+	}
+	in = inode_record(ic, ino);
+	if (in) {
+		in->mode = ORBIT_LEASE_NONE;
+		in->since = 0;
+		inode_forget(in);
+		if (in->drop)
+			in->drop->of = NULL;
+		in->drop = NULL;
+		in->recall = RECALL_NONE;
+		drop_begin(in, false);
+		ask(in);
+	}
+	if (ic->cfg.lost)
+		ic->cfg.lost(ic->cfg.ctx, ino);
+	in = inode_record(ic, ino);
+	if (in)
+		inode_rest_in(in);
+}
+
+/* Entries and attributes lapse by themselves; pages do not. */
+static void on_valid(void *arg, bool valid)
+{
+	struct inode_cache *ic = arg;
+	struct inode *in, *next;
+
+	if (valid)
+		return;
+	HASH_ITER (hh, ic->inodes, in, next) {
+		if (in->pages)
+			drop_begin(in, false);
+	}
+}
+
+const struct orbit_lease_ops inode_lease_ops = {
+	.recall = on_recall, .lost = on_lost, .valid = on_valid};
+
+/* ---- leases for data ---- */
+
+static void wait_end(struct inode *in, struct inode_wait *w, int rc, const struct fs_attr *a)
+{
+	TAILQ_REMOVE(&in->waits, w, entry);
+	w->waiting = false;
+	if (!rc) {
+		in->uses++;
+		in->flushed = false;
+	}
+	w->done(w, rc, a);
+}
+
+static void asked(void *arg, const struct orbit_reply *r)
+{
+	struct inode *in = arg;
+	struct inode_cache *ic = in->ic;
+	struct orbit_id id = layout_inode_id(in->ino);
+	enum orbit_lease lease;
+	struct inode_wait *w, *next;
+	struct txn_result res;
+	struct fs_attr a;
+	int rc = r->rc;
+
+	in->asking = false;
+	in->handle = 0;
+	if (rc == -ECANCELED)
+		rc = -ESTALE;
+	if (!rc && (orbit_result(r, 1, &res) || !res.present || res.len < TXN_OBJECT_LEN))
+		rc = -EIO;
+	if (!rc) {
+		struct cur c = cur_of(res.data, res.len);
+		struct txn_object o = txn_get_object(&c);
+
+		rc = layout_attr(in->ino, &o, &a) ? -EIO : 0;
+	}
+	lease = rc ? ORBIT_LEASE_NONE : orbit_covered(ic->client, r, &id, NULL);
+	if (lease)
+		inode_granted(in, lease);
+	if (!rc && lease && !in->changing) {
+		in->known = true;
+		in->a = a;
+	}
+	/* it may go again at once: those for whom it came have it until they are done */
+	for (w = TAILQ_FIRST(&in->waits); w; w = next) {
+		next = TAILQ_NEXT(w, entry);
+		if (rc || w->mode <= lease)
+			wait_end(in, w, rc, rc ? NULL : &a);
+	}
+	if (rc)
+		recall_step(in);
+	if (rc || lease >= in->asked)
+		ask(in);
+	else if (!TAILQ_EMPTY(&in->waits)) /* somebody was before us */
+		env_timer_set(ic->env, &in->again, env_now(ic->env) + AGAIN);
+	inode_rest_in(in);
+}
+
+static void ask_again(struct env_timer *t)
+{
+	struct inode *in = container_of(t, struct inode, again);
+
+	ask(in);
+	inode_rest_in(in);
+}
+
+/* Asks for what those who wait need. */
+static void ask(struct inode *in)
+{
+	struct orbit_id id = layout_inode_id(in->ino);
+	const struct orbit_policy *policy = NULL;
+	struct inode_wait *w;
+	struct txn_build t;
+
+	if (in->asking || in->recall || in->again.armed || TAILQ_EMPTY(&in->waits))
+		return;
+	in->again.fire = ask_again;
+	in->asked = ORBIT_LEASE_SHARED;
+	TAILQ_FOREACH (w, &in->waits, entry) {
+		if (w->mode > in->asked)
+			in->asked = w->mode;
+		policy = w->policy;
+	}
+	txn_init(&t);
+	txn_exists(&t, &id);
+	txn_get(&t, &id);
+	txn_lease(&t, &id, in->asked, false);
+	in->asking = true;
+	in->handle = orbit_submit(in->ic->client, &t, policy, asked, in);
+}
+
+bool inode_try(struct inode_cache *ic, uint64_t ino, enum orbit_lease mode)
+{
+	struct inode *in = inode_record_get(ic, ino);
+	bool drop = in->recall == RECALL_DROP;
+
+	if (mode == ORBIT_LEASE_SHARED && ic->cfg.mode != INODE_CACHE_STRICT) {
+		in->uses++;
+		return true;
+	}
+	/* who came first goes first */
+	if ((in->recall && !drop) || (!drop && !TAILQ_EMPTY(&in->waits)) || inode_held(in) < mode)
+		return false;
+	in->uses++;
+	in->flushed = false;
+	return true;
+}
+
+bool inode_use(struct inode_cache *ic, struct inode_wait *w)
+{
+	struct inode *in;
+
+	w->waiting = false;
+	if (inode_try(ic, w->ino, w->mode))
+		return true;
+	in = inode_record(ic, w->ino);
+	w->waiting = true;
+	TAILQ_INSERT_TAIL(&in->waits, w, entry);
+	if (in->recall == RECALL_DROP && in->drop) {
+		/* he may hold what the kernel is to drop, and has to wait for others */
+		in->drop->of = NULL;
+		in->drop = NULL;
+		in->redrop = true;
+		recall_step(in);
+	} else {
+		ask(in);
+	}
+	return false;
+}
+
+void inode_unuse(struct inode_cache *ic, uint64_t ino)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	if (!in || !in->uses)
+		return;
+	in->uses--;
+	if (!in->uses && in->redrop && TAILQ_EMPTY(&in->waits)) {
+		in->redrop = false;
+		in->pages = true;
+		drop_begin(in, false);
+	}
+	recall_step(in);
+	in = inode_record(ic, ino);
+	if (in)
+		inode_rest_in(in);
+}
+
+void inode_wait_cancel(struct inode_cache *ic, struct inode_wait *w)
+{
+	struct inode *in = inode_record(ic, w->ino);
+
+	if (!w->waiting)
+		return;
+	w->waiting = false;
+	TAILQ_REMOVE(&in->waits, w, entry);
+	if (TAILQ_EMPTY(&in->waits) && in->asking)
+		orbit_cancel(ic->client, in->handle, false);
+	inode_rest_in(in);
+}
+
+struct stall_ask {
+	orbit_handle handle;
+	bool stalled;
+};
+
+static void is_stalled(void *arg, const struct orbit_stalled *s)
+{
+	struct stall_ask *k = arg;
+
+	k->stalled |= s->handle == k->handle;
+}
+
+bool inode_wait_stalled(struct inode_cache *ic, const struct inode_wait *w)
+{
+	struct inode *in = inode_record(ic, w->ino);
+	struct stall_ask k = {.handle = in && in->asking ? in->handle : 0};
+
+	if (k.handle)
+		orbit_each(ic->client, true, is_stalled, &k);
+	return k.stalled;
+}
+
+enum orbit_lease inode_lease(struct inode_cache *ic, uint64_t ino)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	if (!in || (in->recall && in->recall != RECALL_DROP))
+		return ORBIT_LEASE_NONE;
+	return inode_held(in);
+}
