@@ -219,7 +219,7 @@ static bool clear_way(struct node *n, struct leased *o, uint32_t session, enum n
 /* Is it to be waited for, though nothing of others is in the way? */
 static bool firm_waits(const struct shard *s, const struct leased *o, const struct orbit_id *id)
 {
-	return (o && o->asked) || lock_conflict_read(&s->locks, id);
+	return (o && o->asked) || lock_conflict_write(&s->locks, id);
 }
 
 struct shard *grants_meet(struct exec *x)
@@ -310,7 +310,9 @@ static bool grantable(
 	const struct pending *p;
 	const struct holder *h;
 
-	if (lock_conflict_read(&s->locks, id))
+	/* whoever gets it exclusively changes it unheard: not what a vote has read, either */
+	if (mode == WIRE_LEASE_EXCLUSIVE ? lock_conflict_write(&s->locks, id)
+					 : lock_conflict_read(&s->locks, id))
 		return false;
 	if (!s->grants)
 		return true;

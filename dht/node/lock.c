@@ -165,12 +165,23 @@ struct lock_owner *lock_conflict(
 	return oldest;
 }
 
-struct lock_owner *lock_conflict_read(const struct lock_table *t, const struct orbit_id *id)
+static struct lock_owner *conflict_whole(
+	const struct lock_table *t, const struct orbit_id *id, enum lock_mode mode)
 {
-	const struct lock want = {.part = LOCK_OBJECT, .mode = LOCK_READ};
+	const struct lock want = {.part = LOCK_OBJECT, .mode = mode};
 	struct lock_object *o = find_object(t, id);
 
 	return o ? conflict_on(o, &want, NULL) : NULL;
+}
+
+struct lock_owner *lock_conflict_read(const struct lock_table *t, const struct orbit_id *id)
+{
+	return conflict_whole(t, id, LOCK_READ);
+}
+
+struct lock_owner *lock_conflict_write(const struct lock_table *t, const struct orbit_id *id)
+{
+	return conflict_whole(t, id, LOCK_WRITE);
 }
 
 void lock_take(struct lock_table *t, struct lock_owner *owner, const struct txn_view *v)

@@ -90,6 +90,8 @@ struct lock_owner *lock_conflict(
 
 /* The oldest owner that would change what a read of the whole object @id shows. */
 struct lock_owner *lock_conflict_read(const struct lock_table *t, const struct orbit_id *id);
+/* The oldest owner that would mind any change of it: who has locked anything there. */
+struct lock_owner *lock_conflict_write(const struct lock_table *t, const struct orbit_id *id);
 
 /* Takes all that @v asks for; nothing is checked. */
 void lock_take(struct lock_table *t, struct lock_owner *o, const struct txn_view *v);

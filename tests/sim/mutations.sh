@@ -76,6 +76,15 @@ no-is-yes dht/client/commit.c - s/\} else if \(m.status == WIRE_OK\) \{/} else i
 forgets-too-early dht/client/commit.c - s/(\t\tdecide\(p, true\);\n)/$1\t\tforget_part(p);\n/
 forgets-losses dht/client/sync.c - s/k->sync->rc = m.status == WIRE_LOST \? -EIO :/k->sync->rc = m.status == WIRE_LOST ? 0 :/
 sleeps-for-ever dht/client/client.c - s/if \(r->ops->retry\)\n\t\t\tr->ops->retry\(r\);\n\t\telse\n\t\t\trequest_stalled\(r\);/request_stalled(r);/
+lease-changes-without-recall dht/node/grant.c - s/\t\twait = true;\n\t\}\n\tdrop_pending/\t}\n\tdrop_pending/
+lease-granted-to-all dht/node/grant.c remembers-alone s/if \(h->by->key.session != session && meets\(h->mode, need\)\)\n\t\t\treturn false;/;/
+lease-of-what-is-being-changed dht/node/grant.c - s/if \(!p->firm && \(all \|\|/if (0 \&\& (all ||/
+lease-not-recorded dht/node/holding.c - s/if \(mode <= l->recorded\)/if (1)/
+lease-without-holding dht/node/grant.c - s/if \(!count \|\| need == NEED_NOTHING\)/if (1)/
+lease-passes-before-the-fence dht/node/recall.c - s/\t\t\treport\(n, s, now\);/\t\t\tgrants_over(n, s->session);/
+lease-return-of-an-older-one dht/node/recall.c remembers-alone s/if \(h->by != l \|\| one->number < h->number\)/if (h->by != l)/
+lease-for-ever dht/client/lease.c remembers-alone s/env_now\(c->env\) < s->valid \? s->valid : 0/1 ? UINT64_MAX : 0/
+lease-of-what-a-vote-has-read dht/node/grant.c remembers-alone s/mode == WIRE_LEASE_EXCLUSIVE \? lock_conflict_write\(&s->locks, id\)\s*: //
 END
 }
 

@@ -162,6 +162,7 @@ static void begin(struct run *r)
 		r->aim = aim_find(r->cfg->aim);
 	else if (r->ring && r->cfg->seed / 4 % 5 == 0)
 		r->aim = aim_at(r->cfg->seed / 20);
+	r->leases = !(cfg.seed / 8 & 1);
 	if (r->aim)
 		aim_choose(r, &cfg);
 	else if (r->ring)
@@ -173,7 +174,6 @@ static void begin(struct run *r)
 	r->per_client = r->cfg->per_client ? r->cfg->per_client : r->long_run ? 200 : 40;
 	if (r->aim)
 		r->per_client = UINT_MAX;
-	r->leases = !(cfg.seed / 8 & 1);
 	r->nactors = r->cfg->clients ? r->cfg->clients : 1 + (unsigned)sim_below(s, 3);
 	if (r->ring)
 		r->nactors = r->clients;

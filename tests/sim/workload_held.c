@@ -192,9 +192,12 @@ void held_keep(struct actor *a, unsigned object)
 	a->kept |= 1u << object;
 	r->res->kept_back++;
 	sim_after(r->c->s, sim_below(r->c->s, KEEP), flush_later, op);
+	/* it is seen from now on, so nobody may be able to see the object without it */
+	if (read_memory(a, 1u << object))
+		held_probe(r, 1u << object);
 }
 
-/* ---- what the library tells ---- */
+/* ---- giving back ---- */
 
 struct late {
 	struct actor *actor;
@@ -226,6 +229,16 @@ static void give_back_late(void *arg)
 	give_back(l->actor, l->object, l->keep);
 	free(l);
 }
+
+void held_give_back(struct actor *a)
+{
+	unsigned o = (unsigned)sim_below(a->run->c->s, OBJECTS);
+
+	if (a->memory[o].seen && !a->memory[o].kept)
+		give_back(a, o, ORBIT_LEASE_NONE);
+}
+
+/* ---- what the library tells ---- */
 
 static unsigned object_of(const struct run *r, const struct orbit_id *id)
 {

@@ -270,6 +270,8 @@ void held_remember(struct read *rd, unsigned at, const struct orbit_reply *reply
 void held_keep(struct actor *a, unsigned object);
 void held_flush_all(struct actor *a);
 void held_flush_done(struct op *op);
+/* One that nobody asked for. */
+void held_give_back(struct actor *a);
 /* A read from memory; false: it remembers nothing of what it wanted. */
 bool held_read(struct actor *a);
 /* Something happened to these objects (bits): what do others remember? */

@@ -573,6 +573,8 @@ void actor_next(void *arg)
 		return;
 	}
 	a->started++;
+	if (a->run->leases && sim_chance(a->run->c->s, 100))
+		held_give_back(a);
 	if (a->run->leases && sim_chance(a->run->c->s, 300) && held_read(a)) {
 		actor_think(a);
 		return;

@@ -243,6 +243,24 @@ static void test_lock_finds_the_oldest(void **state)
 	buf_fini(&set.b);
 }
 
+/* What was only read may be read, and must not be changed. */
+static void test_lock_of_a_reader_minds_changes_only(void **state)
+{
+	struct lock_owner o = {.number = 1};
+	struct lock_table t = {0};
+	struct body get;
+
+	(void)state;
+	make(&get, GET, &obj);
+	lock_take(&t, &o, &get.v);
+	assert_null(lock_conflict_read(&t, &obj));
+	assert_ptr_equal(lock_conflict_write(&t, &obj), &o);
+	assert_null(lock_conflict_write(&t, &other));
+	lock_drop(&t, &o);
+	assert_null(lock_conflict_write(&t, &obj));
+	buf_fini(&get.b);
+}
+
 /* Wishes for leases are granted or not, but lock nothing. */
 static void test_lock_leaves_wishes_alone(void **state)
 {
@@ -287,6 +305,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lock_conflicts),
 		cmocka_unit_test(test_lock_finds_the_oldest),
+		cmocka_unit_test(test_lock_of_a_reader_minds_changes_only),
 		cmocka_unit_test(test_lock_leaves_wishes_alone),
 		cmocka_unit_test(test_lock_older),
 	};
