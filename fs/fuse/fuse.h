@@ -20,6 +20,7 @@ struct fuse_mount_options {
 	const char *source;      /* shown in /proc/mounts */
 	const char *kernel_opts; /* further mount options for the kernel ("ro,nosuid"), or NULL */
 	bool allow_other;
+	bool noacl; /* access control lists are neither kept nor looked at */
 	bool read_only;
 	bool debug;
 	/* The kernel has greeted us: the mount answers. */

@@ -410,10 +410,22 @@ static void control_reply(fuse_req_t req, fuse_ino_t ino, const char *name, size
 	buf_fini(&b);
 }
 
+/* Names that a mount with noacl does not know. */
+static bool is_off(fuse_req_t req, const char *name)
+{
+	const struct fuse_mount *m = fuse_req_userdata(req);
+
+	return m->opts.noacl && !strncmp(name, "system.posix_acl_", 17);
+}
+
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct fuse_call *k;
 
+	if (is_off(req, name)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
 	if (control_is(name)) {
 		control_reply(req, ino, name, size);
 		return;
@@ -441,6 +453,10 @@ static void op_setxattr(
 {
 	struct fuse_call *k;
 
+	if (is_off(req, name)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
 	if (control_is(name)) {
 		fuse_reply_err(req, EPERM);
 		return;
@@ -466,6 +482,10 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct fuse_call *k;
 
+	if (is_off(req, name)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
 	if (control_is(name)) {
 		fuse_reply_err(req, EPERM);
 		return;
@@ -806,15 +826,15 @@ static void op_lseek(
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-	static const unsigned wanted =
-		FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-		FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS |
-		FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
+	static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
+				       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+				       FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS |
+				       FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK;
 	struct fuse_mount *m = userdata;
 
 	/* AUTO_INVAL_DATA stays off: it would drop all pages of a file after each of our own
 	 * writes, since those change its mtime; at open, keep_cache tells what is still good. */
-	conn->want = wanted & conn->capable;
+	conn->want = (wanted | (m->opts.noacl ? 0 : FUSE_CAP_POSIX_ACL)) & conn->capable;
 	conn->max_write = 1u << 20;
 	conn->max_readahead = 1u << 20;
 	conn->max_background = 64;

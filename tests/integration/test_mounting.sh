@@ -18,6 +18,22 @@ cp /bin/true "$M/true"
 errs "noexec" "permission denied" "$M/true"
 check "unmount" unmount
 
+# with access control lists and without: user 1000 may read
+list=0x0200000001000600ffffffff02000400e803000004000000ffffffff10000400ffffffff20000000ffffffff
+for acl in acl noacl; do
+	mount_store $acl
+	echo x >"$M/$acl"
+	if [ $acl = acl ]; then
+		check "a list" setfattr -n system.posix_acl_access -v $list "$M/$acl"
+		is "its mask" "$(stat -c %a "$M/$acl")" 640
+	else
+		errs "no list" "not supported" setfattr -n system.posix_acl_access -v $list "$M/$acl"
+		(umask 027; echo x >"$M/masked")
+		is "umask" "$(stat -c %a "$M/masked")" 640
+	fi
+	check "unmount" unmount
+done
+
 # in the foreground
 "$BIN/orbitfs" -f --store "$STORE" "$M" 2>"$D/fore.log" &
 job=$!

@@ -123,6 +123,7 @@ static int bring_up(struct mount *m)
 		.source = o->source,
 		.kernel_opts = (const char *)o->kernel.data,
 		.allow_other = o->allow_other,
+		.noacl = o->noacl,
 		.read_only = o->fs.read_only,
 		.debug = o->debug,
 		.ready = on_ready,

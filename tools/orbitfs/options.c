@@ -38,7 +38,7 @@ const char options_help[] =
 	"     write_behind=SIZE        changed data kept before it is sent (64M; 0: none)\n"
 	"     read_ahead=SIZE          how far to read ahead (4M; 0: none)\n"
 	"     cache=strict|relaxed[=T]|none   what is remembered: until told, for T (1s), nothing\n"
-	"     ro, allow_other, nosuid, nodev, noexec, noatime, relatime\n"
+	"     ro, allow_other, nosuid, nodev, noexec, noatime, relatime, acl, noacl\n"
 	"     log=FILE                 where messages go (else syslog)\n"
 	"     pid=FILE                 write the process id there\n"
 	"  --help, --version\n"
@@ -181,6 +181,8 @@ static int take_option(struct option_ctx *x, char *name)
 		x->suid = true;
 	} else if (!strcmp(name, "dev")) {
 		x->dev = true;
+	} else if (!strcmp(name, "acl") || !strcmp(name, "noacl")) {
+		o->noacl = name[0] == 'n';
 	} else if (!strcmp(name, "allow_other")) {
 		o->allow_other = true;
 	} else if (is_for_kernel(name)) {

@@ -14,6 +14,7 @@ struct options {
 	struct fs_config fs;
 	uint64_t timeout; /* ns for the first connection; 0: for ever */
 	bool allow_other;
+	bool noacl;
 	bool foreground, debug, verbose;
 	bool fake; /* mount -f: everything but mounting */
 	bool help, version;
