@@ -15,6 +15,25 @@ suite() { # WHAT DIR [options]
 	check "the suite on $what" "$TOOLS/../posix/posix-suite" "$@" $ARGS "$dir" $T
 }
 
+# What goes wrong has to be told: each of the cases in self.c but the first two, by its line.
+itself() {
+	local out name
+	mkdir "$D/self"
+	printf 'self: dies: on purpose\nself: passes: though it should not\n' >"$D/known"
+	out=$("$TOOLS/../posix/posix-suite" -t 1 "$D/self" self)
+	is "it tells of failures" "$(grep -c '^FAIL self: ' <<<"$out")" 11
+	for name in check_fails_and_goes_on:\ self.c:21 ok_fails wrong_errno no_error child_fails child_dies dies "hangs: still running" times_that_do times_that_change; do
+		check "it tells of $name" grep -q "^FAIL self: $name" <<<"$out"
+	done
+	is "its sum" "$(tail -1 <<<"$out")" "2 passed, 10 failed"
+	check "its reason" grep -q "^differs self: differs_with_a_reason: a reason" <<<"$out"
+	out=$("$TOOLS/../posix/posix-suite" -t 1 -k "$D/known" "$D/self" self:dies self:passes)
+	check "what is known" grep -q "^known self: dies: on purpose" <<<"$out"
+	is "its sum" "$(tail -1 <<<"$out")" "0 passed, 1 failed"
+	check "it leaves nothing" rmdir "$D/self"
+}
+itself
+
 if [[ $KINDS == *plain* ]]; then
 	mkdir "$D/plain"
 	suite "a plain folder" "$D/plain"

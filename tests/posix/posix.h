@@ -44,6 +44,7 @@ enum {
 	SLOW = 1,  /* runs only with -s, or when named */
 	ROOT = 2,  /* needs root: not run without */
 	ALONE = 4, /* nothing else may run beside it */
+	SELF = 8,  /* of the suite itself (self.c): runs only when named */
 };
 
 struct posix_case {

@@ -104,6 +104,8 @@ static void select_cases(char **names, int n)
 	for (c = cases; c; c = c->next) {
 		bool exactly;
 
+		if (c->flags & SELF && n == 0)
+			continue;
 		if (is_named(c, names, n, &exactly) && (slow || exactly || !(c->flags & SLOW)))
 			order[total++] = c;
 	}
