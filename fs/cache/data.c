@@ -123,6 +123,8 @@ static void stop_late(struct env_timer *t)
 
 		if (di->handle)
 			orbit_cancel(dc->client, di->handle, false);
+		if (di->tail_busy)
+			orbit_cancel(dc->client, di->tail_handle, false);
 		RB_FOREACH (u, units, &di->units) {
 			if (u->in_flight)
 				orbit_cancel(dc->client, u->handle, false);
@@ -387,7 +389,7 @@ static void is_stalled(void *arg, const struct orbit_stalled *s)
 	struct stall_ask *k = arg;
 	struct unit *u;
 
-	if (s->handle == k->di->handle)
+	if (s->handle == k->di->handle || (k->di->tail_busy && s->handle == k->di->tail_handle))
 		k->stalled = true;
 	RB_FOREACH (u, units, &k->di->units) {
 		if (u->in_flight && u->handle == s->handle)

@@ -64,6 +64,9 @@ void data_flush(struct data_cache *dc, uint64_t ino, void (*done)(void *arg, int
 /* Is anything of @ino dirty or being sent? */
 bool data_dirty(const struct data_cache *dc, uint64_t ino);
 
+/* A trim mark that this mount's writing has set is none for us: @a shows none then. */
+void data_own_mark(struct data_cache *dc, struct fs_attr *a);
+
 /* Times are about to be set by a user (cp -p, tar): what was noted of them here is not sent any
  * more; of a write only size and bytes. False: a write's times are in flight, data_flush() first.
  * True also when nothing is dirty. */

@@ -20,11 +20,8 @@
 #include "fs/cache/data_impl.h"
 #include "fs/cache/inode.h"
 
-#define RETRIES_MAX 1000
-
 static const char caps_name[] = "security.capability";
 
-static void inode_send(struct data_inode *di);
 static void round_end(struct data_inode *di);
 static void inode_drop_dirty(struct data_inode *di);
 
@@ -36,7 +33,8 @@ orbit_handle data_submit(struct data_inode *di, struct txn_build *t, orbit_done_
 
 bool inode_clean(const struct data_inode *di)
 {
-	return RB_EMPTY(&di->units) && !di->meta && di->state == ROUND_NONE;
+	return RB_EMPTY(&di->units) && !di->meta && di->state == ROUND_NONE && !di->tail &&
+	       !di->tail_busy;
 }
 
 /* ---- errors ---- */
@@ -119,7 +117,7 @@ static void round_blocks(struct data_inode *di)
 {
 	struct unit *u;
 
-	if (di->lost)
+	if (di->lost || di->dc->cancelling)
 		inode_drop_dirty(di);
 	di->state = ROUND_BLOCKS;
 	di->left = 0;
@@ -144,13 +142,18 @@ static void round_blocks(struct data_inode *di)
 		unit_pump(di->dc);
 }
 
+static void round_init(struct data_inode *di)
+{
+	not_dirty(di);
+	di->round_rc = 0;
+	di->round_size = di->size;
+}
+
 void round_start(struct data_inode *di)
 {
 	if (di->state != ROUND_NONE)
 		return;
-	not_dirty(di);
-	di->round_rc = 0;
-	di->round_size = di->size;
+	round_init(di);
 	di->retries = 0;
 	round_blocks(di); /* which may end at once, and @di with it */
 }
@@ -186,8 +189,30 @@ static void inode_back(struct data_inode *di)
 	}
 }
 
-/* All is said: units that have nothing more go. */
-static void inode_forget_units(struct data_inode *di)
+static void written_below(struct unit *u, uint64_t size)
+{
+	uint64_t base = unit_base(u->index);
+	uint32_t had = u->written.bytes;
+
+	if (size <= base)
+		return;
+	ranges_drop_below(
+		&u->written, size - base < LAYOUT_BLOCK ? (uint32_t)(size - base) : LAYOUT_BLOCK);
+	u->di->dc->used -= had - u->written.bytes;
+}
+
+/* What the blocks have is sent once more. */
+static void written_again(struct unit *u)
+{
+	struct data_cache *dc = u->di->dc;
+
+	dc->used -= u->dirty.bytes + u->written.bytes;
+	ranges_move(&u->dirty, &u->written, UINT32_MAX);
+	dc->used += u->dirty.bytes;
+}
+
+/* All is said of what lies below @size: units that have nothing more go. */
+static void inode_forget_units(struct data_inode *di, uint64_t size)
 {
 	struct unit *u, *next;
 
@@ -195,7 +220,7 @@ static void inode_forget_units(struct data_inode *di)
 		if (u->index == 0)
 			unit_clear(u, &u->sending);
 		if (u->commit)
-			unit_clear(u, &u->written);
+			written_below(u, size);
 		u->commit = false;
 		unit_drop_if_clean(u);
 	}
@@ -203,11 +228,16 @@ static void inode_forget_units(struct data_inode *di)
 
 static void inode_lost(struct data_inode *di, int rc)
 {
+	struct unit *u;
+
 	if (rc == -ENOSPC)
 		di->dc->nospace = true;
 	inode_error(di, rc == -ECANCELED || rc == -ESTALE ? -EIO : rc);
-	inode_forget_units(di);
+	inode_forget_units(di, UINT64_MAX);
+	RB_FOREACH (u, units, &di->units)
+		written_again(u);
 	di->lost = false;
+	di->tail = di->tail_to = 0; /* whoever meets the mark knows what to do */
 	di->times = false;
 	di->gained = 0;
 	di->kill_priv = false;
@@ -264,15 +294,12 @@ static void refetch_done(struct data_inode *di, const struct fs_attr *a)
 {
 	struct unit *u;
 
+	if (!di->tail_there)
+		tail_lost(di);
 	inode_note(di, a);
 	if (di->cut != di->a.cut) {
-		RB_FOREACH (u, units, &di->units) {
-			if (u->written.n == 0)
-				continue;
-			di->dc->used -= u->dirty.bytes + u->written.bytes;
-			ranges_move(&u->dirty, &u->written, UINT32_MAX);
-			di->dc->used += u->dirty.bytes;
-		}
+		RB_FOREACH (u, units, &di->units)
+			written_again(u);
 		di->cut = di->a.cut;
 	}
 	round_blocks(di);
@@ -284,6 +311,7 @@ static void trimmed(void *arg, int rc, const struct fs_attr *a)
 	struct data_cache *dc = di->dc;
 
 	dc->landing--;
+	di->tail_there = false;
 	if (rc)
 		inode_lost_all(di, rc);
 	else
@@ -313,6 +341,10 @@ static void refetched(void *arg, const struct orbit_reply *r)
 		o = txn_get_object(&c);
 		rc = layout_attr(di->ino, &o, &a);
 	}
+	if (rc == 0) {
+		di->tail_there = di->tail && a.trim == di->tail && a.tail & TAIL_OPEN;
+		tail_mask(di, &a);
+	}
 	if (rc == 0 && a.trim && dc->cfg.trim) {
 		dc->landing++;
 		dc->cfg.trim(dc->cfg.ctx, &a, trimmed, di);
@@ -326,11 +358,13 @@ static void refetched(void *arg, const struct orbit_reply *r)
 	stop_check(dc);
 }
 
-static void inode_refetch(struct data_inode *di)
+void round_look(struct data_inode *di)
 {
 	struct orbit_id id = layout_inode_id(di->ino);
 	struct txn_build t;
 
+	if (di->state == ROUND_NONE)
+		round_init(di);
 	di->state = ROUND_REFETCH;
 	txn_init(&t);
 	txn_get(&t, &id);
@@ -338,8 +372,15 @@ static void inode_refetch(struct data_inode *di)
 	txn_fini(&t);
 }
 
-/* What became of the inode's transaction; @after NULL: not known. */
-static void told(struct data_inode *di, const struct orbit_reply *r, const struct fs_attr *after)
+void round_tells(struct data_inode *di)
+{
+	if (!di->dc->cfg.inodes)
+		return;
+	di->mark = inode_tick(di->dc->cfg.inodes);
+	inode_change(di->dc->cfg.inodes, di->mark, di->ino);
+}
+
+void round_told(struct data_inode *di, const struct orbit_reply *r, const struct fs_attr *after)
 {
 	if (di->dc->cfg.inodes)
 		inode_changed(di->dc->cfg.inodes, r, di->mark, di->ino,
@@ -360,6 +401,7 @@ static void inode_said(struct data_inode *di, const struct orbit_reply *r)
 		o = txn_get_object(&c);
 		if (layout_attr(di->ino, &o, &a) == 0) {
 			said = true;
+			tail_mask(di, &a);
 			foreign = a.mtime != di->a.mtime || a.size != di->a.size ||
 				  a.cut != di->a.cut;
 			di->a = a;
@@ -382,7 +424,7 @@ static void inode_said(struct data_inode *di, const struct orbit_reply *r)
 		di->a.mode = without_priv(di->a.mode);
 	if (said)
 		data_moved(di->dc, &a, &di->a);
-	told(di, r, said ? &di->a : NULL);
+	round_told(di, r, said ? &di->a : NULL);
 	if (di->dc->cfg.changed)
 		di->dc->cfg.changed(di->dc->cfg.ctx, di->ino);
 }
@@ -392,8 +434,9 @@ static void inode_done(struct data_inode *di, const struct orbit_reply *r)
 	struct unit *u;
 
 	inode_said(di, r);
-	inode_forget_units(di);
+	inode_forget_units(di, di->a.size);
 	di->gained -= di->round_gained;
+	tail_rounded(di);
 	if (di->round_times && di->mtime == di->round_mtime)
 		di->times = false;
 	if (di->op_mode >= 0)
@@ -418,7 +461,7 @@ static void inode_sent(void *arg, const struct orbit_reply *r)
 	dc->landing--;
 	di->handle = 0;
 	if (r->rc)
-		told(di, r, NULL);
+		round_told(di, r, NULL);
 	if (r->rc == 0) {
 		inode_done(di, r);
 	} else if (dc->cancelling || ++di->retries > RETRIES_MAX) {
@@ -429,7 +472,7 @@ static void inode_sent(void *arg, const struct orbit_reply *r)
 		inode_send(di);
 	} else if (r->rc == -ECANCELED) {
 		inode_back(di);
-		inode_refetch(di);
+		round_look(di);
 	} else if (r->rc == -EOVERFLOW && di->round_gained < 0) {
 		log_warn("mod=cache ino=%llx gained=%lld msg=\"count of bytes is off\"",
 			(unsigned long long)di->ino, (long long)di->round_gained);
@@ -482,7 +525,7 @@ static void add_slots(struct data_inode *di, struct txn_build *t, const struct o
 		txn_del(t, id, caps, caps_len);
 }
 
-static void inode_send(struct data_inode *di)
+void inode_send(struct data_inode *di)
 {
 	struct orbit_id id = layout_inode_id(di->ino);
 	uint8_t caps[1 + LAYOUT_XATTR_NAME_MAX];
@@ -490,7 +533,12 @@ static void inode_send(struct data_inode *di)
 	struct txn_build t;
 	struct unit *u;
 
-	if (!di->meta && RB_EMPTY(&di->units)) {
+	if (di->tail_busy) {
+		di->state = ROUND_TAIL;
+		return;
+	}
+	if (!di->meta && RB_EMPTY(&di->units) && (!di->tail || di->lost)) {
+		di->tail = di->tail_to = 0;
 		di->lost = false;
 		round_end(di);
 		return;
@@ -500,7 +548,6 @@ static void inode_send(struct data_inode *di)
 		inode_lost_all(di, di->lost ? -EIO : -ETIMEDOUT);
 		return;
 	}
-	di->round_gained = di->gained;
 	di->round_mtime = di->mtime;
 	di->round_times = di->times;
 	di->op_mode = di->op_caps = -1;
@@ -508,19 +555,20 @@ static void inode_send(struct data_inode *di)
 	caps_len = layout_xattr_key(caps_name, caps);
 	txn_init(&t);
 	di->op_cut = txn_slot_eq(&t, &id, SLOT_CUT, di->cut);
+	txn_slot_eq(&t, &id, SLOT_TRIM, di->tail);
 	if (di->kill_priv)
 		di->op_mode = txn_slot_eq(&t, &id, SLOT_MODE, di->a.mode);
 	if (di->times && !di->has_caps)
 		di->op_caps = txn_map_absent(&t, &id, caps, caps_len);
 	di->op_get = txn_get(&t, &id);
 	add_inline(di, &t, &id);
+	di->round_gained =
+		di->gained - (int64_t)tail_round(di, &t,
+				     di->round_size > di->a.size ? di->round_size : di->a.size);
 	add_slots(di, &t, &id, caps, caps_len);
 	RB_FOREACH (u, units, &di->units)
 		u->commit = u->written.n > 0;
-	if (di->dc->cfg.inodes) {
-		di->mark = inode_tick(di->dc->cfg.inodes);
-		inode_change(di->dc->cfg.inodes, di->mark, di->ino);
-	}
+	round_tells(di);
 	di->handle = data_submit(di, &t, inode_sent, di);
 	txn_fini(&t);
 }
@@ -543,6 +591,7 @@ static void round_end(struct data_inode *di)
 	if (!inode_clean(di))
 		inode_dirty(di);
 	di->refs++;
+	tail_again(di);
 	if (!TAILQ_EMPTY(&di->next)) {
 		TAILQ_CONCAT(&di->waits, &di->next, entry);
 		TAILQ_FOREACH (w, &di->waits, entry)

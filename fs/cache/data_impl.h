@@ -28,8 +28,9 @@
 #define FLIGHT_BYTES (16u << 20)
 #define FLIGHT_MAX 256 /* transactions that write blocks, at once */
 #define GUESSES_MAX 100
-#define POOL_MAX 64    /* free buffers of a block's size that are kept */
-#define SEEN_MAX 16384 /* files whose last known state is remembered after the last close */
+#define RETRIES_MAX 1000 /* of transactions on the inode, in a round */
+#define POOL_MAX 64      /* free buffers of a block's size that are kept */
+#define SEEN_MAX 16384   /* files whose last known state is remembered after the last close */
 
 #define ROUND_SEND 1   /* what was dirty when the round began is not all sent */
 #define ROUND_ANSWER 2 /* it is */
@@ -79,6 +80,7 @@ TAILQ_HEAD(data_waits, data_wait);
 enum round_state {
 	ROUND_NONE,
 	ROUND_BLOCKS,  /* until all units with u->round are answered */
+	ROUND_TAIL,    /* until the mark's transaction is answered */
 	ROUND_INODE,   /* the inode's transaction is in flight */
 	ROUND_REFETCH, /* another cut was found: attributes are read, or a trim is finished */
 };
@@ -122,6 +124,14 @@ struct data_inode {
 	struct data_waits waits, next, over;
 	orbit_handle handle;
 	unsigned retries; /* of the inode's transaction */
+
+	/* the mark of bytes beyond the end (data_tail.c) */
+	uint64_t tail;    /* 1 + the size that it names; 0: there is none */
+	uint64_t tail_to; /* blocks up to here may be written */
+	bool tail_there;  /* it was found by round_look() */
+	bool tail_busy;   /* its transaction is in flight: never with the inode's */
+	orbit_handle tail_handle;
+	uint64_t tail_next, tail_next_to, tail_next_size; /* by that in flight, or the inode's */
 
 	uint64_t since; /* dirty since; 0: clean */
 	TAILQ_ENTRY(data_inode) dirty;
@@ -240,6 +250,32 @@ void stop_check(struct data_cache *dc);
 /* By the inode's policy; counts in dc->landing, which the callback must take down. */
 orbit_handle data_submit(
 	struct data_inode *di, struct txn_build *t, orbit_done_cb *done, void *arg);
+
+/* Reads the attributes, and finishes a trim that is found; then the round goes on, or begins. */
+void round_look(struct data_inode *di);
+/* Sends the inode's transaction. */
+void inode_send(struct data_inode *di);
+/* A transaction on the inode is about to be sent; what became of it, @after NULL: not known. */
+void round_tells(struct data_inode *di);
+void round_told(struct data_inode *di, const struct orbit_reply *r, const struct fs_attr *after);
+
+/* ---- what lies beyond the end (data_tail.c) ---- */
+
+/* May what is dirty of the unit be sent? */
+bool tail_covers(const struct unit *u);
+/* It may not: gets the mark for it; then it is queued again. */
+void tail_want(struct data_inode *di);
+/* Queues what may want to be sent again. */
+void tail_again(struct data_inode *di);
+/* The mark is not one for us, when @a shows ours. */
+void tail_mask(const struct data_inode *di, struct fs_attr *a);
+/* Somebody else met the mark: what lay beyond the end is gone. */
+void tail_lost(struct data_inode *di);
+/* Adds what the round does to the mark, which will raise the size to @size; the bytes that were
+ * written and lie beyond it. */
+uint64_t tail_round(struct data_inode *di, struct txn_build *t, uint64_t size);
+/* It has. */
+void tail_rounded(struct data_inode *di);
 
 /* ---- records (data.c) ---- */
 

@@ -226,7 +226,9 @@ void unit_pump(struct data_cache *dc)
 		dc->flight_bytes < FLIGHT_BYTES) {
 		TAILQ_REMOVE(&dc->ready, u, ready);
 		u->is_ready = false;
-		if (u->dirty.n)
+		if (!tail_covers(u))
+			tail_want(u->di);
+		else if (u->dirty.n)
 			unit_send(u);
 	}
 }

@@ -82,6 +82,29 @@ void ranges_add(struct ranges *r, uint32_t from, uint32_t to)
 	r->bytes += to - from;
 }
 
+void ranges_drop_below(struct ranges *r, uint32_t to)
+{
+	unsigned n = ranges_find(r, to);
+
+	for (unsigned i = 0; i < n; i++)
+		r->bytes -= r->v[i].to - r->v[i].from;
+	memmove(r->v, r->v + n, (r->n - n) * sizeof(*r->v));
+	r->n -= n;
+	if (r->n && r->v[0].from < to) {
+		r->bytes -= to - r->v[0].from;
+		r->v[0].from = to;
+	}
+}
+
+uint32_t ranges_past(const struct ranges *r, uint32_t at)
+{
+	uint32_t bytes = 0;
+
+	for (unsigned i = ranges_find(r, at); i < r->n; i++)
+		bytes += r->v[i].to - (r->v[i].from > at ? r->v[i].from : at);
+	return bytes;
+}
+
 void ranges_move(struct ranges *to, struct ranges *from, unsigned max)
 {
 	unsigned n = from->n < max ? from->n : max;

@@ -28,11 +28,16 @@ void ranges_fini(struct ranges *r);
 
 void ranges_add(struct ranges *r, uint32_t from, uint32_t to);
 void ranges_clear(struct ranges *r);
+/* Takes out what lies below @to. */
+void ranges_drop_below(struct ranges *r, uint32_t to);
 /* Moves the first @max ranges of @from into @to. */
 void ranges_move(struct ranges *to, struct ranges *from, unsigned max);
 
 /* Index of the first range that ends behind @at; r->n when there is none. */
 unsigned ranges_find(const struct ranges *r, uint32_t at);
+
+/* Bytes at or past @at. */
+uint32_t ranges_past(const struct ranges *r, uint32_t at);
 
 static inline bool ranges_empty(const struct ranges *r)
 {

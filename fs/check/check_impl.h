@@ -26,7 +26,7 @@ struct fact {
 struct inode_fact {
 	uint64_t ino;
 	uint64_t version, stream_end, stream_bytes;
-	uint64_t mode, nlink, size, parent, trim, children, bytes;
+	uint64_t mode, nlink, size, parent, trim, children, bytes, tail;
 };
 
 struct dir_fact {

@@ -228,9 +228,9 @@ static void end_group(struct check *k, const struct group *g, struct findings *o
 			g->inode.stream_end - g->inode.size, g->inode.size);
 	/* what is past the end goes first, then its bytes are counted again */
 	if (g->inode.bytes != g->block_bytes && !g->past_end)
-		problem(out, CHECK_BYTES, g, 0, 0, g->inode.bytes, g->block_bytes);
+		problem(out, CHECK_BYTES, g, g->inode.tail, 0, g->inode.bytes, g->block_bytes);
 	if (g->inode.trim)
-		problem(out, CHECK_TRIM, g, 0, 0, g->inode.trim - 1, 0);
+		problem(out, CHECK_TRIM, g, g->inode.tail, 0, g->inode.trim - 1, 0);
 }
 
 static int next_inode(struct check *k, struct inode_fact *f, bool *more)

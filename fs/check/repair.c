@@ -380,10 +380,14 @@ static int set_slot(struct check *k, const struct check_finding *f)
 		break;
 	case CHECK_BYTES:
 		txn_set(&t, &id, SLOT_BYTES, f->want);
+		if (f->other & TAIL_LOW)
+			txn_set(&t, &id, SLOT_TAIL, f->other & ~(uint64_t)TAIL_LOW);
 		break;
 	case CHECK_TRIM:
 		txn_set(&t, &id, SLOT_TRIM, 0);
 		txn_set(&t, &id, SLOT_TRIM_TO, 0);
+		if (f->other) /* what it says of the count stays */
+			txn_set(&t, &id, SLOT_TAIL, f->other & TAIL_LOW);
 		break;
 	default:
 		txn_fini(&t);

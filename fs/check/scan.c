@@ -37,6 +37,7 @@ static void see_inode(struct check *k, uint64_t ino, const struct txn_object *o)
 		.trim = o->slot[SLOT_TRIM],
 		.children = o->slot[SLOT_CHILDREN],
 		.bytes = o->slot[SLOT_BYTES],
+		.tail = S_ISREG(o->slot[SLOT_MODE]) ? o->slot[SLOT_TAIL] : 0,
 	};
 	int rc = runs_add(k->inodes, &f);
 

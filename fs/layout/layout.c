@@ -226,7 +226,8 @@ int layout_attr(uint64_t ino, const struct txn_object *o, struct fs_attr *a)
 		.trim = s[SLOT_TRIM],
 		.trim_to = s[SLOT_TRIM_TO],
 		.block_bytes = s[SLOT_BYTES],
-		.children = s[SLOT_CHILDREN],
+		.children = S_ISDIR(s[SLOT_MODE]) ? s[SLOT_CHILDREN] : 0,
+		.tail = S_ISREG(s[SLOT_MODE]) ? s[SLOT_TAIL] : 0,
 	};
 	return 0;
 }

@@ -49,8 +49,18 @@ enum layout_slot {
 		11, /* how often the file was cut (truncate, punch): see the design, "Data model" */
 	SLOT_TRIM = 12,     /* 1 + offset from which blocks are to be trimmed; 0: nothing to trim */
 	SLOT_CHILDREN = 13, /* directory: entries; rmdir compares it with 0 */
+	SLOT_TAIL = 13,     /* file: what its mark is, and its count of bytes: enum layout_tail */
 	SLOT_BYTES = 14, /* bytes in block objects (those in the inode's own stream not counted) */
 	SLOT_TRIM_TO = 15, /* with SLOT_TRIM: how long the file was before it was cut; else 0 */
+};
+
+/* Bits of SLOT_TAIL: with SLOT_TRIM set, whose mark it is. */
+enum layout_tail {
+	/* A writer's, who may write blocks up to SLOT_TRIM_TO. He clears it himself; whoever else
+	 * meets it, he is dead: his blocks have the file's cut, so that is raised first. */
+	TAIL_OPEN = 1,
+	TAIL_UNCOUNTED = 2, /* that has been done; SLOT_BYTES does not count what is to go */
+	TAIL_LOW = 4,       /* SLOT_BYTES may be too low, with or without a mark */
 };
 
 /* A block object has one slot: the highest cut that its writers saw. */
@@ -135,6 +145,7 @@ struct fs_attr {
 	uint64_t version;                   /* of the object */
 	uint64_t parent, cut, trim, trim_to, children;
 	uint64_t block_bytes; /* those of bytes that are in block objects */
+	uint64_t tail;        /* enum layout_tail */
 };
 
 /* Bits of a mode besides those of st_mode. */

@@ -101,6 +101,7 @@ static int parse_follow(struct lookup *l, const struct txn_result *res)
 	obj = txn_get_object(&c);
 	if (!cur_ok(&c) || layout_attr(l->ino, &obj, &l->attr))
 		return -EIO;
+	data_own_mark(l->op.fs->data, &l->attr);
 	hint_learn(l->op.fs, &l->attr);
 	mount_saw(l->op.fs, &l->attr);
 	return 1;

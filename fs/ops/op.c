@@ -129,6 +129,7 @@ int op_attr(struct fs *fs, const struct orbit_reply *r, int index, uint64_t ino,
 	o = txn_get_object(&c);
 	if (!cur_ok(&c) || layout_attr(ino, &o, a))
 		return damaged(ino, "inode");
+	data_own_mark(fs->data, a);
 	hint_learn(fs, a);
 	mount_saw(fs, a);
 	return 0;

@@ -33,7 +33,7 @@
 #define SEARCH_AGAIN (600 * ENV_SEC)
 #define HELD_AGAIN (30 * ENV_SEC)
 #define FAST_BATCH 32
-#define FAST_OPS 5 /* operations for each of a batch */
+#define FAST_OPS 6 /* operations for each of a batch */
 #define FAST_MAX 4 /* batches in flight */
 #define SLOW_MAX 4
 #define LIST_MAX 256
@@ -208,6 +208,7 @@ static void fast_put(struct txn_build *t, const struct orphan *o)
 	/* No blocks: there are no bytes in any, and there have been none since it was seen to be
 	 * small, for a cut would have been counted. */
 	txn_slot_eq(t, &id, SLOT_BYTES, 0);
+	txn_slot_eq(t, &id, SLOT_TAIL, 0); /* nor any that were not counted */
 	txn_slot_eq(t, &id, SLOT_CUT, o->cut);
 	txn_delete(t, &id);
 }
@@ -301,7 +302,9 @@ static void slow_trim(struct orphan *o)
 {
 	const struct fs_attr *a = &o->attr;
 
-	if (!S_ISREG(a->mode) || (a->size <= LAYOUT_INLINE && !o->block_bytes && !a->trim)) {
+	bool none = a->size <= LAYOUT_INLINE && !o->block_bytes && !a->trim && !a->tail;
+
+	if (!S_ISREG(a->mode) || none) {
 		slow_delete(o);
 		return;
 	}
@@ -309,7 +312,8 @@ static void slow_trim(struct orphan *o)
 	if (a->trim) /* a cut that was not finished left blocks behind the end */
 		truncate_finish(o->fs, a, slow_finished, o);
 	else
-		trim_blocks(o->fs, o->ino, 0, a->size, o->block_bytes, UINT64_MAX, slow_trimmed, o);
+		trim_blocks(o->fs, o->ino, 0, a->size, a->tail ? UINT64_MAX : o->block_bytes,
+			UINT64_MAX, slow_trimmed, o);
 }
 
 /* ---- who holds it ---- */
@@ -610,7 +614,7 @@ void reaper_expect(struct fs *fs, const struct fs_attr *a)
 		return;
 	o = orphan_get(rp, a->ino);
 	o->cut = a->cut;
-	o->small = a->size <= LAYOUT_INLINE && a->trim == 0;
+	o->small = a->size <= LAYOUT_INLINE && a->trim == 0 && a->tail == 0;
 }
 
 void reaper_orphan(struct fs *fs, const struct fs_attr *a)

@@ -27,10 +27,12 @@ struct space {
 	uint64_t from, to;
 	uint64_t removed;
 	int mode_op; /* the compare of the mode, while set-id bits are dropped; else -1 */
+	int grow_op; /* the compare of the mark, when the file grows; else -1 */
 	void (*next)(void *arg, int rc); /* after flush_and_refresh() */
 };
 
 static void space_inode(struct space *s);
+static void flush_and_refresh(struct space *s);
 
 static void space_end(struct space *s, int rc)
 {
@@ -49,7 +51,7 @@ static void space_refreshed(void *arg, int rc)
 	space_end(arg, 0);
 }
 
-/* Somebody changed the mode: it was read again. */
+/* What was found otherwise than it was thought to be was read again. */
 static void space_again(void *arg, int rc)
 {
 	struct space *s = arg;
@@ -69,7 +71,11 @@ static void space_told(void *arg, const struct orbit_reply *r)
 		refresh(fs, s->op.call, s->f, space_again, s);
 		return;
 	}
-
+	if (r->rc == -ECANCELED && s->grow_op >= 0 && r->failed == s->grow_op) {
+		s->next = space_again;
+		flush_and_refresh(s);
+		return;
+	}
 	if (r->rc == -EOVERFLOW && s->removed) {
 		s->removed = 0; /* the count was off, fsck puts it right */
 		space_inode(s);
@@ -96,7 +102,10 @@ static void space_inode(struct space *s)
 
 	txn_init(&t);
 	txn_exists(&t, &id);
-	s->mode_op = -1;
+	s->mode_op = s->grow_op = -1;
+	/* what a writer left beyond the end must not get into the file */
+	if (!(s->mode & FALLOC_FL_KEEP_SIZE) && s->to > data_attr(s->f->data)->size)
+		s->grow_op = txn_slot_eq(&t, &id, SLOT_TRIM, 0);
 	if (s->op.call->kill_priv && killed != mode) {
 		s->mode_op = txn_slot_eq(&t, &id, SLOT_MODE, mode);
 		txn_set(&t, &id, SLOT_MODE, killed);
@@ -148,8 +157,8 @@ static void space_ready(void *arg, int rc)
 	if (end == a->size && a->size)
 		end = ((a->size - 1) / LAYOUT_BLOCK + 1) * LAYOUT_BLOCK;
 	flush_park(&s->op);
-	trim_range(s->op.fs, fs_ino_of(s->f), s->from, end, a->block_bytes, UINT64_MAX,
-		space_trimmed, s);
+	trim_range(s->op.fs, fs_ino_of(s->f), s->from, end, a->tail ? UINT64_MAX : a->block_bytes,
+		UINT64_MAX, space_trimmed, s);
 }
 
 static void space_flushed(void *arg, int rc)
@@ -387,7 +396,7 @@ static void seek_ready(void *arg, int rc)
 		seek_end(k, rc, 0);
 	} else if (k->at >= k->size) {
 		seek_end(k, -ENXIO, 0);
-	} else if (a->block_bytes == 0 && k->at >= LAYOUT_INLINE) {
+	} else if (a->block_bytes == 0 && !a->tail && k->at >= LAYOUT_INLINE) {
 		seek_end(k, k->hole ? 0 : -ENXIO, k->at);
 	} else {
 		k->first = k->at < LAYOUT_INLINE ? 0 : 1 + k->at / LAYOUT_BLOCK;

@@ -47,7 +47,8 @@ struct finish {
 	struct fs *fs;
 	struct fs_attr a;
 	uint64_t removed;
-	bool cleared; /* only the count of bytes is left to do */
+	uint64_t tail; /* SLOT_TAIL after it */
+	bool cleared;  /* only the count of bytes is left to do */
 	int get;
 	void (*done)(void *arg, int rc, const struct fs_attr *a);
 	void *arg;
@@ -96,6 +97,17 @@ static void finish_look(struct finish *f)
 	txn_fini(&t);
 }
 
+/* What the count of bytes is worth when all is trimmed. */
+static uint64_t tail_after(const struct fs_attr *a)
+{
+	/* whoever wrote into holes did not live to count it */
+	bool holes = a->size > LAYOUT_INLINE && a->block_bytes < a->size - LAYOUT_INLINE;
+
+	if (a->tail & TAIL_UNCOUNTED)
+		return holes ? TAIL_LOW : a->tail & TAIL_LOW;
+	return a->trim - 1 <= LAYOUT_INLINE ? 0 : a->tail & TAIL_LOW;
+}
+
 static void finish_cleared(void *arg, const struct orbit_reply *r)
 {
 	struct finish *f = arg;
@@ -119,6 +131,7 @@ static void finish_cleared(void *arg, const struct orbit_reply *r)
 		finish_look(f);
 	} else {
 		f->a.trim = f->a.trim_to = 0;
+		f->a.tail = f->tail;
 		f->a.bytes -= f->removed;
 		f->a.block_bytes -= f->removed;
 		f->a.version++;
@@ -137,6 +150,9 @@ static void finish_clear(struct finish *f)
 		txn_slot_eq(&t, &id, SLOT_CUT, f->a.cut);
 		txn_set(&t, &id, SLOT_TRIM, 0);
 		txn_set(&t, &id, SLOT_TRIM_TO, 0);
+		f->tail = tail_after(&f->a);
+		if (f->tail != f->a.tail)
+			txn_set(&t, &id, SLOT_TAIL, f->tail);
 	}
 	if (f->removed)
 		txn_add(&t, &id, SLOT_BYTES, -(int64_t)f->removed);
@@ -153,7 +169,52 @@ static void finish_trimmed(void *arg, int rc, uint64_t removed)
 		return;
 	}
 	f->removed = removed;
+	if (f->a.tail & TAIL_UNCOUNTED)
+		f->removed = 0;
+	else if (f->a.tail & TAIL_LOW &&
+		 (f->a.trim - 1 <= LAYOUT_INLINE || removed > f->a.block_bytes))
+		f->removed = f->a.block_bytes;
 	finish_clear(f);
+}
+
+static void finish_trim(struct finish *f)
+{
+	const struct fs_attr *a = &f->a;
+
+	trim_blocks(f->fs, a->ino, a->trim - 1, a->trim_to, a->tail ? UINT64_MAX : a->block_bytes,
+		a->cut, finish_trimmed, f);
+}
+
+static void finish_taken(void *arg, const struct orbit_reply *r)
+{
+	struct finish *f = arg;
+
+	if (r->rc == -ECANCELED) {
+		finish_look(f);
+	} else if (r->rc) {
+		finish_end(f, r->rc);
+	} else {
+		f->a.cut++;
+		f->a.tail = (f->a.tail & TAIL_LOW) | TAIL_UNCOUNTED;
+		f->a.version++;
+		finish_trim(f);
+	}
+}
+
+/* The mark of a writer who died: blocks with his cut are to go. */
+static void finish_take(struct finish *f)
+{
+	struct orbit_id id = layout_inode_id(f->a.ino);
+	struct txn_build t;
+
+	txn_init(&t);
+	txn_slot_eq(&t, &id, SLOT_CUT, f->a.cut);
+	txn_slot_eq(&t, &id, SLOT_TRIM, f->a.trim);
+	txn_slot_eq(&t, &id, SLOT_TAIL, f->a.tail);
+	txn_add(&t, &id, SLOT_CUT, 1);
+	txn_set(&t, &id, SLOT_TAIL, (f->a.tail & TAIL_LOW) | TAIL_UNCOUNTED);
+	mount_submit(f->fs, NULL, f->a.ino, &t, finish_taken, f);
+	txn_fini(&t);
 }
 
 void truncate_finish(struct fs *fs, const struct fs_attr *a,
@@ -163,7 +224,10 @@ void truncate_finish(struct fs *fs, const struct fs_attr *a,
 
 	*f = (struct finish){.fs = fs, .a = *a, .done = done, .arg = arg};
 	mount_op_begin(fs);
-	trim_blocks(fs, a->ino, a->trim - 1, a->trim_to, a->block_bytes, a->cut, finish_trimmed, f);
+	if (a->tail & TAIL_OPEN)
+		finish_take(f);
+	else
+		finish_trim(f);
 }
 
 void truncate_finish_cache(void *ctx, const struct fs_attr *a,
@@ -252,6 +316,28 @@ static int cut_outcome(struct cut *k, const struct orbit_reply *r, struct fs_att
 
 static void cut_small(struct op *o);
 
+static void cut_sent(void *arg, int rc)
+{
+	struct cut *k = arg;
+
+	flush_unpark(&k->op);
+	(void)rc; /* reported to who wrote, when it closes or syncs */
+	cut_look(&k->op);
+}
+
+/* The file is not as it was thought to be; perhaps it has the mark of our own writing. */
+static void cut_sends(struct op *o)
+{
+	struct cut *k = container_of(o, struct cut, op);
+
+	if (!data_dirty(o->fs->data, k->ino)) {
+		cut_look(o);
+		return;
+	}
+	flush_park(o);
+	data_flush(o->fs->data, k->ino, cut_sent, k);
+}
+
 /* Goes on after a transaction that failed: true when it is not the end of the call. */
 static bool cut_again(struct cut *k, int rc, void (*same)(struct op *o))
 {
@@ -261,7 +347,7 @@ static bool cut_again(struct cut *k, int rc, void (*same)(struct op *o))
 		return true;
 	}
 	if (rc == WHY_LOOK) {
-		op_retry(&k->op, cut_look);
+		op_retry(&k->op, cut_sends);
 		return true;
 	}
 	return false;
@@ -399,6 +485,7 @@ static void cut_small(struct op *o)
 	op_why(o, txn_slot_eq(&t, &id, SLOT_MODE, a.mode), WHY_LOOK);
 	op_why(o, txn_slot_eq(&t, &id, SLOT_BYTES, 0), WHY_LOOK);
 	op_why(o, txn_slot_eq(&t, &id, SLOT_TRIM, 0), WHY_LOOK);
+	op_why(o, txn_slot_eq(&t, &id, SLOT_TAIL, 0), WHY_LOOK);
 	k->get = txn_get(&t, &id);
 	put_changes(k, &t, &a, true);
 	op_submit(o, k->ino, &t, cut_was_small);
