@@ -44,6 +44,8 @@ UNIT_BIN := $(UNIT:%=$(OUT)/tests/unit/%)
 SIM_SRC  := $(wildcard tests/sim/*.c)
 SIM_LIB  := $(filter-out tests/sim/main.c,$(SIM_SRC))
 SIM_BIN  := $(if $(wildcard tests/sim/main.c),$(OUT)/tests/sim/sim)
+MODEL_SRC:= $(wildcard tests/model/*.c)
+MODEL_BIN:= $(if $(MODEL_SRC),$(OUT)/tests/model/model)
 FUZZ     := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ:%=$(OUT)/tests/fuzz/%)
 HELP_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard tests/integration/*.c))
@@ -113,6 +115,10 @@ $(OUT)/tests/sim/sim: $(SIM_SRC:%.c=$(OUT)/%.o) $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+$(OUT)/tests/model/model: $(MODEL_SRC:%.c=$(OUT)/%.o) $(OUT)/libsim.a $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
@@ -138,9 +144,10 @@ lint: | dev-deps ## check layers, format and forbidden calls (warnings are error
 unit-%: $(OUT)/tests/unit/test_%
 	@$<
 
-.PHONY: build-unit build-sim build-integration
+.PHONY: build-unit build-sim build-model build-integration
 build-unit: $(UNIT_BIN)
 build-sim: $(SIM_BIN)
+build-model: $(MODEL_BIN)
 build-integration: all $(HELP_BIN) $(POSIX_BIN)
 
 .PHONY: unit
@@ -150,6 +157,10 @@ unit: build-unit ## build and run the unit tests
 .PHONY: sim
 sim: build-sim ## run the simulator: SEEDS=n how many, SEED=n replays one, AIM=name aims at one thing
 	@[ -z "$(SIM_BIN)" ] || $(RUN) 600 sim $(SIM_BIN) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) $(if $(AIM),--aim $(AIM))
+
+.PHONY: model
+model: build-model ## random file operations on several mounts beside a model: SEEDS=n how many, SEED=n shows one
+	@$(RUN) 600 model $(MODEL_BIN) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: sim-scale
 sim-scale: build-sim ## figures about big clusters: 1,000 nodes, 16,384 shards (docs/SCALE.md)
@@ -170,15 +181,15 @@ posix: build-integration ## the conformance suite on a plain directory and on a 
 
 .PHONY: check
 check: ## from clean: lint, build, and all tests; ends with their sum
-	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=$(VARIANT)" $(OUT) $(JOBS) lint all unit sim integration
+	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=$(VARIANT)" $(OUT) $(JOBS) lint all unit sim model integration
 
 .PHONY: check-asan
 check-asan: ## unit tests and simulator under AddressSanitizer and UBSan
-	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=asan" $(BUILD)/asan $(JOBS) unit sim
+	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=asan" $(BUILD)/asan $(JOBS) unit sim model
 
 .PHONY: check-tsan
 check-tsan: ## unit tests and simulator under ThreadSanitizer
-	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=tsan" $(BUILD)/tsan $(JOBS) unit sim
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=tsan" $(BUILD)/tsan $(JOBS) unit sim model
 
 .PHONY: fuzz
 fuzz: ## run each fuzzer for FUZZ_SECONDS=30

@@ -264,13 +264,15 @@ bool data_dirty(const struct data_cache *dc, uint64_t ino)
 	return di && !inode_clean(di);
 }
 
-bool data_forget_times(struct data_cache *dc, uint64_t ino, bool atime, bool mtime)
+bool data_forget_times(struct data_cache *dc, uint64_t ino, bool atime, bool mtime, bool mode)
 {
 	struct data_inode *di = inode_find(dc, ino);
 
 	if (!di)
 		return true;
 	if (mtime && di->state != ROUND_NONE && di->times)
+		return false;
+	if (mode && di->kill_priv)
 		return false;
 	if (mtime)
 		di->times = false;
@@ -316,6 +318,8 @@ void data_overlay(struct data_cache *dc, struct fs_attr *a)
 	}
 	if (di->atime && di->atime > a->atime)
 		a->atime = di->atime;
+	if (di->kill_priv)
+		a->mode = data_without_priv(a->mode);
 	if (di->gained > 0)
 		a->bytes += (uint64_t)di->gained;
 }

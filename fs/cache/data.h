@@ -68,9 +68,10 @@ bool data_dirty(const struct data_cache *dc, uint64_t ino);
 void data_own_mark(struct data_cache *dc, struct fs_attr *a);
 
 /* Times are about to be set by a user (cp -p, tar): what was noted of them here is not sent any
- * more; of a write only size and bytes. False: a write's times are in flight, data_flush() first.
- * True also when nothing is dirty. */
-bool data_forget_times(struct data_cache *dc, uint64_t ino, bool atime, bool mtime);
+ * more; of a write only size and bytes. With @mode, permission bits are, too. False: a write's
+ * times are in flight, or it will drop set-id bits: data_flush() first. True also when nothing is
+ * dirty. */
+bool data_forget_times(struct data_cache *dc, uint64_t ino, bool atime, bool mtime, bool mode);
 
 /* A change by this mount made @after of @before, as the nodes had it: what the kernel has of the
  * file stays good, if it was good then. */

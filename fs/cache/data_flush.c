@@ -168,7 +168,7 @@ void round_answer(struct data_inode *di)
 
 /* The mode after somebody without CAP_FSETID wrote. A file that its group may not execute keeps the
  * set-group bit: there it is a mark for mandatory locks. */
-static uint32_t without_priv(uint32_t mode)
+uint32_t data_without_priv(uint32_t mode)
 {
 	return mode & ~(uint32_t)(S_ISUID | (mode & S_IXGRP ? S_ISGID : 0));
 }
@@ -421,7 +421,7 @@ static void inode_said(struct data_inode *di, const struct orbit_reply *r)
 	di->a.bytes += (uint64_t)(di->round_gained + data_gained(r, di->op_inline, di->ninline));
 	di->a.block_bytes += (uint64_t)di->round_gained;
 	if (di->op_mode >= 0)
-		di->a.mode = without_priv(di->a.mode);
+		di->a.mode = data_without_priv(di->a.mode);
 	if (said)
 		data_moved(di->dc, &a, &di->a);
 	round_told(di, r, said ? &di->a : NULL);
@@ -519,8 +519,8 @@ static void add_slots(struct data_inode *di, struct txn_build *t, const struct o
 	}
 	if (di->round_gained)
 		txn_add(t, id, SLOT_BYTES, di->round_gained);
-	if (di->op_mode >= 0 && without_priv(di->a.mode) != di->a.mode)
-		txn_set(t, id, SLOT_MODE, without_priv(di->a.mode));
+	if (di->op_mode >= 0 && data_without_priv(di->a.mode) != di->a.mode)
+		txn_set(t, id, SLOT_MODE, data_without_priv(di->a.mode));
 	if (di->has_caps)
 		txn_del(t, id, caps, caps_len);
 }

@@ -282,6 +282,8 @@ void tail_rounded(struct data_inode *di);
 struct data_inode *inode_find(const struct data_cache *dc, uint64_t ino);
 /* Takes @a as the newest attributes, unless it is older. */
 void inode_note(struct data_inode *di, const struct fs_attr *a);
+/* A mode without the bits that a write by somebody else takes. */
+uint32_t data_without_priv(uint32_t mode);
 
 /* ---- chunks (data_ahead.c) ---- */
 

@@ -303,7 +303,7 @@ void fs_setattr(
 	s->set = *set;
 	/* Times of writes that are on their way must not overtake those that the user sets now. */
 	if (data_forget_times(fs->data, ino, what & (FS_SET_ATIME | FS_SET_ATIME_NOW),
-		    what & (FS_SET_MTIME | FS_SET_MTIME_NOW | FS_SET_CTIME))) {
+		    what & (FS_SET_MTIME | FS_SET_MTIME_NOW | FS_SET_CTIME), what & FS_SET_MODE)) {
 		setattr_begin(s);
 		return;
 	}

@@ -1,0 +1,245 @@
+/* The end of a program: all mounts see the same tree, and the checker finds nothing wrong. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "dht/base/mem.h"
+#include "fs/check/check.h"
+#include "tests/model/world.h"
+
+/* ---- the tree ---- */
+
+static void look_at_file(struct world *w, unsigned mount, uint64_t ino)
+{
+	struct world_handle h = {.file = NULL};
+	struct call c = {.kind = CALL_OPEN, .mount = mount, .ino = ino, .flags = O_RDONLY};
+
+	if (world_call(w, &c, &h, NULL))
+		return;
+	c = (struct call){.kind = CALL_READ, .mount = mount, .ino = ino, .len = MODEL_SIZE_MAX};
+	world_call(w, &c, &h, NULL);
+	c = (struct call){.kind = CALL_CLOSE, .mount = mount, .ino = ino};
+	world_call(w, &c, &h, NULL);
+}
+
+static void look_at_inode(struct world *w, unsigned mount, const struct model_inode *i)
+{
+	struct call c = {.kind = CALL_GETATTR, .mount = mount, .ino = i->ino};
+
+	world_call(w, &c, NULL, NULL);
+	c.kind = CALL_LISTXATTR;
+	world_call(w, &c, NULL, NULL);
+	for (unsigned k = 0; k < MODEL_XATTRS; k++) {
+		c.kind = CALL_GETXATTR;
+		c.name = i->xattr[k].name;
+		if (c.name)
+			world_call(w, &c, NULL, NULL);
+	}
+	if (S_ISREG(i->mode)) {
+		look_at_file(w, mount, i->ino);
+	} else if (S_ISLNK(i->mode)) {
+		c.kind = CALL_READLINK;
+		world_call(w, &c, NULL, NULL);
+	} else if (S_ISDIR(i->mode)) {
+		c.kind = CALL_READDIR;
+		c.plus = true;
+		c.salt = 3;
+		world_call(w, &c, NULL, NULL);
+	}
+}
+
+/* Names first: what is there, and then what it is. What several models differ in is told apart by
+ * the first answers; so the tree is that of the first that is left. */
+void world_tree(struct world *w, unsigned mount)
+{
+	struct call c = {.kind = CALL_READDIR, .mount = mount, .ino = layout_ino_root()};
+	unsigned at = 0;
+	char path[128];
+
+	world_call(w, &c, NULL, NULL);
+	while (!w->failed && (at = model_next(w->model[0], at))) {
+		struct model_inode i = *model_at(w->model[0], at);
+
+		for (unsigned k = 0; k < i.nentries && !w->failed; k++) {
+			c = (struct call){.kind = CALL_LOOKUP,
+				.mount = mount,
+				.dir = i.ino,
+				.name = i.entry[k].name};
+			if (i.ino)
+				world_call(w, &c, NULL, NULL);
+		}
+		if (w->failed)
+			break;
+		i = *model_at(w->model[0], at);
+		if (i.ino)
+			look_at_inode(w, mount, &i);
+		if (w->failed && w->nmodels == 0) {
+			snprintf(path, sizeof(path), " (tree of m%u, inode %llx)", mount,
+				(unsigned long long)i.ino);
+			strncat(w->why, path, sizeof(w->why) - strlen(w->why) - 1);
+		}
+	}
+}
+
+/* ---- the checker ---- */
+
+struct checked {
+	struct world *w;
+	unsigned found[CHECK_PROBLEMS];
+	char text[300];
+};
+
+static int io_pump(void *arg, const bool *done)
+{
+	struct checked *k = arg;
+
+	return sim_wait(k->w->c->s, done, WORLD_LIMIT) ? 0 : -EINTR;
+}
+
+static int io_pause(void *arg, uint64_t ns)
+{
+	struct checked *k = arg;
+
+	sim_run(k->w->c->s, ns);
+	return 0;
+}
+
+static void io_wake(void *arg)
+{
+	(void)arg;
+}
+
+static void io_found(void *arg, const struct check_finding *f)
+{
+	struct checked *k = arg;
+	size_t at = strlen(k->text);
+
+	k->found[f->problem]++;
+	snprintf(k->text + at, sizeof(k->text) - at, " %s ino=%llx other=%llu have=%llu want=%llu;",
+		check_problem_name(f->problem), (unsigned long long)f->ino,
+		(unsigned long long)f->other, (unsigned long long)f->have,
+		(unsigned long long)f->want);
+}
+
+/* What a client that died may leave (docs/DATA.md): marks that whoever meets them clears, and
+ * blocks that it had sent before the inode promised them. */
+static bool heals(enum check_problem p)
+{
+	switch (p) {
+	case CHECK_ORPHAN:
+	case CHECK_TRIM:
+	case CHECK_PAST_END:
+	case CHECK_BLOCK_NO_INODE:
+	case CHECK_BYTES:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool check_once(struct world *w, unsigned mount, enum check_mode mode, struct checked *k,
+	struct check_report *r)
+{
+	struct check_config cfg = {.mode = mode, .memory = 1 << 20};
+	struct check_io io = {
+		.pump = io_pump, .wake = io_wake, .pause = io_pause, .found = io_found, .arg = k};
+	int rc;
+
+	memset(k, 0, sizeof(*k));
+	k->w = w;
+	rc = check_run(w->m[mount].client, &cfg, &io, r);
+	if (rc || r->unread)
+		world_fail(w, "the checker could not check: %s",
+			strerrorname_np(-(rc ? rc : r->unread_rc)));
+	return !w->failed;
+}
+
+static void check_all(struct world *w, unsigned mount)
+{
+	struct check_report r;
+	struct checked k;
+
+	if (!check_once(w, mount, CHECK_ONLY, &k, &r))
+		return;
+	for (int p = 0; p < CHECK_PROBLEMS; p++) {
+		if (k.found[p] && !(w->killed && heals(p)) && p != CHECK_ORPHAN)
+			world_fail(w, "the checker found:%s", k.text);
+	}
+	if (w->failed || !r.found)
+		return;
+	if (!check_once(w, mount, CHECK_REPAIR, &k, &r))
+		return;
+	if (r.found != r.fixed)
+		world_fail(w, "not repaired:%s", k.text);
+	if (check_once(w, mount, CHECK_ONLY, &k, &r) && r.found)
+		world_fail(w, "found after the repair:%s", k.text);
+}
+
+/* ---- the end ---- */
+
+static void close_all(struct world *w)
+{
+	for (unsigned m = 0; m < w->nmounts; m++) {
+		for (unsigned k = 0; k < PROGRAM_HANDLES; k++) {
+			struct world_handle *h = &w->m[m].handle[k];
+			struct call c = {.kind = CALL_CLOSE, .mount = m, .ino = h->ino};
+
+			if (h->file)
+				world_call(w, &c, h, NULL);
+		}
+	}
+}
+
+struct ending {
+	bool done;
+	int rc;
+};
+
+static void unmounted(void *arg, int rc)
+{
+	struct ending *x = arg;
+
+	x->done = true;
+	x->rc = rc;
+}
+
+static int unmount(struct world *w, unsigned m)
+{
+	struct ending x = {false, 0};
+
+	fs_unmount(w->m[m].fs, 60 * ENV_SEC, unmounted, &x);
+	w->m[m].fs = NULL;
+	return sim_wait(w->c->s, &x.done, WORLD_LIMIT) ? x.rc : -ETIME;
+}
+
+void world_finish(struct world *w)
+{
+	int first = -1, fresh;
+
+	sim_heal_all(w->c->s);
+	sim_run(w->c->s, 3 * ENV_SEC); /* nodes that are down come back */
+	for (unsigned m = 0; m < w->nmounts; m++)
+		if (!w->m[m].dead)
+			world_tree(w, m);
+	close_all(w);
+	if (w->killed)
+		sim_run(w->c->s, 60 * ENV_SEC); /* sessions of the dead end */
+	for (unsigned m = 0; m < w->nmounts && !w->failed; m++) {
+		int rc;
+
+		if (w->m[m].dead)
+			continue;
+		rc = unmount(w, m);
+		if (rc)
+			world_fail(w, "unmounting m%u: %s", m, strerrorname_np(-rc));
+		w->m[m].dead = true;
+		first = (int)m;
+	}
+	if (!w->failed && first >= 0)
+		check_all(w, (unsigned)first);
+	fresh = w->failed ? -1 : world_mount(w);
+	if (fresh >= 0)
+		world_tree(w, (unsigned)fresh);
+}
