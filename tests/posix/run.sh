@@ -13,7 +13,7 @@ shift
 if [ -n "$dir" ]; then
 	exec "$OUT/tests/posix/posix-suite" "${args[@]}" "$dir" "$@"
 fi
-export BIN=$OUT/bin TOOLS=$OUT/tests/integration ARGS="${args[*]}" T="$*" KINDS="${KINDS:-plain embedded}"
+export BIN=$OUT/bin TOOLS=$OUT/tests/integration ARGS="${args[*]}" CASES="$*" KINDS="${KINDS:-plain embedded}"
 [[ $OUT = /* ]] || export BIN=$PWD/$BIN TOOLS=$PWD/$TOOLS
 D=$(mktemp -d "${TMPDIR:-/tmp}/orbitfs-posix.XXXXXX")
 export D
