@@ -165,7 +165,8 @@ void posix_stamp_end(int which, const char *text, const char *file_, int line)
 	stamps_open--;
 	was = stamping[stamps_open].st;
 	is = st(stamping[stamps_open].path);
-	look_at_time(which & ATIM, was.st_atim, is.st_atim, "atime", text, file_, line);
+	if (!(which & ANY_ATIM))
+		look_at_time(which & ATIM, was.st_atim, is.st_atim, "atime", text, file_, line);
 	look_at_time(which & MTIM, was.st_mtim, is.st_mtim, "mtime", text, file_, line);
 	look_at_time(which & CTIM, was.st_ctim, is.st_ctim, "ctime", text, file_, line);
 }

@@ -95,6 +95,7 @@ enum {
 	ATIM = 1,
 	MTIM = 2,
 	CTIM = 4,
+	ANY_ATIM = 8, /* atime may change or not */
 };
 #define stamps(path, which, call)                                                                  \
 	do {                                                                                       \
