@@ -283,6 +283,12 @@ void lease_renewed(struct orbit_client *c)
 		l->ops->valid(l->arg, true);
 }
 
+void lease_tell_mapped(struct orbit_client *c)
+{
+	if (told(c) && c->leases.ops->mapped)
+		c->leases.ops->mapped(c->leases.arg);
+}
+
 /* The table is empty before anybody is told. */
 static struct lease *empty(struct orbit_client *c)
 {

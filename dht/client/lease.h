@@ -48,6 +48,8 @@ void lease_wish(struct orbit_client *c, const struct txn_build *t, const uint16_
 
 /* There is another map; requests have not been sent by it yet. */
 void lease_mapped(struct orbit_client *c);
+/* Tells the user of it, after all else. */
+void lease_tell_mapped(struct orbit_client *c);
 /* session.valid was moved. */
 void lease_renewed(struct orbit_client *c);
 /* The session is over. */

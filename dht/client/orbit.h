@@ -184,6 +184,9 @@ struct orbit_lease_ops {
 	/* All leases are suspended (false): nothing remembered may be used, though it may be good
 	 * again later (true). */
 	void (*valid)(void *arg, bool valid);
+	/* There is another ring map (orbit_ring()): sessions that it fences are over, and whatever
+	 * is sent from now on is executed by nobody who does not know. NULL: of no interest. */
+	void (*mapped)(void *arg);
 };
 /* Who is told, from the loop, until orbit_close() is called. Before and after that nothing is kept:
  * what is granted goes back at once. @ops and @arg stay until then. */

@@ -143,6 +143,7 @@ static void install(struct orbit_client *c, struct ring_map *m)
 	call_start_waiting(c);
 	client_check_ready(c);
 	follow_mapped(c);
+	lease_tell_mapped(c);
 }
 
 /* The map that differences lead to from ours. -ESTALE: they begin elsewhere, as another answer came

@@ -67,6 +67,8 @@ struct inode_cache_config {
 	/* An object that is no inode was recalled (or lost: keep NONE, and nothing is to be
 	 * returned): whoever uses such leases orbit_return()s it. */
 	void (*other)(void *ctx, const struct orbit_id *id, enum orbit_lease keep, bool lost);
+	/* There is another ring map: sessions may be over. */
+	void (*mapped)(void *ctx);
 };
 
 /* Takes over orbit_leases(). */

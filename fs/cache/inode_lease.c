@@ -293,8 +293,16 @@ static void on_valid(void *arg, bool valid)
 	}
 }
 
+static void on_mapped(void *arg)
+{
+	struct inode_cache *ic = arg;
+
+	if (ic->cfg.mapped)
+		ic->cfg.mapped(ic->cfg.ctx);
+}
+
 const struct orbit_lease_ops inode_lease_ops = {
-	.recall = on_recall, .lost = on_lost, .valid = on_valid};
+	.recall = on_recall, .lost = on_lost, .valid = on_valid, .mapped = on_mapped};
 
 /* ---- leases for data ---- */
 

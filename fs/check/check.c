@@ -31,6 +31,7 @@ static const char *const names[CHECK_PROBLEMS] = {
 	[CHECK_BYTES] = "bytes",
 	[CHECK_PAST_END] = "past-end",
 	[CHECK_BLOCK_NO_INODE] = "block-without-inode",
+	[CHECK_LOCKS_NO_INODE] = "locks-without-inode",
 	[CHECK_BLOCK_OF_OTHER] = "block-of-other",
 	[CHECK_TRIM] = "trim",
 	[CHECK_ORPHAN_UNMARKED] = "orphan-unmarked",
@@ -206,6 +207,7 @@ static bool needs_all(const struct check_finding *f)
 	case CHECK_CYCLE:
 	case CHECK_BYTES:
 	case CHECK_BLOCK_NO_INODE:
+	case CHECK_LOCKS_NO_INODE:
 		return true;
 	case CHECK_BAD_INODE:
 	case CHECK_ORPHAN_MARK:

@@ -33,6 +33,7 @@ enum check_problem {
 	CHECK_BYTES,           /* an inode's count of bytes in blocks: have, want */
 	CHECK_PAST_END,        /* data past the end of the file: have = bytes */
 	CHECK_BLOCK_NO_INODE,  /* a block of an inode that does not exist */
+	CHECK_LOCKS_NO_INODE,  /* locks of an inode that does not exist */
 	CHECK_BLOCK_OF_OTHER,  /* a block of something that is no regular file */
 	CHECK_TRIM,            /* a cut that was begun and not finished */
 	CHECK_ORPHAN_UNMARKED, /* nothing links to it, but it is not on the orphan list */

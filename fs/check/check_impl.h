@@ -13,6 +13,7 @@ enum fact_kind {
 	FACT_BLOCK,     /* a = block, b = bytes, x = stream end, y = version */
 	FACT_HOLD,      /* a = session */
 	FACT_ORPHAN,    /* it is on the orphan list */
+	FACT_LOCKS,     /* y = version */
 	FACT_BAD_ENTRY, /* it is a directory with an entry that does not parse */
 };
 

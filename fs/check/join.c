@@ -115,6 +115,15 @@ static void see_block(struct group *g, const struct fact *f, struct findings *ou
 	}
 }
 
+static void see_locks(const struct group *g, const struct fact *f, struct findings *out)
+{
+	const struct check_finding no = {
+		.problem = CHECK_LOCKS_NO_INODE, .ino = g->ino, .version = f->y};
+
+	if (!g->present)
+		findings_add(out, &no);
+}
+
 static void see_fact(struct group *g, const struct fact *f, struct findings *out)
 {
 	switch ((enum fact_kind)f->kind) {
@@ -135,6 +144,9 @@ static void see_fact(struct group *g, const struct fact *f, struct findings *out
 		break;
 	case FACT_ORPHAN:
 		g->orphan = true;
+		break;
+	case FACT_LOCKS:
+		see_locks(g, f, out);
 		break;
 	case FACT_BAD_ENTRY:
 		g->children++;

@@ -36,6 +36,7 @@ bool check_repair_deletes(enum check_problem p)
 	case CHECK_ENTRY_SURPLUS:
 	case CHECK_PAST_END:
 	case CHECK_BLOCK_NO_INODE:
+	case CHECK_LOCKS_NO_INODE:
 	case CHECK_BLOCK_OF_OTHER:
 	case CHECK_ORPHAN:
 	case CHECK_TRIM:
@@ -65,6 +66,7 @@ bool check_repair_is_safe(enum check_problem p)
 	case CHECK_ORPHAN_UNMARKED:
 	case CHECK_ORPHAN_MARK:
 	case CHECK_ORPHAN:
+	case CHECK_LOCKS_NO_INODE:
 		return true;
 	default:
 		return false;
@@ -428,6 +430,18 @@ static int drop_block(struct check *k, const struct check_finding *f)
 	return check_txn(k, &t, NULL, NULL);
 }
 
+static int drop_locks(struct check *k, const struct check_finding *f)
+{
+	struct orbit_id id = layout_locks_id(f->ino), owner = layout_inode_id(f->ino);
+	struct txn_build t;
+
+	txn_init(&t);
+	txn_absent(&t, &owner);
+	txn_version_eq(&t, &id, f->version);
+	txn_delete(&t, &id);
+	return check_txn(k, &t, NULL, NULL);
+}
+
 /*
  * The file is cut at its size. Blocks past the end may be those of a writer that is still at work
  * and raises the size last: that compares the cut, finds another one and writes them again.
@@ -606,6 +620,8 @@ int check_repair(struct check *k, const struct check_finding *f)
 	case CHECK_BLOCK_NO_INODE:
 	case CHECK_BLOCK_OF_OTHER:
 		return drop_block(k, f);
+	case CHECK_LOCKS_NO_INODE:
+		return drop_locks(k, f);
 	case CHECK_ORPHAN:
 		return drop_orphan(k, f);
 	case CHECK_NO_ROOT:

@@ -55,7 +55,7 @@ static void see_header(struct check *k, const struct orbit_id *id, const void *v
 
 	if (kind == LAYOUT_SUPER)
 		k->super_seen = true;
-	if (kind != LAYOUT_INODE && kind != LAYOUT_BLOCK_OBJECT)
+	if (kind != LAYOUT_INODE && kind != LAYOUT_BLOCK_OBJECT && kind != LAYOUT_LOCKS)
 		return;
 	rc = object_decode(val, len, &o);
 	if (rc) {
@@ -68,6 +68,8 @@ static void see_header(struct check *k, const struct orbit_id *id, const void *v
 	}
 	if (kind == LAYOUT_INODE)
 		see_inode(k, ino, &o);
+	else if (kind == LAYOUT_LOCKS)
+		add_fact(k, ino, FACT_LOCKS, 0, 0, 0, o.version);
 	else
 		add_fact(k, ino, FACT_BLOCK, block, o.stream_bytes, o.stream_end, o.version);
 }

@@ -10,6 +10,7 @@
 #include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "dht/base/mem.h"
 #include "fs/fuse/session.h"
@@ -653,8 +654,6 @@ static void file_info(struct fuse_call *k)
 	/* The kernel appends behind the end that it knows of, and would keep the bytes as pages
 	 * there; we know where they went. */
 	k->fi.direct_io = k->fi.flags & O_APPEND ? 1 : 0;
-	/* what is only read has nothing to flush */
-	k->fi.noflush = (k->fi.flags & O_ACCMODE) == O_RDONLY;
 }
 
 static void reply_open(struct fs_call *c, int rc)
@@ -761,10 +760,33 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 	fuse_call_wait(k);
 }
 
+static void unlocked(struct fs_call *c, int rc)
+{
+	struct fuse_call *k = call_of(c);
+
+	reply_err(c, k->flushed ? k->flushed : rc);
+}
+
+/* What was locked by fcntl goes when its bytes are sent, or can't be. */
+static void flushed(struct fs_call *c, int rc)
+{
+	struct fuse_call *k = call_of(c);
+
+	if (!k->m) {
+		reply_err(c, rc);
+		return;
+	}
+	k->flushed = rc;
+	c->done = unlocked;
+	fs_unlock(fs_of(k), c, file_of(&k->fi), k->fi.lock_owner);
+}
+
+/* Comes for files that are only read, too, because they may be locked. */
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct fuse_call *k = begin(req, ino, reply_err);
+	struct fuse_call *k = begin(req, ino, flushed);
 
+	k->fi = *fi;
 	fs_flush(fs_of(k), &k->c, file_of(fi));
 	wait_if_open(k, req);
 }
@@ -822,6 +844,72 @@ static void op_lseek(
 	wait_if_open(k, req);
 }
 
+/* ---- locks ---- */
+
+static struct fs_lock lock_in(const struct fuse_file_info *fi, const struct flock *l)
+{
+	return (struct fs_lock){.kind = FS_LOCK_FCNTL,
+		.type = l->l_type,
+		.owner = fi->lock_owner,
+		.first = (uint64_t)l->l_start,
+		.last = l->l_len ? (uint64_t)l->l_start + (uint64_t)l->l_len - 1 : LOCK_LAST,
+		.pid = (uint32_t)l->l_pid};
+}
+
+static void reply_lock(struct fs_call *c, int rc)
+{
+	struct fuse_call *k = call_of(c);
+	struct flock l = {.l_type = (short)c->lock.type, .l_whence = SEEK_SET};
+	fuse_req_t req;
+
+	if (rc) {
+		reply_err(c, rc);
+		return;
+	}
+	if (l.l_type != F_UNLCK) {
+		l.l_start = (off_t)c->lock.first;
+		l.l_len = c->lock.last == LOCK_LAST ? 0 : (off_t)(c->lock.last - c->lock.first + 1);
+		l.l_pid = (pid_t)c->lock.pid;
+	}
+	req = take(k);
+	if (req)
+		fuse_reply_lock(req, &l);
+	fuse_call_end(k);
+}
+
+static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+	struct fuse_call *k = begin(req, ino, reply_lock);
+	struct fs_lock l = lock_in(fi, lock);
+
+	fs_getlk(fs_of(k), &k->c, file_of(fi), &l);
+	wait_if_open(k, req);
+}
+
+static void op_setlk(
+	fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep)
+{
+	struct fuse_call *k = begin(req, ino, reply_err);
+	struct fs_lock l = lock_in(fi, lock);
+
+	fs_setlk(fs_of(k), &k->c, file_of(fi), &l, sleep);
+	wait_if_open(k, req);
+}
+
+static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
+{
+	struct fuse_call *k = begin(req, ino, reply_err);
+	struct fs_lock l = {
+		.kind = FS_LOCK_FLOCK, .type = F_UNLCK, .owner = fi->lock_owner, .last = LOCK_LAST};
+
+	if (op & LOCK_SH)
+		l.type = F_RDLCK;
+	else if (op & LOCK_EX)
+		l.type = F_WRLCK;
+	fs_setlk(fs_of(k), &k->c, file_of(fi), &l, !(op & LOCK_NB));
+	wait_if_open(k, req);
+}
+
 /* ---- the session ---- */
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -829,7 +917,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
 				       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
 				       FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS |
-				       FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK;
+				       FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK |
+				       FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
 	struct fuse_mount *m = userdata;
 
 	/* AUTO_INVAL_DATA stays off: it would drop all pages of a file after each of our own
@@ -882,4 +971,7 @@ const struct fuse_lowlevel_ops fuse_ops = {
 	.removexattr = op_removexattr,
 	.fallocate = op_fallocate,
 	.lseek = op_lseek,
+	.getlk = op_getlk,
+	.setlk = op_setlk,
+	.flock = op_flock,
 };

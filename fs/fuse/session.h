@@ -24,6 +24,7 @@ struct fuse_call {
 	size_t used;
 	struct statvfs sv;
 	gid_t *groups; /* more groups of who asks; mostly NULL */
+	int flushed;   /* close: what became of its bytes */
 	bool plus, over, started;
 	bool statx;       /* the answer to getattr is that of STATX */
 	bool interrupted; /* a signal waits, but was not fatal when we looked */

@@ -12,6 +12,7 @@
 const uint8_t layout_inode_suffix[24] = "orbitfs inode";
 static const uint8_t super_suffix[24] = "orbitfs superblock";
 static const uint8_t rename_suffix[24] = "orbitfs rename epoch";
+static const uint8_t locks_suffix[24] = "orbitfs locks";
 static const uint8_t block_tag[8] = "fs block";
 
 #define COOKIE_MIN 257
@@ -82,6 +83,11 @@ struct orbit_id layout_rename_id(void)
 	return once(rename_suffix);
 }
 
+struct orbit_id layout_locks_id(uint64_t ino)
+{
+	return orbit_id_make(ino, locks_suffix);
+}
+
 enum layout_kind layout_kind_of(const struct orbit_id *id, uint64_t *ino, uint64_t *block)
 {
 	const uint8_t *name = id->b + 8;
@@ -97,6 +103,10 @@ enum layout_kind layout_kind_of(const struct orbit_id *id, uint64_t *ino, uint64
 		*ino = get_be64(name + 8);
 		*block = get_be64(name + 16);
 		return LAYOUT_BLOCK_OBJECT;
+	}
+	if (!memcmp(name, locks_suffix, 24)) {
+		*ino = orbit_id_position(id);
+		return LAYOUT_LOCKS;
 	}
 	if (!memcmp(name, super_suffix, 24) && hash_position(name, 24) == orbit_id_position(id))
 		return LAYOUT_SUPER;
@@ -177,6 +187,58 @@ size_t layout_xattr_key(const char *name, uint8_t key[1 + LAYOUT_XATTR_NAME_MAX]
 	key[0] = 'x';
 	memcpy(key + 1, name, len);
 	return 1 + len;
+}
+
+void layout_lock_key(const struct layout_lock *l, uint8_t key[LOCK_KEY_LEN])
+{
+	key[0] = 'l';
+	key[1] = (uint8_t)l->kind;
+	put_be16(key + 2, (uint16_t)(l->session >> 16));
+	put_be16(key + 4, (uint16_t)l->session);
+	put_be64(key + 6, l->owner);
+}
+
+int layout_lock_parse(const void *key, size_t klen, struct layout_lock *l)
+{
+	const uint8_t *k = key;
+
+	if (klen != LOCK_KEY_LEN || k[0] != 'l' || (k[1] != LAYOUT_FLOCK && k[1] != LAYOUT_FCNTL))
+		return -EUCLEAN;
+	l->kind = (enum layout_lock_kind)k[1];
+	l->session = (uint32_t)get_be16(k + 2) << 16 | get_be16(k + 4);
+	l->owner = get_be64(k + 6);
+	return 0;
+}
+
+void layout_lock_put(struct buf *b, const struct layout_lock_range *r)
+{
+	uint8_t v[LOCK_RANGE_LEN];
+
+	v[0] = r->write;
+	put_be64(v + 1, r->first);
+	put_be64(v + 9, r->last);
+	put_be16(v + 17, (uint16_t)(r->pid >> 16));
+	put_be16(v + 19, (uint16_t)r->pid);
+	buf_bytes(b, v, sizeof(v));
+}
+
+int layout_lock_ranges(const void *val, size_t len, struct layout_lock_range r[LOCK_RANGES_MAX])
+{
+	const uint8_t *v = val;
+	int n = (int)(len / LOCK_RANGE_LEN);
+
+	if (len % LOCK_RANGE_LEN || len / LOCK_RANGE_LEN > LOCK_RANGES_MAX)
+		return -EUCLEAN;
+	for (int i = 0; i < n; i++, v += LOCK_RANGE_LEN) {
+		r[i].write = v[0];
+		r[i].first = get_be64(v + 1);
+		r[i].last = get_be64(v + 9);
+		r[i].pid = (uint32_t)get_be16(v + 17) << 16 | get_be16(v + 19);
+		if (v[0] > 1 || r[i].first > r[i].last || r[i].last > LOCK_LAST ||
+			(i && r[i].first <= r[i - 1].last))
+			return -EUCLEAN;
+	}
+	return n;
 }
 
 uint8_t layout_dtype(uint32_t mode)

@@ -107,8 +107,18 @@ struct orbit_id layout_inode_id(uint64_t ino);
 struct orbit_id layout_block_id(uint64_t ino, uint64_t block);
 struct orbit_id layout_super_id(void);
 struct orbit_id layout_rename_id(void); /* the rename-epoch object: slot 0 */
+/* The locks of an inode: an object of its own beside it, so that locking changes nothing of the
+ * inode. It is there as long as anybody has one, perhaps longer. */
+struct orbit_id layout_locks_id(uint64_t ino);
 
-enum layout_kind { LAYOUT_INODE, LAYOUT_BLOCK_OBJECT, LAYOUT_SUPER, LAYOUT_RENAME, LAYOUT_OTHER };
+enum layout_kind {
+	LAYOUT_INODE,
+	LAYOUT_BLOCK_OBJECT,
+	LAYOUT_SUPER,
+	LAYOUT_RENAME,
+	LAYOUT_LOCKS,
+	LAYOUT_OTHER
+};
 /* What an ID names, and whose it is. */
 enum layout_kind layout_kind_of(const struct orbit_id *id, uint64_t *ino, uint64_t *block);
 
@@ -133,6 +143,35 @@ int layout_dirent_parse(const void *val, size_t len, uint64_t *ino, uint8_t *typ
 
 /* ---- extended attributes ---- */
 size_t layout_xattr_key(const char *name, uint8_t key[1 + LAYOUT_XATTR_NAME_MAX]);
+
+/* ---- locks ---- */
+
+/* An entry of a locks object: all that one owner on one mount has locked. */
+enum layout_lock_kind { LAYOUT_FLOCK = 'f', LAYOUT_FCNTL = 'p' };
+#define LOCK_KEY_LEN 14 /* 'l', kind, session, owner */
+#define LOCK_RANGE_LEN 21
+#define LOCK_RANGES_MAX 3000 /* of one owner in one file */
+#define LOCK_LAST INT64_MAX  /* the last byte that can be locked */
+
+struct layout_lock {
+	enum layout_lock_kind kind;
+	uint32_t session; /* of the mount; the entry counts as long as it is not over */
+	uint64_t owner;   /* as that mount's kernel names it */
+};
+
+/* Its value: ranges in order, none of which touch. */
+struct layout_lock_range {
+	uint64_t first, last; /* bytes; <= LOCK_LAST */
+	uint32_t pid;         /* where that mount is */
+	bool write;           /* exclusive */
+};
+
+void layout_lock_key(const struct layout_lock *l, uint8_t key[LOCK_KEY_LEN]);
+/* 0 or -EUCLEAN. */
+int layout_lock_parse(const void *key, size_t klen, struct layout_lock *l);
+void layout_lock_put(struct buf *b, const struct layout_lock_range *r);
+/* Fills @r with what @val has: how many there are, or -EUCLEAN. */
+int layout_lock_ranges(const void *val, size_t len, struct layout_lock_range r[LOCK_RANGES_MAX]);
 
 /* ---- attributes ---- */
 struct fs_attr {

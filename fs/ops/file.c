@@ -14,6 +14,7 @@
 #include "fs/cache/inode.h"
 #include "fs/ops/flush.h"
 #include "fs/ops/hold.h"
+#include "fs/ops/lock.h"
 #include "fs/ops/op.h"
 #include "fs/ops/policy.h"
 #include "fs/ops/truncate.h"
@@ -424,6 +425,7 @@ void fs_release(struct fs *fs, struct fs_file *f)
 {
 	struct file_inode *fi = f->fi;
 
+	lock_release(fs, f);
 	TAILQ_REMOVE(&fs->files->files, f, entry);
 	free(f);
 	if (--fi->opens == 0)

@@ -41,6 +41,16 @@ struct fs_config {
 };
 struct fs_config fs_config_default(void);
 
+enum fs_lock_kind { FS_LOCK_FLOCK, FS_LOCK_FCNTL };
+
+struct fs_lock {
+	enum fs_lock_kind kind;
+	int type;             /* F_RDLCK, F_WRLCK, F_UNLCK */
+	uint64_t owner;       /* as the kernel names it; each kind has its own */
+	uint64_t first, last; /* bytes, <= LOCK_LAST; flock: 0 .. LOCK_LAST */
+	uint32_t pid;
+};
+
 /* The caller's data for one operation. Zero it, set the first part. */
 struct fs_call {
 	uint32_t uid, gid, pid;
@@ -64,6 +74,7 @@ struct fs_call {
 	const void *data;     /* read, readlink, getxattr, listxattr */
 	size_t len;           /* of data; of what was written */
 	uint64_t offset;      /* lseek */
+	struct fs_lock lock;  /* getlk: what is in the way; type F_UNLCK: nothing */
 	struct frame *keep;   /* what data lies in: frame_ref() it to keep it longer; may be NULL */
 
 	/* The operation's own. */
@@ -189,6 +200,19 @@ void fs_fallocate(
 void fs_lseek(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, int whence);
 /* The last close: drops the hold in the background. */
 void fs_release(struct fs *fs, struct fs_file *f);
+
+/* ---- locks (lock.c) ---- */
+
+/* Locks, changes or unlocks. In the way of another's: -EAGAIN; with @wait when nothing is any more,
+ * or -EDEADLK where those in the way wait for the caller (on this mount), or -EINTR. -ENOLCK: there
+ * is no room for it. An flock that is changed and has to wait, or can't, is gone meanwhile. */
+void fs_setlk(
+	struct fs *fs, struct fs_call *c, struct fs_file *f, const struct fs_lock *l, bool wait);
+/* Would it be in the way of somebody's? pid is 0 on other mounts. */
+void fs_getlk(struct fs *fs, struct fs_call *c, struct fs_file *f, const struct fs_lock *l);
+/* close(2) of one descriptor: what @owner has locked by fcntl in that file goes. fs_release()
+ * unlocks what was locked through @f, in the background. */
+void fs_unlock(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t owner);
 
 /* Calls fn for every transaction of this mount that stalls; orbitctl shows them. */
 struct orbit_client *fs_client(struct fs *fs);

@@ -15,6 +15,7 @@ struct hints;
 struct mount_txn;
 struct file_table;
 struct flush;
+struct lock_table;
 struct reaper;
 struct statfs_cache;
 struct unmount;
@@ -46,6 +47,7 @@ struct fs {
 		bool asked;       /* for it */
 		int rc;           /* why there is none */
 	} numbers;                /* of inodes (number.c) */
+	struct lock_table *locks; /* flock, fcntl (lock.c) */
 	struct reaper *reaper;    /* removes orphans that nobody holds (reaper.c) */
 
 	struct hints *hints;                   /* what was seen last of inodes and names (hint.h) */

@@ -201,7 +201,7 @@ static void fast_done(void *arg, const struct orbit_reply *r)
 
 static void fast_put(struct txn_build *t, const struct orphan *o)
 {
-	struct orbit_id id = layout_inode_id(o->ino);
+	struct orbit_id id = layout_inode_id(o->ino), locks = layout_locks_id(o->ino);
 
 	txn_no_hold(t, &id);
 	txn_slot_eq(t, &id, SLOT_NLINK, 0);
@@ -211,6 +211,7 @@ static void fast_put(struct txn_build *t, const struct orphan *o)
 	txn_slot_eq(t, &id, SLOT_TAIL, 0); /* nor any that were not counted */
 	txn_slot_eq(t, &id, SLOT_CUT, o->cut);
 	txn_delete(t, &id);
+	txn_delete(t, &locks); /* somebody may have died with some */
 }
 
 /* As many as one log has, of what waits. */
@@ -261,13 +262,14 @@ static void slow_deleted(void *arg, const struct orbit_reply *r)
 
 static void slow_delete(struct orphan *o)
 {
-	struct orbit_id id = layout_inode_id(o->ino);
+	struct orbit_id id = layout_inode_id(o->ino), locks = layout_locks_id(o->ino);
 	struct txn_build t;
 
 	txn_init(&t);
 	txn_no_hold(&t, &id);
 	txn_slot_eq(&t, &id, SLOT_NLINK, 0);
 	txn_delete(&t, &id);
+	txn_delete(&t, &locks);
 	mount_submit(o->fs, NULL, 0, &t, slow_deleted, o);
 }
 

@@ -11,6 +11,7 @@
 #include "fs/cache/inode.h"
 #include "fs/ops/file.h"
 #include "fs/ops/hint.h"
+#include "fs/ops/lock.h"
 #include "fs/ops/mount.h"
 #include "fs/ops/reaper.h"
 #include "fs/ops/statfs.h"
@@ -121,6 +122,24 @@ static void lease_lost(void *ctx, uint64_t ino)
 	data_lost(fs->data, ino);
 }
 
+/* Locks, whose leases nothing is kept back under. */
+static void other_recalled(void *ctx, const struct orbit_id *id, enum orbit_lease keep, bool lost)
+{
+	struct fs *fs = ctx;
+	uint64_t ino, block;
+
+	(void)keep;
+	if (layout_kind_of(id, &ino, &block) == LAYOUT_LOCKS)
+		lock_recalled(fs, ino, lost);
+	else if (!lost)
+		orbit_return(fs->client, id, ORBIT_LEASE_NONE);
+}
+
+static void mapped(void *ctx)
+{
+	lock_mapped(ctx);
+}
+
 static struct inode_cache *cache_new(struct fs *fs)
 {
 	static const enum inode_cache_mode modes[] = {[FS_CACHE_STRICT] = INODE_CACHE_STRICT,
@@ -131,7 +150,9 @@ static struct inode_cache *cache_new(struct fs *fs)
 		.kernel_max = ENV_SEC,
 		.ctx = fs,
 		.flush = recalled,
-		.lost = lease_lost};
+		.lost = lease_lost,
+		.other = other_recalled,
+		.mapped = mapped};
 
 	return inode_cache_new(fs->env, fs->client, &cfg);
 }
@@ -154,10 +175,12 @@ static int fs_new(struct fs **out, const struct mounting *m)
 	TAILQ_INIT(&fs->asked);
 	TAILQ_INIT(&fs->dirs);
 	fs->hints = hint_new();
+	lock_init(fs);
 	fs->inodes = cache_new(fs);
 	rc = file_init(fs);
 	if (rc) {
 		inode_cache_free(fs->inodes);
+		lock_free(fs);
 		hint_free(fs->hints);
 		free(fs);
 		return rc;
@@ -173,6 +196,7 @@ static void fs_free(struct fs *fs)
 	env_timer_clear(fs->env, &fs->ask);
 	reaper_free(fs);
 	file_free(fs);
+	lock_free(fs);
 	inode_cache_free(fs->inodes);
 	statfs_free(fs);
 	hint_free(fs->hints);
@@ -320,5 +344,6 @@ void fs_unmount(struct fs *fs, uint64_t timeout, void (*done)(void *arg, int rc)
 	assert(!fs->ending_arg);
 	fs->ending_arg = u;
 	env_timer_set(fs->env, &u->deadline, env_now(fs->env) + timeout);
+	lock_stop(fs);
 	file_fini(fs, timeout, unmount_files_done, u);
 }

@@ -292,7 +292,8 @@ static void on_valid(void *arg, bool valid)
 
 void held_begin(struct actor *a)
 {
-	static const struct orbit_lease_ops ops = {on_recall, on_lost, on_valid};
+	static const struct orbit_lease_ops ops = {
+		.recall = on_recall, .lost = on_lost, .valid = on_valid};
 
 	orbit_leases(a->client, &ops, a);
 }

@@ -304,6 +304,15 @@ static void test_check_blocks(void **state)
 	txn_write(&b, &id, 0, "x", 1);
 	submit(&t, &b);
 	expect(&t, CHECK_BLOCK_NO_INODE, 1);
+	id = layout_locks_id(777);
+	txn_init(&b);
+	txn_create(&b, &id, 0, (uint64_t[TXN_SLOTS]){0});
+	submit(&t, &b);
+	id = layout_locks_id(t.file); /* is nothing wrong */
+	txn_init(&b);
+	txn_create(&b, &id, 0, (uint64_t[TXN_SLOTS]){0});
+	submit(&t, &b);
+	expect(&t, CHECK_LOCKS_NO_INODE, 1);
 	id = layout_block_id(t.dir, 0);
 	txn_init(&b);
 	txn_create(&b, &id, 0, (uint64_t[TXN_SLOTS]){0});

@@ -66,7 +66,7 @@ static inline void on_valid(void *arg, bool valid)
 	told.valid = valid;
 }
 
-static const struct orbit_lease_ops ops = {on_recall, on_lost, on_valid};
+static const struct orbit_lease_ops ops = {.recall = on_recall, .lost = on_lost, .valid = on_valid};
 
 /* ---- nodes ---- */
 

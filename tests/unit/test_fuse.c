@@ -216,10 +216,9 @@ static void test_fuse_file_from_create_to_release(void **state)
 	assert_int_equal(call(t, FUSE_GETATTR, node, &get, sizeof(get), NULL, 0), 0);
 	assert_int_equal(BODY(t, struct fuse_attr_out)->attr.size, 100 * KB);
 	assert_true(BODY(t, struct fuse_attr_out)->attr.ino == node);
-	/* read only: nothing to flush; our own bytes are what the kernel has */
+	/* our own bytes are what the kernel has; closing is to be heard of, it may have locks */
 	assert_int_equal(call(t, FUSE_OPEN, node, &open_in, sizeof(open_in), NULL, 0), 0);
-	assert_int_equal(
-		BODY(t, struct fuse_open_out)->open_flags, FOPEN_KEEP_CACHE | FOPEN_NOFLUSH);
+	assert_int_equal(BODY(t, struct fuse_open_out)->open_flags, FOPEN_KEEP_CACHE);
 	fh = BODY(t, struct fuse_open_out)->fh;
 	assert_int_equal(read_at(t, node, fh, 90 * KB, 64 * KB), 0);
 	assert_int_equal(t->len, 10 * KB);
@@ -253,7 +252,7 @@ static void test_fuse_cache_is_dropped_when_others_wrote(void **state)
 	assert_int_equal(dx_close(t->x, other, f), 0);
 	assert_int_equal(t->notices, 0);
 	assert_int_equal(call(t, FUSE_OPEN, node, &in, sizeof(in), NULL, 0), 0);
-	assert_int_equal(BODY(t, struct fuse_open_out)->open_flags, FOPEN_NOFLUSH);
+	assert_int_equal(BODY(t, struct fuse_open_out)->open_flags, 0);
 	assert_int_equal(t->notices, 1); /* attributes only: no lock of a page is taken for it */
 	assert_int_equal(t->notice.ino, node);
 	assert_int_equal(t->notice.off, -1);
@@ -339,10 +338,59 @@ static void test_fuse_forget_is_not_answered(void **state)
 	assert_int_equal(call(t, FUSE_IOCTL, FUSE_ROOT_ID, &(struct fuse_ioctl_in){.cmd = 1},
 				 sizeof(struct fuse_ioctl_in), NULL, 0),
 		-ENOSYS);
-	assert_int_equal(call(t, FUSE_GETLK, FUSE_ROOT_ID, &(struct fuse_lk_in){.fh = 1},
-				 sizeof(struct fuse_lk_in), NULL, 0),
-		-ENOSYS);
 	assert_int_equal(call(t, 4000, FUSE_ROOT_ID, NULL, 0, NULL, 0), -ENOSYS);
+	fx_free(t);
+}
+
+static int lock(struct fx *t, uint32_t opcode, uint64_t node, uint64_t fh, uint64_t owner,
+	uint32_t type, uint32_t flags)
+{
+	struct fuse_lk_in in = {.fh = fh,
+		.owner = owner,
+		.lk = {.start = 10, .end = 19, .type = type, .pid = 4711},
+		.lk_flags = flags};
+
+	return call(t, opcode, node, &in, sizeof(in), NULL, 0);
+}
+
+static void test_fuse_locks(void **state)
+{
+	struct fx *t = fx_new(12);
+	uint64_t fh, node = create(t, "f", &fh);
+	const struct fuse_file_lock *got = &BODY(t, struct fuse_lk_out)->lk;
+	struct fuse_flush_in flush = {.fh = fh, .lock_owner = 1};
+	struct fuse_open_in open_in = {.flags = O_RDONLY};
+	struct fuse_release_in release = {
+		.release_flags = FUSE_RELEASE_FLOCK_UNLOCK, .lock_owner = 3};
+	uint64_t waiting;
+
+	(void)state;
+	assert_int_equal(call(t, FUSE_OPEN, node, &open_in, sizeof(open_in), NULL, 0), 0);
+	release.fh = BODY(t, struct fuse_open_out)->fh;
+	assert_int_equal(lock(t, FUSE_SETLK, node, fh, 1, F_WRLCK, 0), 0);
+	assert_int_equal(lock(t, FUSE_SETLK, node, fh, 2, F_RDLCK, 0), -EAGAIN);
+	assert_int_equal(lock(t, FUSE_GETLK, node, fh, 2, F_RDLCK, 0), 0);
+	assert_true(got->type == F_WRLCK && got->start == 10 && got->end == 19);
+	assert_int_equal(got->pid, 4711);
+	assert_int_equal(lock(t, FUSE_GETLK, node, fh, 1, F_RDLCK, 0), 0);
+	assert_int_equal(got->type, F_UNLCK);
+	/* a close by its owner unlocks, and lets in who waits */
+	waiting = ask(t, FUSE_SETLKW, node,
+		&(struct fuse_lk_in){
+			.fh = fh, .owner = 2, .lk = {.end = INT64_MAX, .type = F_WRLCK}},
+		sizeof(struct fuse_lk_in), NULL, 0);
+	sim_run(t->x->c->s, ENV_SEC);
+	assert_false(heard(t));
+	ask(t, FUSE_FLUSH, node, &flush, sizeof(flush), NULL, 0);
+	sim_run(t->x->c->s, ENV_SEC);
+	assert_true(heard(t) && t->head.error == 0);
+	assert_true(heard(t) && t->head.unique == waiting && t->head.error == 0);
+	assert_int_equal(lock(t, FUSE_SETLK, node, fh, 1, F_RDLCK, 0), -EAGAIN);
+	/* flock has nothing to do with it; the last close unlocks */
+	assert_int_equal(lock(t, FUSE_SETLK, node, release.fh, 3, F_WRLCK, FUSE_LK_FLOCK), 0);
+	assert_int_equal(lock(t, FUSE_SETLK, node, fh, 4, F_RDLCK, FUSE_LK_FLOCK), -EAGAIN);
+	assert_int_equal(call(t, FUSE_RELEASE, node, &release, sizeof(release), NULL, 0), 0);
+	assert_int_equal(lock(t, FUSE_SETLK, node, fh, 4, F_RDLCK, FUSE_LK_FLOCK), 0);
 	fx_free(t);
 }
 
@@ -547,6 +595,7 @@ int main(void)
 		cmocka_unit_test(test_fuse_cache_is_dropped_when_others_wrote),
 		cmocka_unit_test(test_fuse_directories),
 		cmocka_unit_test(test_fuse_forget_is_not_answered),
+		cmocka_unit_test(test_fuse_locks),
 		cmocka_unit_test(test_fuse_setattr_and_set_id_bits),
 		cmocka_unit_test(test_fuse_write_tells_of_set_id_bits),
 		cmocka_unit_test(test_fuse_interrupt),

@@ -33,6 +33,8 @@ static void test_layout_ids_are_frozen(void **state)
 	assert_hex(id.b, 32, "df2cde94e1600dfd667320626c6f636b0123456789abcdef0000000000000007");
 	id = layout_super_id();
 	assert_hex(id.b, 32, "965563e4c98c9ce36f726269746673207375706572626c6f636b000000000000");
+	id = layout_locks_id(UINT64_C(0x0123456789abcdef));
+	assert_hex(id.b, 32, "0123456789abcdef6f726269746673206c6f636b730000000000000000000000");
 	id = layout_rename_id();
 	assert_hex(id.b, 32, "8a8ca699a5a639156f7262697466732072656e616d652065706f636800000000");
 }
@@ -95,6 +97,9 @@ static void test_layout_kind_tells_what_an_id_names(void **state)
 	assert_int_equal(layout_kind_of(&id, &ino, &block), LAYOUT_OTHER);
 	id = layout_rename_id();
 	assert_int_equal(layout_kind_of(&id, &ino, &block), LAYOUT_RENAME);
+	id = layout_locks_id(42);
+	assert_int_equal(layout_kind_of(&id, &ino, &block), LAYOUT_LOCKS);
+	assert_true(ino == 42);
 	id = orbit_id_hash("some object of another program", 30);
 	assert_int_equal(layout_kind_of(&id, &ino, &block), LAYOUT_OTHER);
 }
@@ -168,6 +173,38 @@ static void test_layout_dirent_reads_back_and_refuses_rubbish(void **state)
 	assert_int_equal(layout_dirent_parse(val, sizeof(val), &ino, &type), -EUCLEAN);
 }
 
+static void test_layout_locks_are_frozen(void **state)
+{
+	struct layout_lock l = {
+		.kind = LAYOUT_FCNTL, .session = 0xa1b2c3, .owner = 0x1122334455667788};
+	struct layout_lock_range r[2] = {{.first = 1, .last = 2, .pid = 3},
+		{.first = 4, .last = LOCK_LAST, .pid = 5, .write = true}};
+	static struct layout_lock_range got[LOCK_RANGES_MAX];
+	uint8_t key[LOCK_KEY_LEN];
+	struct layout_lock back;
+	struct buf b = {0};
+
+	(void)state;
+	layout_lock_key(&l, key);
+	assert_hex(key, sizeof(key), "6c7000a1b2c31122334455667788");
+	assert_int_equal(layout_lock_parse(key, sizeof(key), &back), 0);
+	assert_true(back.kind == l.kind && back.session == l.session && back.owner == l.owner);
+	assert_int_equal(layout_lock_parse(key, sizeof(key) - 1, &back), -EUCLEAN);
+	key[1] = 'x';
+	assert_int_equal(layout_lock_parse(key, sizeof(key), &back), -EUCLEAN);
+	for (int i = 0; i < 2; i++)
+		layout_lock_put(&b, &r[i]);
+	assert_hex(b.data, b.len,
+		"000000000000000001000000000000000200000003"
+		"0100000000000000047fffffffffffffff00000005");
+	assert_int_equal(layout_lock_ranges(b.data, b.len, got), 2);
+	assert_true(got[1].write && got[1].last == LOCK_LAST && got[1].pid == 5);
+	assert_int_equal(layout_lock_ranges(b.data, b.len - 1, got), -EUCLEAN);
+	b.data[LOCK_RANGE_LEN + 8] = 2; /* they would overlap */
+	assert_int_equal(layout_lock_ranges(b.data, b.len, got), -EUCLEAN);
+	buf_fini(&b);
+}
+
 static void test_layout_attr_and_stat(void **state)
 {
 	struct txn_object o = {.version = 5, .stream_bytes = 1000};
@@ -228,6 +265,7 @@ int main(void)
 		cmocka_unit_test(test_layout_cookies_are_ordered_as_keys_and_leave_room_for_dots),
 		cmocka_unit_test(test_layout_hash_of_names_spreads),
 		cmocka_unit_test(test_layout_dirent_reads_back_and_refuses_rubbish),
+		cmocka_unit_test(test_layout_locks_are_frozen),
 		cmocka_unit_test(test_layout_attr_and_stat),
 		cmocka_unit_test(test_layout_dtype),
 	};

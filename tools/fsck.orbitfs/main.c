@@ -179,6 +179,9 @@ static void describe(const struct check_finding *x, char *out, size_t len)
 	case CHECK_BLOCK_NO_INODE:
 		snprintf(out, len, "block %" PRIu64 " of a file that is not there", x->other);
 		break;
+	case CHECK_LOCKS_NO_INODE:
+		snprintf(out, len, "locks of a file that is not there");
+		break;
 	case CHECK_BLOCK_OF_OTHER:
 		snprintf(out, len, "block %" PRIu64 " of something that is no file", x->other);
 		break;
