@@ -55,6 +55,7 @@ POSIX_BIN:= $(OUT)/tests/posix/posix-suite
 DEPS     := gcc make libc6-dev libfuse3-dev fuse3 librocksdb-dev libuv1-dev libraft-dev \
             libisal-dev libinih-dev libssl-dev uthash-dev libbsd-dev
 DEV_DEPS := libcmocka-dev clang-format attr sqlite3
+APP_DEPS := postgresql stress-ng fio dbench bonnie++ git sqlite3
 FUZZ_DEPS:= clang libclang-rt-14-dev
 
 # One line per test program, all of its output when it fails; counts are kept for the sum.
@@ -173,6 +174,11 @@ sim-mutations: | deps ## break the protocol in many ways, each of which the simu
 .PHONY: integration
 integration: build-integration ## mount for real and try everything: T="name ..." only these
 	@OUT=$(OUT) tests/integration/run.sh $(RESULTS) $(T)
+
+.PHONY: apps
+apps: build-integration ## other people's programs on mounts (tests/apps; not in check): T="postgres tools shared"
+	@tests/deps.sh $(APP_DEPS)
+	@FOLDER=tests/apps OUT=$(OUT) tests/integration/run.sh $(RESULTS) $(T)
 
 # DIR=... only there; T="open rename:exchange" only these; ARGS="-v -s" of posix-suite
 .PHONY: posix
