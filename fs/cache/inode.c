@@ -273,11 +273,11 @@ uint64_t inode_give_entry(struct inode_cache *ic, uint64_t dir, const uint8_t *k
 	d = dentry_find(in, key, klen);
 	if (!d || !d->known)
 		return 0;
-	/* While it is forgotten somebody may wait: not for long if the directory's lease is young,
-	 * which is where others work as well. */
-	ns = now - in->granted_at > ENTRY_MIN ? now - in->granted_at : ENTRY_MIN;
-	if (ns > give_max(ic, now))
-		ns = give_max(ic, now);
+	/* While it is forgotten somebody may wait: not for long if others work here as well, as
+	 * they did when the lease was recalled and is young again. */
+	ns = give_max(ic, now);
+	if (in->recalled && ns > now - in->granted_at)
+		ns = now - in->granted_at > ENTRY_MIN ? now - in->granted_at : ENTRY_MIN;
 	if (d->given_until < now + ns)
 		d->given_until = now + ns;
 	return ns;

@@ -65,6 +65,7 @@ struct inode {
 	uint64_t lapse_at;
 	uint64_t since; /* ic->clock when we came to know of it; 0: it is not held, or recalled */
 	uint64_t granted_at; /* env_now() then */
+	bool recalled;       /* ever */
 	uint64_t contended_until, backoff;
 	uint64_t shy_until; /* no entries for the kernel: it could not forget them in time */
 };

@@ -244,6 +244,7 @@ static void on_recall(void *arg, const struct orbit_id *id, enum orbit_lease kee
 		orbit_return(ic->client, id, ORBIT_LEASE_NONE);
 		return;
 	}
+	in->recalled = true;
 	if (keep == ORBIT_LEASE_NONE)
 		contend(in);
 	recall_begin(in, keep);

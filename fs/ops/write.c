@@ -59,6 +59,13 @@ static void write_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 	write_end(w, -EINTR);
 }
 
+/* The kernel keeps what was written as pages; not what was appended (direct I/O). */
+static void wrote(const struct write_call *w)
+{
+	if (!w->wait.append)
+		inode_give_pages(w->fs->inodes, w->lease.ino);
+}
+
 static void written(struct data_wait *wait, int rc)
 {
 	struct write_call *w = container_of(wait, struct write_call, wait);
@@ -69,10 +76,13 @@ static void written(struct data_wait *wait, int rc)
 	if (rc) /* told here and now, not again at close */
 		flush_error(f);
 	if (rc || !(f->flags & (O_SYNC | O_DSYNC))) {
+		if (!rc)
+			wrote(w);
 		write_end(w, rc);
 		return;
 	}
 	call->len = wait->len;
+	wrote(w);
 	inode_unuse(fs->inodes, w->lease.ino);
 	free(w);
 	flush_file(fs, call, f, true, write_synced);
@@ -134,6 +144,7 @@ void fs_write(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off,
 	if (now.leased && !(f->flags & (O_SYNC | O_DSYNC)) && place(&now) == 0 &&
 		data_write_now(f->data, &now.wait)) {
 		c->len = now.wait.len;
+		wrote(&now);
 		inode_unuse(fs->inodes, now.lease.ino);
 		mount_done(c, 0);
 		return;
