@@ -380,6 +380,15 @@ static int read_epoch(struct renaming *m, const struct orbit_reply *r, uint64_t 
 
 static void walk(struct renaming *m);
 
+/* Of entries that were remembered it may not be true any more. */
+static void refuse_circle(struct renaming *m)
+{
+	if (m->fresh)
+		op_end(&m->op, -EINVAL);
+	else
+		rename_read(&m->op);
+}
+
 static void tree_changed(struct renaming *m)
 {
 	if (m->op.tries < WALKS_MAX) {
@@ -401,8 +410,10 @@ static void confirmed(void *arg, const struct orbit_reply *r)
 
 	if (!rc && epoch != m->epoch)
 		tree_changed(m);
+	else if (rc)
+		op_end(&m->op, rc);
 	else
-		op_end(&m->op, rc ? rc : -EINVAL);
+		refuse_circle(m);
 }
 
 static void get_epoch(struct renaming *m, orbit_done_cb *done)
@@ -455,7 +466,7 @@ static void walk(struct renaming *m)
 
 	if (m->at == moved) {
 		if (m->depth == 0)
-			op_end(&m->op, -EINVAL);
+			refuse_circle(m);
 		else
 			get_epoch(m, confirmed);
 		return;

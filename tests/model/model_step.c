@@ -199,6 +199,9 @@ static bool step_make(struct step *x)
 	if (d->nlink == 0)
 		return step_is_gone(x) || step_rc(x, -ENOENT);
 	there = entry_inode(d, c->name);
+	/* seen, and gone again when it was to be opened: the kernel begins anew */
+	if (c->kind == CALL_CREATE && !(c->flags & O_EXCL) && x->s->loose && x->s->rc == -ESTALE)
+		return true;
 	if (!there)
 		return made(x, d);
 	if (c->kind != CALL_CREATE || c->flags & O_EXCL)

@@ -1,9 +1,7 @@
-/* Random programs, and how they read. */
+/* Random programs. */
 #include "tests/model/program.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <string.h>
@@ -17,9 +15,6 @@
 #define X255 X51 X51 X51 X51 X51
 
 const char *const program_name[PROGRAM_NAMES] = {"a", "b", "c", X255, X255 "y"};
-static const char *const short_name[PROGRAM_NAMES] = {"a", "b", "c", "x*255", "x*256"};
-static const char *const xattr_name[3] = {"user.x", "user.y", "trusted.z"};
-
 struct rng {
 	uint64_t x;
 };
@@ -50,6 +45,18 @@ struct taste {
 	unsigned together; /* of those that run with the next */
 	unsigned dirs;     /* of names that lie below the root */
 	bool kills, big;
+};
+
+/* What may be there when a step runs, if all goes well: most steps are about that. */
+struct thing {
+	struct where at;
+	char type; /* d, f, l, o */
+};
+
+struct guess {
+	struct thing thing[24];
+	unsigned n;
+	bool open[MODEL_MOUNTS][PROGRAM_HANDLES];
 };
 
 static uint8_t some_name(struct rng *r)
@@ -217,8 +224,186 @@ static void fault_step(
 	s->events = below(r, one_of(r, 3) ? 10 : 60);
 }
 
-static void some_step(
-	struct rng *r, const struct program *p, const struct taste *t, struct step_of *s)
+/* ---- about what is there ---- */
+
+static bool there(struct rng *r, const struct guess *g, const char *types, struct where *at)
+{
+	for (unsigned tries = 0; g->n && tries < 8; tries++) {
+		const struct thing *x = &g->thing[below(r, g->n)];
+
+		if (!strchr(types, x->type))
+			continue;
+		*at = x->at;
+		return true;
+	}
+	return false;
+}
+
+/* A name in a directory that is there. */
+static void within(struct rng *r, const struct guess *g, struct where *at)
+{
+	struct where dir;
+	uint8_t name = at->name;
+
+	if (one_of(r, 3) || !there(r, g, "d", &dir) || dir.depth == 2 || dir.name > 1) {
+		*at = (struct where){.name = name};
+		return;
+	}
+	*at = dir;
+	at->dir[at->depth++] = dir.name;
+	at->name = name;
+}
+
+static bool same_place(const struct where *a, const struct where *b)
+{
+	return a->kept == b->kept && a->depth == b->depth && a->name == b->name &&
+	       !memcmp(a->dir, b->dir, a->depth);
+}
+
+static struct thing *find_thing(struct guess *g, const struct where *at)
+{
+	for (unsigned k = 0; k < g->n; k++)
+		if (same_place(&g->thing[k].at, at))
+			return &g->thing[k];
+	return NULL;
+}
+
+static void add_thing(struct guess *g, const struct where *at, char type)
+{
+	if (find_thing(g, at) || g->n == sizeof(g->thing) / sizeof(g->thing[0]) || at->name > 3)
+		return;
+	g->thing[g->n++] = (struct thing){*at, type};
+}
+
+static void drop_thing(struct guess *g, const struct where *at)
+{
+	struct thing *x = find_thing(g, at);
+
+	if (x)
+		*x = g->thing[--g->n];
+}
+
+/* An open file of any mount, or (with @open false) a place for one. */
+static void some_handle(
+	struct rng *r, const struct program *p, const struct guess *g, bool open, struct step_of *s)
+{
+	for (unsigned tries = 0; tries < 12; tries++) {
+		unsigned m = below(r, p->mounts), h = below(r, PROGRAM_HANDLES);
+
+		if (g->open[m][h] != open)
+			continue;
+		s->mount = (uint8_t)m;
+		s->handle = (uint8_t)h;
+		return;
+	}
+}
+
+static void aim(struct rng *r, const struct program *p, const struct guess *g, struct step_of *s)
+{
+	static const char *const types[CALL_KINDS] = {[CALL_LOOKUP] = "dflo",
+		[CALL_UNLINK] = "fflo",
+		[CALL_RMDIR] = "d",
+		[CALL_RENAME] = "ddflo",
+		[CALL_READLINK] = "l",
+		[CALL_GETATTR] = "dflo",
+		[CALL_SETATTR] = "fffdlo",
+		[CALL_READDIR] = "d",
+		[CALL_GETXATTR] = "df",
+		[CALL_SETXATTR] = "df",
+		[CALL_LISTXATTR] = "df",
+		[CALL_REMOVEXATTR] = "df",
+		[CALL_OPEN] = "f"};
+
+	if (s->kind >= CALL_READ && s->kind <= CALL_LSEEK && !one_of(r, 12))
+		some_handle(r, p, g, true, s);
+	if (s->kind == CALL_OPEN || s->kind == CALL_CREATE)
+		some_handle(r, p, g, false, s);
+	if (one_of(r, 5))
+		return;
+	switch (s->kind) {
+	case CALL_CREATE:
+	case CALL_MKNOD:
+	case CALL_MKDIR:
+	case CALL_SYMLINK:
+		within(r, g, &s->at);
+		break;
+	case CALL_LINK:
+		within(r, g, &s->at);
+		there(r, g, "fflo", &s->to);
+		break;
+	case CALL_RENAME:
+		there(r, g, types[s->kind], &s->at);
+		if (one_of(r, 2) || !there(r, g, "dflo", &s->to))
+			within(r, g, &s->to);
+		break;
+	case STEP_KEEP:
+		there(r, g, "ddflo", &s->at);
+		break;
+	default:
+		if (types[s->kind])
+			there(r, g, types[s->kind], &s->at);
+	}
+}
+
+static void renamed(struct guess *g, const struct step_of *s)
+{
+	struct thing *x = find_thing(g, &s->at), *y = find_thing(g, &s->to);
+	char type;
+
+	if (!x || (y && s->flags == RENAME_NOREPLACE) || (!y && s->flags == RENAME_EXCHANGE))
+		return;
+	type = x->type;
+	if (s->flags == RENAME_EXCHANGE) {
+		x->type = y->type;
+		y->type = type;
+		return;
+	}
+	drop_thing(g, &s->at);
+	drop_thing(g, &s->to);
+	add_thing(g, &s->to, type);
+}
+
+static void guess_on(struct guess *g, const struct step_of *s)
+{
+	bool *open = &g->open[s->mount][s->handle % PROGRAM_HANDLES];
+
+	switch (s->kind) {
+	case CALL_CREATE:
+		*open = true;
+		add_thing(g, &s->at, 'f');
+		break;
+	case CALL_MKNOD:
+		add_thing(g, &s->at, S_ISREG(s->mode) ? 'f' : 'o');
+		break;
+	case CALL_MKDIR:
+		add_thing(g, &s->at, 'd');
+		break;
+	case CALL_SYMLINK:
+		add_thing(g, &s->at, 'l');
+		break;
+	case CALL_LINK:
+		add_thing(g, &s->at, 'f');
+		break;
+	case CALL_UNLINK:
+	case CALL_RMDIR:
+		drop_thing(g, &s->at);
+		break;
+	case CALL_RENAME:
+		renamed(g, s);
+		break;
+	case CALL_OPEN:
+		*open = true;
+		break;
+	case CALL_CLOSE:
+		*open = false;
+		break;
+	}
+}
+
+/* ---- */
+
+static void some_step(struct rng *r, const struct program *p, const struct taste *t,
+	struct guess *g, struct step_of *s)
 {
 	memset(s, 0, sizeof(*s));
 	s->mount = (uint8_t)below(r, p->mounts);
@@ -242,6 +427,8 @@ static void some_step(
 	if (s->kind == CALL_CREATE && !(s->flags & O_EXCL))
 		s->uid = s->gid = 0;
 	s->with_next = below(r, 1000) < t->together;
+	aim(r, p, g, s);
+	guess_on(g, s);
 }
 
 void program_make(struct program *p, uint64_t seed)
@@ -250,6 +437,7 @@ void program_make(struct program *p, uint64_t seed)
 	static const unsigned names[] = {200, 500, 800, 950};
 	static const unsigned faults[] = {0, 20, 80, 200};
 	static const unsigned together[] = {0, 0, 200, 500};
+	struct guess g = {.n = 0};
 	struct taste t;
 
 	memset(p, 0, sizeof(*p));
@@ -265,143 +453,5 @@ void program_make(struct program *p, uint64_t seed)
 	t.big = one_of(&r, 3);
 	p->n = 8 + below(&r, PROGRAM_STEPS - 8);
 	for (unsigned k = 0; k < p->n; k++)
-		some_step(&r, p, &t, &p->step[k]);
-}
-
-/* ---- printing ---- */
-
-static void put_where(char *to, size_t len, const struct where *w, bool name)
-{
-	char kept[8] = "";
-
-	if (w->kept)
-		snprintf(kept, sizeof(kept), "<%u>", w->kept);
-	snprintf(to, len, "%s%s%s%s%s%s%s", kept, w->depth > 0 ? "/" : "",
-		w->depth > 0 ? short_name[w->dir[0]] : "", w->depth > 1 ? "/" : "",
-		w->depth > 1 ? short_name[w->dir[1]] : "", name ? "/" : "",
-		name ? short_name[w->name] : "");
-}
-
-static const char *const kind_name[STEP_KINDS] = {"lookup", "create", "mknod", "mkdir", "symlink",
-	"link", "unlink", "rmdir", "rename", "readlink", "getattr", "setattr", "readdir",
-	"getxattr", "setxattr", "listxattr", "removexattr", "open", "read", "write", "fsync",
-	"close", "fallocate", "lseek", "keep", "sleep", "cut", "cut-nodes", "break", "lose-answer",
-	"crash-node", "pause-node", "pause-mount", "kill-mount", "new-mount"};
-
-static void put_flags(char *to, size_t len, int f)
-{
-	static const char *const acc[] = {"O_RDONLY", "O_WRONLY", "O_RDWR", "?"};
-
-	snprintf(to, len, "%s%s%s%s%s", acc[f & O_ACCMODE], f & O_APPEND ? "|O_APPEND" : "",
-		f & O_TRUNC ? "|O_TRUNC" : "", f & O_EXCL ? "|O_EXCL" : "",
-		f & O_SYNC ? "|O_SYNC" : "");
-}
-
-static void fault_line(const struct step_of *s, char *line, size_t len)
-{
-	switch (s->kind) {
-	case STEP_CUT_NODES:
-		snprintf(line, len, "    %s n%u n%u for %" PRIu64 " ms%s", kind_name[s->kind],
-			s->node, s->node2, s->ms, s->silent ? ", silent" : "");
-		break;
-	case STEP_CUT:
-		snprintf(line, len, "m%u: cut from n%u for %" PRIu64 " ms%s", s->mount, s->node,
-			s->ms, s->silent ? ", silent" : "");
-		break;
-	case STEP_KILL:
-		snprintf(line, len, "m%u: dies after %u events%s", s->mount, s->events,
-			s->silent ? ", silent" : "");
-		break;
-	case STEP_SLEEP:
-	case STEP_MOUNT:
-		snprintf(line, len, "    %s %" PRIu64 " ms", kind_name[s->kind], s->ms);
-		break;
-	case STEP_PAUSE_MOUNT:
-		snprintf(line, len, "m%u: pause for %" PRIu64 " ms", s->mount, s->ms);
-		break;
-	default:
-		snprintf(line, len, "    %s n%u (m%u) %" PRIu64 " ms", kind_name[s->kind], s->node,
-			s->mount, s->ms);
-	}
-}
-
-/* What the call is told besides where. */
-static void put_args(const struct step_of *s, char *to, size_t len)
-{
-	char flags[64];
-
-	put_flags(flags, sizeof(flags), s->flags);
-	switch (s->kind) {
-	case CALL_CREATE:
-		snprintf(to, len, "%o %s as %u:%u -> h%u", s->mode, flags, s->uid, s->gid,
-			s->handle);
-		break;
-	case CALL_OPEN:
-		snprintf(to, len, "%s -> h%u", flags, s->handle);
-		break;
-	case CALL_MKNOD:
-	case CALL_MKDIR:
-		snprintf(to, len, "%o as %u:%u", s->mode, s->uid, s->gid);
-		break;
-	case CALL_RENAME:
-		snprintf(to, len, "%s",
-			s->flags == RENAME_NOREPLACE  ? "NOREPLACE"
-			: s->flags == RENAME_EXCHANGE ? "EXCHANGE"
-						      : "");
-		break;
-	case CALL_SETATTR:
-		snprintf(to, len, "what=%x mode=%o uid=%u gid=%u size=%" PRIu64 " time=%" PRId64,
-			s->what, s->mode, s->uid, s->gid, s->len, s->time);
-		break;
-	case CALL_GETXATTR:
-	case CALL_SETXATTR:
-	case CALL_REMOVEXATTR:
-		snprintf(to, len, "%s len=%" PRIu64 " flags=%d salt=%u", xattr_name[s->handle % 3],
-			s->len, s->flags, s->salt);
-		break;
-	case CALL_READ:
-	case CALL_WRITE:
-	case CALL_FALLOCATE:
-	case CALL_LSEEK:
-		snprintf(to, len, "h%u off=%" PRIu64 " len=%" PRIu64 " flags=%x salt=%u%s",
-			s->handle, s->off, s->len, (unsigned)s->flags, s->salt,
-			s->kill ? " kill-priv" : "");
-		break;
-	case CALL_FSYNC:
-	case CALL_CLOSE:
-		snprintf(to, len, "h%u", s->handle);
-		break;
-	default:
-		snprintf(to, len, "%s", s->plus ? "plus" : "");
-	}
-}
-
-void program_line(const struct step_of *s, char *line, size_t len)
-{
-	char at[64] = "", to[64] = "", args[128], kept[16] = "";
-
-	if (s->kind > STEP_KEEP) {
-		fault_line(s, line, len);
-		return;
-	}
-	put_args(s, args, sizeof(args));
-	if (s->kind < CALL_READ || s->kind > CALL_LSEEK)
-		put_where(at, sizeof(at), &s->at, true);
-	if (s->kind == CALL_RENAME || s->kind == CALL_LINK)
-		put_where(to, sizeof(to), &s->to, true);
-	if (s->kept)
-		snprintf(kept, sizeof(kept), "%s<%u> ", s->kind == STEP_KEEP ? "as " : "", s->kept);
-	snprintf(line, len, "m%u: %s %s%s%s%s %s%s", s->mount, kind_name[s->kind], kept, at,
-		to[0] ? " " : "", to, args, s->with_next ? "   & together with" : "");
-}
-
-void program_print(const struct program *p, FILE *to)
-{
-	char line[512];
-
-	fprintf(to, "%u nodes, %u copies, %u mounts\n", p->nodes, p->replicas, p->mounts);
-	for (unsigned k = 0; k < p->n; k++) {
-		program_line(&p->step[k], line, sizeof(line));
-		fprintf(to, "%3u  %s\n", k, line);
-	}
+		some_step(&r, p, &t, &g, &p->step[k]);
 }

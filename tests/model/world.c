@@ -225,7 +225,7 @@ void world_judge(struct world *w, struct flight *f, unsigned n)
 	if (w->npending)
 		late_ones(w);
 	for (unsigned k = 0; k < n && n > 1; k++)
-		f[k].s.loose = f[k].c.kind != CALL_GETATTR && f[k].c.kind != CALL_LOOKUP;
+		f[k].s.loose = f[k].c.kind != CALL_GETATTR;
 	for (unsigned k = 0; k < w->nmodels; k++)
 		orders(&j, model_copy(w->model[k]), w->pending_of[k], 0);
 	forget_models(w);
@@ -233,7 +233,8 @@ void world_judge(struct world *w, struct flight *f, unsigned n)
 	memcpy(w->pending_of, j.pending_of, sizeof(j.pending_of));
 	w->nmodels = j.nfound;
 	if (!w->nmodels)
-		world_fail(w, "%s%s%s", j.why, n > 1 ? "; or: " : "", n > 1 ? j.last : "");
+		world_fail(w, "%s%s%s", j.why, strcmp(j.why, j.last) ? "; or: " : "",
+			strcmp(j.why, j.last) ? j.last : "");
 	for (unsigned k = 0; k < n; k++) {
 		seen_free(&f[k].s);
 		free(f[k].out);
