@@ -3,7 +3,7 @@
  * simple model filesystem that says whether each answer is right.
  *
  *   model [--seeds N] [--first S] [--jobs J]     N seeds from S on (1: and the pinned)
- *   SEED=n model, or model --seed n              that seed alone, step by step
+ *   SEED=n model, or model --seed n              that seed alone, step by step; -v: with its log
  *   model --keep                                 failing programs are not shortened
  */
 #include <errno.h>
@@ -33,7 +33,7 @@ struct outcome {
 	char why[400];
 };
 
-static bool shorten = true;
+static bool shorten = true, loud;
 
 /* A process of its own: what crashes is told like what is wrong. */
 static void run(const struct program *p, bool verbose, struct outcome *o)
@@ -53,6 +53,8 @@ static void run(const struct program *p, bool verbose, struct outcome *o)
 		exit(3);
 	if (pid == 0) {
 		setrlimit(RLIMIT_CPU, &cpu);
+		if (verbose && loud)
+			log_set_level(LOG_LVL_DEBUG);
 		if (!verbose && shorten && !freopen("/dev/null", "w", stderr))
 			_exit(3);
 		world_init(&w, p, verbose);
@@ -238,7 +240,7 @@ int main(int argc, char **argv)
 			shorten = false;
 			break;
 		case 'v':
-			log_set_level(LOG_LVL_DEBUG);
+			loud = true;
 			break;
 		default:
 			fprintf(stderr, "usage: model [--seeds N] [--first S] [--jobs J] "

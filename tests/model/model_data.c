@@ -36,6 +36,8 @@ void step_kill_priv(struct model_inode *i)
 void step_clean(struct step *x, struct model_inode *i)
 {
 	(void)x;
+	if (i->doubt)
+		return;
 	for (unsigned k = 0; k < i->nwas; k++)
 		bytes_unref(i->was[k]);
 	i->nwas = 0;
@@ -62,6 +64,7 @@ bool step_opened(struct step *x, struct model_inode *i)
 		i->opens[c->mount]++;
 	if (c->flags & O_TRUNC && i->data->len) {
 		bytes_resize(&i->data, 0);
+		i->doubt = false;
 		step_clean(x, i);
 		step_touch(x, i, true);
 	}

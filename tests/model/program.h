@@ -64,6 +64,7 @@ struct program {
 
 void program_make(struct program *p, uint64_t seed);
 void program_print(const struct program *p, FILE *to);
+const char *program_kind(unsigned kind);
 void program_line(const struct step_of *s, char *line, size_t len);
 
 #endif

@@ -27,6 +27,11 @@ static const char *const kind_name[STEP_KINDS] = {"lookup", "create", "mknod", "
 	"close", "fallocate", "lseek", "keep", "sleep", "cut", "cut-nodes", "break", "lose-answer",
 	"crash-node", "pause-node", "pause-mount", "kill-mount", "new-mount"};
 
+const char *program_kind(unsigned kind)
+{
+	return kind_name[kind];
+}
+
 static void put_flags(char *to, size_t len, int f)
 {
 	static const char *const acc[] = {"O_RDONLY", "O_WRONLY", "O_RDWR", "?"};

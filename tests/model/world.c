@@ -253,11 +253,23 @@ int world_call(struct world *w, const struct call *c, struct world_handle *h, st
 	rc = f.s.rc;
 	if (a)
 		*a = f.s.attr;
+	if (w->verbose)
+		printf("     m%u: %s %llx %s -> %s\n", c->mount, program_kind(c->kind),
+			(unsigned long long)(c->ino ? c->ino : c->dir), c->name ? c->name : "",
+			rc ? strerrorname_np(-rc) : "0");
 	world_judge(w, &f, 1);
 	return w->failed ? 1 : rc;
 }
 
 /* ---- death ---- */
+
+static void drop_model(struct world *w, unsigned k)
+{
+	model_free(w->model[k]);
+	w->nmodels--;
+	w->model[k] = w->model[w->nmodels];
+	w->pending_of[k] = w->pending_of[w->nmodels];
+}
 
 /* What the dead mount had dirty is read by another one: each byte has to be old or new. */
 static void adopt(struct world *w, unsigned by, uint64_t ino)
@@ -275,13 +287,16 @@ static void adopt(struct world *w, unsigned by, uint64_t ino)
 	c = (struct call){.kind = CALL_READ, .mount = by, .ino = ino, .len = MODEL_SIZE_MAX};
 	if (!w->failed && world_start(w, &f, &c, &h)) {
 		world_wait(w, &f, 1);
-		for (unsigned k = 0; k < w->nmodels && !w->failed; k++) {
+		for (unsigned k = 0; k < w->nmodels; k++) {
 			const struct model_inode *i = model_find(w->model[k], ino);
 
-			if (i->doubt && !model_adopt(w->model[k], ino, f.s.data, f.s.len, &a, why,
-						sizeof(why)))
-				world_fail(w, "after its writer died: %s", why);
+			if (!i->doubt || model_adopt(w->model[k], ino, f.s.data, f.s.len, &a, why,
+						 sizeof(why)))
+				continue;
+			drop_model(w, k--);
 		}
+		if (!w->nmodels)
+			world_fail(w, "after its writer died: %s", why);
 		world_judge(w, &f, 1);
 	}
 	c = (struct call){.kind = CALL_CLOSE, .mount = by, .ino = ino};
