@@ -154,12 +154,34 @@ static void keep(struct judging *j, struct model *m, unsigned pending)
 	j->found[j->nfound++] = m;
 }
 
+static void orders(struct judging *j, struct model *m, unsigned pending, unsigned done);
+
+/* A call of a mount that died earlier may happen just now. */
+static void late_ones(struct judging *j, const struct model *m, unsigned pending, unsigned done)
+{
+	struct world *w = j->w;
+	char why[160];
+
+	for (unsigned p = 0; p < w->npending; p++) {
+		struct model *next;
+
+		if (!(pending & 1u << p))
+			continue;
+		next = model_copy(m);
+		if (model_step(next, &w->pending[p], &w->pending_seen[p], why, sizeof(why)))
+			orders(j, next, pending & ~(1u << p), done);
+		else
+			model_free(next);
+	}
+}
+
 /* The rest of the calls in all orders, those of the dead also not at all. */
 static void orders(struct judging *j, struct model *m, unsigned pending, unsigned done)
 {
 	char why[160] = "";
 	bool last = true;
 
+	late_ones(j, m, pending, done);
 	for (unsigned k = 0; k < j->n; k++) {
 		struct model *next;
 
@@ -190,30 +212,22 @@ static void forget_models(struct world *w)
 	w->nmodels = 0;
 }
 
-/* Calls of the dead may have happened just now: models in which they have, besides. */
-static void late_ones(struct world *w)
+/* Of calls that ran together, attributes may be those of a later moment, and times of another
+ * one's.
+ */
+static void together(struct flight *f, unsigned n)
 {
-	struct judging j = {.w = w};
-	char why[300];
+	int64_t begin = f[0].s.begin, end = f[0].s.end;
 
-	for (unsigned k = 0; k < w->nmodels; k++) {
-		keep(&j, model_copy(w->model[k]), w->pending_of[k]);
-		for (unsigned p = 0; p < w->npending; p++) {
-			struct model *m;
-
-			if (!(w->pending_of[k] & 1u << p))
-				continue;
-			m = model_copy(w->model[k]);
-			if (model_step(m, &w->pending[p], &w->pending_seen[p], why, sizeof(why)))
-				keep(&j, m, w->pending_of[k] & ~(1u << p));
-			else
-				model_free(m);
-		}
+	for (unsigned k = 1; k < n; k++) {
+		begin = f[k].s.begin < begin ? f[k].s.begin : begin;
+		end = f[k].s.end > end ? f[k].s.end : end;
 	}
-	forget_models(w);
-	memcpy(w->model, j.found, sizeof(j.found));
-	memcpy(w->pending_of, j.pending_of, sizeof(j.pending_of));
-	w->nmodels = j.nfound;
+	for (unsigned k = 0; k < n; k++) {
+		f[k].s.loose = f[k].c.kind != CALL_GETATTR;
+		f[k].s.begin = begin;
+		f[k].s.end = end;
+	}
 }
 
 void world_judge(struct world *w, struct flight *f, unsigned n)
@@ -222,10 +236,8 @@ void world_judge(struct world *w, struct flight *f, unsigned n)
 
 	if (w->failed)
 		return;
-	if (w->npending)
-		late_ones(w);
-	for (unsigned k = 0; k < n && n > 1; k++)
-		f[k].s.loose = f[k].c.kind != CALL_GETATTR;
+	if (n > 1)
+		together(f, n);
 	for (unsigned k = 0; k < w->nmodels; k++)
 		orders(&j, model_copy(w->model[k]), w->pending_of[k], 0);
 	forget_models(w);
