@@ -5,11 +5,8 @@
  * hears signals.
  */
 #include <errno.h>
-#include <sys/file.h>
 
 #include "fs/fuse/ops.h"
-
-#define GROUPS_MAX 256
 
 uint64_t fuse_ino_in(fuse_ino_t ino)
 {

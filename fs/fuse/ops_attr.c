@@ -1,7 +1,6 @@
 /* Handlers: attributes, their lists, the filesystem as a whole. */
 #include <errno.h>
 #include <linux/fuse.h>
-#include <sys/file.h>
 
 #include "fs/fuse/ops.h"
 

@@ -1,11 +1,8 @@
 /* Handlers: directories. */
 #include <dirent.h>
 #include <errno.h>
-#include <sys/file.h>
 
 #include "fs/fuse/ops.h"
-
-#define GROUPS_MAX 256
 
 static void reply_opendir(struct fs_call *c, int rc)
 {

@@ -1,11 +1,8 @@
 /* Handlers: files. */
 #include <errno.h>
 #include <linux/fuse.h>
-#include <sys/file.h>
 
 #include "fs/fuse/ops.h"
-
-#define GROUPS_MAX 256
 
 static void file_info(struct fuse_call *k)
 {

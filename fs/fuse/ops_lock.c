@@ -3,8 +3,6 @@
 
 #include "fs/fuse/ops.h"
 
-#define GROUPS_MAX 256
-
 static struct fs_lock lock_in(const struct fuse_file_info *fi, const struct flock *l)
 {
 	return (struct fs_lock){.kind = FS_LOCK_FCNTL,

@@ -1,10 +1,7 @@
 /* Handlers: names. */
 #include <errno.h>
-#include <sys/file.h>
 
 #include "fs/fuse/ops.h"
-
-#define GROUPS_MAX 256
 
 static void reply_number(struct fs_call *c, int rc)
 {

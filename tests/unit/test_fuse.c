@@ -251,7 +251,8 @@ static void test_fuse_cache_is_dropped_when_others_wrote(void **state)
 	assert_int_equal(t->notices, 0);
 	assert_int_equal(call(t, FUSE_OPEN, node, &in, sizeof(in), NULL, 0), 0);
 	assert_int_equal(BODY(t, struct fuse_open_out)->open_flags, 0);
-	assert_int_equal(t->notices, 1); /* its pages and attributes, before the other could write */
+	assert_int_equal(
+		t->notices, 1); /* its pages and attributes, before the other could write */
 	assert_int_equal(t->notice.ino, node);
 	assert_int_equal(t->notice.off, 0);
 	fh = BODY(t, struct fuse_open_out)->fh;
