@@ -57,7 +57,10 @@ static void inode_free(struct inode *in)
 		dentry_free(in, d);
 	if (in->drop)
 		in->drop->of = NULL;
+	if (in->asking)
+		in->asking->in = NULL;
 	env_timer_clear(ic->env, &in->lapse);
+	env_timer_clear(ic->env, &in->hang);
 	env_timer_clear(ic->env, &in->again);
 	HASH_DEL(ic->inodes, in);
 	TAILQ_REMOVE(&ic->lru, in, lru);
@@ -80,7 +83,7 @@ void inode_forget(struct inode *in)
 
 static bool needed(const struct inode *in)
 {
-	return in->uses || in->changing || in->asking || in->recall || in->redrop ||
+	return in->uses || in->changing || in->asking || in->recall || in->redrop || in->pins ||
 	       !TAILQ_EMPTY(&in->waits);
 }
 
@@ -97,21 +100,21 @@ void inode_rest_in(struct inode *in)
 
 void inode_trim(struct inode_cache *ic)
 {
-	unsigned most = 16; /* of those that cannot go */
-	struct inode *in, *next;
+	unsigned most = 16; /* of those that cannot go, or not at once */
+	uint64_t were;
+	struct inode *in;
 
-	for (in = TAILQ_FIRST(&ic->lru); in && most; in = next) {
-		if (ic->counters.inodes <= ic->cfg.inodes_max &&
-			ic->nentries <= ic->cfg.entries_max)
+	while (most && (in = TAILQ_FIRST(&ic->lru))) {
+		were = ic->counters.inodes;
+		if (were <= ic->cfg.inodes_max && ic->nentries <= ic->cfg.entries_max)
 			return;
-		next = TAILQ_NEXT(in, lru);
 		TAILQ_REMOVE(&ic->lru, in, lru);
 		TAILQ_INSERT_TAIL(&ic->lru, in, lru);
-		if (needed(in)) {
-			most--;
-			continue;
+		if (!needed(in)) {
+			in->backoff = 0; /* nothing to keep a record for */
+			recall_begin(in, ORBIT_LEASE_NONE);
 		}
-		recall_begin(in, ORBIT_LEASE_NONE);
+		most -= ic->counters.inodes >= were;
 	}
 }
 
@@ -283,10 +286,16 @@ uint64_t inode_give_entry(struct inode_cache *ic, uint64_t dir, const uint8_t *k
 	return ns;
 }
 
-void inode_give_pages(struct inode_cache *ic, uint64_t ino)
+void inode_give_pages(struct inode_cache *ic, uint64_t ino, uint64_t end)
 {
-	if (ic->cfg.mode == INODE_CACHE_STRICT)
-		inode_record_get(ic, ino)->pages = true;
+	struct inode *in;
+
+	if (ic->cfg.mode != INODE_CACHE_STRICT)
+		return;
+	in = inode_record_get(ic, ino);
+	in->pages = true;
+	if (in->pages_end < end)
+		in->pages_end = end;
 }
 
 bool inode_pages_good(struct inode_cache *ic, uint64_t ino)

@@ -41,7 +41,8 @@ enum inode_cache_mode {
 struct inode_drop {
 	uint64_t ino;
 	bool attr;  /* its attributes */
-	bool pages; /* its data, all of it */
+	bool pages; /* its data, up to @end */
+	uint64_t end;
 	/* a directory: names to be forgotten, NUL-terminated, one after the other */
 	struct buf names;
 	/* of who drops */
@@ -74,6 +75,8 @@ struct inode_cache_config {
 /* Takes over orbit_leases(). */
 struct inode_cache *inode_cache_new(
 	struct env *e, struct orbit_client *c, const struct inode_cache_config *cfg);
+/* Nobody waits any longer: done() comes with -EINTR, also for those who begin to wait later. */
+void inode_cache_stop(struct inode_cache *ic);
 /* Nothing may be in use. Leases go with the session. */
 void inode_cache_free(struct inode_cache *ic);
 
@@ -93,8 +96,8 @@ enum inode_entry inode_entry(struct inode_cache *ic, uint64_t dir, const uint8_t
 uint64_t inode_give_attr(struct inode_cache *ic, uint64_t ino);
 /* The same for an entry of @dir, be it there or not. */
 uint64_t inode_give_entry(struct inode_cache *ic, uint64_t dir, const uint8_t *key, size_t klen);
-/* The kernel may have pages of @ino now. */
-void inode_give_pages(struct inode_cache *ic, uint64_t ino);
+/* The kernel may have pages of @ino below @end now: it has read or written there. */
+void inode_give_pages(struct inode_cache *ic, uint64_t ino, uint64_t end);
 /* Has the kernel's idea of the pages been good since inode_give_pages()? */
 bool inode_pages_good(struct inode_cache *ic, uint64_t ino);
 /* There is a kernel, which is to forget; inode_dropped(d) follows, from the loop, soon or not. Also
@@ -142,6 +145,7 @@ struct inode_wait {
 	void (*done)(struct inode_wait *w, int rc, const struct fs_attr *a);
 	uint64_t ino;
 	enum orbit_lease mode;
+	uint64_t end;                      /* of the pages that the kernel has locked for it */
 	const struct orbit_policy *policy; /* NULL: the client's */
 	bool waiting;
 	TAILQ_ENTRY(inode_wait) entry;

@@ -5,10 +5,15 @@
  *
  *   USES     until those who use the lease are done; nobody new may
  *   FLUSH    what was kept back is sent
- *   DROP     the kernel forgets. Who comes now may use what is held: the kernel waits for him
- *            (a page that is being read or written is locked)
+ *   DROP     the kernel forgets its pages, up to where we know of any. A page that is being read or
+ *            written is locked, and the kernel waits for it. So those who waited when it began use
+ *            what is held; their pages were there by then, and go as well. Who comes later waits,
+ *            unless the kernel seems to wait for him (HANG): then he is let in, and pages are
+ *            dropped once more. Should he need more than is held, the kernel is not waited for.
  *
  * and then begins again if there is something new to flush or to drop; else the lease goes back.
+ * Whoever reads or writes all the time can't keep it from going: what he asks for while the kernel
+ * does not wait for him is not given.
  */
 #ifndef ORBIT_CACHE_INODE_IMPL_H
 #define ORBIT_CACHE_INODE_IMPL_H
@@ -45,22 +50,26 @@ struct inode {
 
 	/* the kernel's */
 	uint64_t attr_until;
-	bool pages; /* it may have some, and they are good */
+	bool pages;         /* it may have some, and they are good */
+	uint64_t pages_end; /* below this offset */
 
 	/* the lease */
 	enum orbit_lease mode; /* the lease as it was last granted, while it is recalled */
 	unsigned uses;
 	TAILQ_HEAD(, inode_wait) waits;
-	bool asking;            /* a transaction that wants it is in flight */
-	struct env_timer again; /* asks once more: it was granted to somebody else */
-	orbit_handle handle;
+	struct inode_ask *asking; /* a transaction that wants it is in flight */
+	struct env_timer again;   /* asks once more: it was granted to somebody else */
 	enum orbit_lease asked;
 	enum recall recall;
 	enum orbit_lease keep;   /* what may be kept */
 	bool stepping;           /* in recall_step() */
 	bool flushed;            /* nothing was used since */
-	bool redrop;             /* pages, once nobody writes */
+	bool redrop;             /* pages, once nobody waits */
 	struct inode_drop *drop; /* that the recall waits for */
+	bool covering;           /* pages that come now were there when it began, and go with it */
+	bool late;               /* but not those of who came later and was let in */
+	struct env_timer hang;
+	unsigned pins; /* callbacks of those who wait are being called */
 	struct env_timer lapse;
 	uint64_t lapse_at;
 	uint64_t since; /* ic->clock when we came to know of it; 0: it is not held, or recalled */
@@ -68,6 +77,13 @@ struct inode {
 	bool recalled;       /* ever */
 	uint64_t contended_until, backoff;
 	uint64_t shy_until; /* no entries for the kernel: it could not forget them in time */
+};
+
+/* Outlives the record when the cache is freed. */
+struct inode_ask {
+	struct inode *in;
+	orbit_handle handle;
+	bool cancelled; /* since nobody waited */
 };
 
 struct inode_cache {
@@ -82,7 +98,7 @@ struct inode_cache {
 	uint64_t stamp[INODE_STAMPS];
 	uint64_t nentries;
 	unsigned ndrops; /* on their way */
-	bool ending;
+	bool ending, stopping;
 	struct inode_counters counters;
 };
 

@@ -13,6 +13,7 @@
 #define BRIEF (200 * ENV_MS) /* a lease that was held for less is contended */
 #define SHY (30 * ENV_SEC)
 #define AGAIN (2 * ENV_MS)
+#define HANG (5 * ENV_MS) /* a drop that takes longer may wait for who waits for us */
 #define BACKOFF_MIN (50 * ENV_MS)
 #define BACKOFF_MAX (3200 * ENV_MS)
 
@@ -50,10 +51,44 @@ static void lapsed(struct env_timer *t)
 	recall_step(in);
 }
 
+/* The kernel is not waited for any longer: a page is locked for somebody who needs more than is
+ * held. What it may not have got to goes when nobody waits. */
+static void drop_leave(struct inode *in)
+{
+	if (in->pages_end < in->drop->end)
+		in->pages_end = in->drop->end;
+	in->redrop = true;
+	in->pages = in->covering = in->late = false;
+	in->drop->of = NULL;
+	in->drop = NULL;
+}
+
+static void redrop(struct inode *in)
+{
+	if (!in->redrop || !TAILQ_EMPTY(&in->waits))
+		return;
+	in->redrop = false;
+	in->pages = true;
+	drop_begin(in, false);
+}
+
+/* The most that those who wait may have locked. */
+static uint64_t locked_end(const struct inode *in)
+{
+	const struct inode_wait *w;
+	uint64_t end = 0;
+
+	TAILQ_FOREACH (w, &in->waits, entry) {
+		if (end < w->end)
+			end = w->end;
+	}
+	return end;
+}
+
 bool drop_begin(struct inode *in, bool wait)
 {
 	struct inode_cache *ic = in->ic;
-	uint64_t now = env_now(ic->env);
+	uint64_t now = env_now(ic->env), locked;
 	struct inode_drop *d;
 
 	if (!ic->drop) {
@@ -65,6 +100,8 @@ bool drop_begin(struct inode *in, bool wait)
 	d->ino = in->ino;
 	d->attr = in->attr_until > now;
 	d->pages = in->pages;
+	locked = locked_end(in);
+	d->end = in->pages_end > locked ? in->pages_end : locked;
 	in->lapse_at = 0;
 	drop_names(in, &d->names);
 	if (!d->attr && !d->pages && !d->names.len) {
@@ -73,12 +110,14 @@ bool drop_begin(struct inode *in, bool wait)
 		return false;
 	}
 	in->pages = false;
+	in->pages_end = 0;
 	in->attr_until = 0;
 	ic->ndrops++;
 	ic->counters.drops++;
 	if (wait) {
 		d->of = in;
 		in->drop = d;
+		in->covering = d->pages;
 		/* pages do not lapse; attributes are dropped without waiting for anything */
 		if (in->lapse_at && !d->pages) {
 			in->lapse.fire = lapsed;
@@ -106,6 +145,7 @@ void inode_dropped(struct inode_drop *d)
 		return;
 	in->drop = NULL;
 	env_timer_clear(ic->env, &in->lapse);
+	env_timer_clear(ic->env, &in->hang);
 	HASH_ITER (hh, in->entries, e, next)
 		e->given_until = 0;
 	recall_step(in);
@@ -137,8 +177,11 @@ static void recall_end(struct inode *in)
 	in->recall = RECALL_NONE;
 	in->flushed = false;
 	env_timer_clear(in->ic->env, &in->lapse);
-	if (in->keep == ORBIT_LEASE_NONE)
+	env_timer_clear(in->ic->env, &in->hang);
+	if (in->keep == ORBIT_LEASE_NONE) {
+		in->since = 0;
 		inode_forget(in);
+	}
 	if (in->mode > in->keep)
 		in->mode = in->keep;
 	orbit_return(in->ic->client, &id, in->keep);
@@ -146,28 +189,59 @@ static void recall_end(struct inode *in)
 	inode_rest_in(in);
 }
 
-/* Those whom the kernel, which is to forget, waits for. */
-static void admit(struct inode *in)
+static void wait_end(struct inode *in, struct inode_wait *w, int rc, const struct fs_attr *a)
+{
+	TAILQ_REMOVE(&in->waits, w, entry);
+	w->waiting = false;
+	if (!rc) {
+		in->uses++;
+		in->flushed = false;
+	}
+	w->done(w, rc, a);
+}
+
+/* Those for whom what is held is enough use it. True: there were some. */
+static bool admit(struct inode *in)
 {
 	enum orbit_lease lease = inode_held(in);
 	struct inode_wait *w, *next;
+	bool any = false;
 
+	in->pins++;
 	for (w = TAILQ_FIRST(&in->waits); w; w = next) {
 		next = TAILQ_NEXT(w, entry);
-		if (w->mode > lease)
-			continue;
-		TAILQ_REMOVE(&in->waits, w, entry);
-		w->waiting = false;
-		in->uses++;
-		in->flushed = false;
-		w->done(w, 0, NULL);
+		if (w->mode <= lease) {
+			wait_end(in, w, 0, NULL);
+			any = true;
+		}
 	}
+	in->pins--;
+	return any;
 }
 
-/* Whoever waits for more than we hold may have pages locked that the kernel is to drop. */
-static bool locks_pages(const struct inode *in)
+/* The kernel, which is to forget, has not come back, and somebody waits: it may be for him. */
+static void hangs(struct env_timer *t)
 {
-	return !TAILQ_EMPTY(&in->waits);
+	struct inode *in = container_of(t, struct inode, hang);
+
+	if (!in->drop)
+		return;
+	in->pins++;
+	in->late = true;
+	admit(in);
+	if (in->drop && !TAILQ_EMPTY(&in->waits))
+		drop_leave(in);
+	recall_step(in);
+	in->pins--;
+	inode_rest_in(in);
+}
+
+static void hang_watch(struct inode *in)
+{
+	if (!in->drop || !in->drop->pages || in->hang.armed || TAILQ_EMPTY(&in->waits))
+		return;
+	in->hang.fire = hangs;
+	env_timer_set(in->ic->env, &in->hang, env_now(in->ic->env) + HANG);
 }
 
 void recall_step(struct inode *in)
@@ -178,6 +252,9 @@ void recall_step(struct inode *in)
 		return;
 	in->stepping = true;
 	while (in->recall && !in->uses && !in->drop) {
+		if (in->covering && !in->late)
+			in->pages = false;
+		in->covering = in->late = false;
 		if (in->recall == RECALL_FLUSH)
 			break; /* inode_flushed() */
 		if (!in->flushed && ic->cfg.flush) {
@@ -188,13 +265,12 @@ void recall_step(struct inode *in)
 		}
 		if (in->keep == ORBIT_LEASE_NONE) {
 			in->recall = RECALL_DROP;
-			if (in->pages && ic->drop)
-				admit(in);
-			if (in->uses || !in->flushed)
-				continue; /* what they did is to be sent first */
-			in->redrop |= in->pages && locks_pages(in);
-			if (drop_begin(in, !locks_pages(in)) && in->drop)
-				break;
+			if (drop_begin(in, true)) {
+				if (in->covering && in->drop)
+					admit(in);
+				hang_watch(in);
+				continue;
+			}
 		}
 		in->stepping = false;
 		recall_end(in);
@@ -215,6 +291,8 @@ void inode_flushed(struct inode_cache *ic, uint64_t ino)
 
 void recall_begin(struct inode *in, enum orbit_lease keep)
 {
+	if (in->recall && keep < in->keep)
+		in->flushed = false; /* there is more to be given up */
 	in->keep = in->recall && in->keep < keep ? in->keep : keep;
 	if (!in->recall)
 		in->recall = RECALL_USES;
@@ -269,6 +347,9 @@ static void on_lost(void *arg, const struct orbit_id *id)
 		if (in->drop)
 			in->drop->of = NULL;
 		in->drop = NULL;
+		in->covering = in->late = in->flushed = false;
+		env_timer_clear(ic->env, &in->lapse);
+		env_timer_clear(ic->env, &in->hang);
 		in->recall = RECALL_NONE;
 		drop_begin(in, false);
 		ask(in);
@@ -307,52 +388,42 @@ const struct orbit_lease_ops inode_lease_ops = {
 
 /* ---- leases for data ---- */
 
-static void wait_end(struct inode *in, struct inode_wait *w, int rc, const struct fs_attr *a)
+/* What the reply says of the inode. */
+static int asked_attr(const struct inode *in, const struct orbit_reply *r, struct fs_attr *a)
 {
-	TAILQ_REMOVE(&in->waits, w, entry);
-	w->waiting = false;
-	if (!rc) {
-		in->uses++;
-		in->flushed = false;
-	}
-	w->done(w, rc, a);
+	struct txn_result res;
+	struct txn_object o;
+	struct cur c;
+
+	if (r->rc)
+		return r->rc == -ECANCELED ? -ESTALE : r->rc;
+	if (orbit_result(r, 1, &res) || !res.present || res.len < TXN_OBJECT_LEN)
+		return -EIO;
+	c = cur_of(res.data, res.len);
+	o = txn_get_object(&c);
+	return layout_attr(in->ino, &o, a) ? -EIO : 0;
 }
 
-static void asked(void *arg, const struct orbit_reply *r)
+/* Those who waited have it, if it is what they need; or all of them @rc. */
+static void granted(struct inode *in, const struct orbit_reply *r, int rc, const struct fs_attr *a)
 {
-	struct inode *in = arg;
 	struct inode_cache *ic = in->ic;
 	struct orbit_id id = layout_inode_id(in->ino);
-	enum orbit_lease lease;
+	enum orbit_lease lease = rc ? ORBIT_LEASE_NONE : orbit_covered(ic->client, r, &id, NULL);
 	struct inode_wait *w, *next;
-	struct txn_result res;
-	struct fs_attr a;
-	int rc = r->rc;
 
-	in->asking = false;
-	in->handle = 0;
-	if (rc == -ECANCELED)
-		rc = -ESTALE;
-	if (!rc && (orbit_result(r, 1, &res) || !res.present || res.len < TXN_OBJECT_LEN))
-		rc = -EIO;
-	if (!rc) {
-		struct cur c = cur_of(res.data, res.len);
-		struct txn_object o = txn_get_object(&c);
-
-		rc = layout_attr(in->ino, &o, &a) ? -EIO : 0;
-	}
-	lease = rc ? ORBIT_LEASE_NONE : orbit_covered(ic->client, r, &id, NULL);
 	if (lease)
 		inode_granted(in, lease);
-	if (!rc && lease && !in->changing) {
+	if (lease && !in->changing) {
 		in->known = true;
-		in->a = a;
+		in->a = *a;
 	}
+	in->late |= in->covering;
 	/* it may go again at once: those for whom it came have it until they are done */
 	for (w = TAILQ_FIRST(&in->waits); w; w = next) {
 		next = TAILQ_NEXT(w, entry);
 		if (rc || w->mode <= lease)
-			wait_end(in, w, rc, rc ? NULL : &a);
+			wait_end(in, w, rc, rc ? NULL : a);
 	}
 	if (rc)
 		recall_step(in);
@@ -360,14 +431,42 @@ static void asked(void *arg, const struct orbit_reply *r)
 		ask(in);
 	else if (!TAILQ_EMPTY(&in->waits)) /* somebody was before us */
 		env_timer_set(ic->env, &in->again, env_now(ic->env) + AGAIN);
-	inode_rest_in(in);
 }
 
+static void asked(void *arg, const struct orbit_reply *r)
+{
+	struct inode_ask *k = arg;
+	struct inode *in = k->in;
+	bool nobody = k->cancelled && r->rc == -EINTR;
+	struct fs_attr a;
+	int rc;
+
+	free(k);
+	if (!in)
+		return;
+	in->asking = NULL;
+	in->pins++;
+	if (nobody) { /* who waits now came later */
+		ask(in);
+	} else {
+		rc = asked_attr(in, r, &a);
+		granted(in, r, rc, &a);
+	}
+	in->pins--;
+	redrop(in);
+	inode_rest_in(in);
+}
 static void ask_again(struct env_timer *t)
 {
 	struct inode *in = container_of(t, struct inode, again);
+	struct inode_wait *w;
 
+	in->pins++;
+	while (in->ic->stopping && (w = TAILQ_FIRST(&in->waits)))
+		wait_end(in, w, -EINTR, NULL);
 	ask(in);
+	in->pins--;
+	redrop(in);
 	inode_rest_in(in);
 }
 
@@ -379,9 +478,13 @@ static void ask(struct inode *in)
 	struct inode_wait *w;
 	struct txn_build t;
 
+	in->again.fire = ask_again;
+	if (in->ic->stopping && !TAILQ_EMPTY(&in->waits) && !in->again.armed) {
+		env_timer_set(in->ic->env, &in->again, env_now(in->ic->env));
+		return;
+	}
 	if (in->asking || in->recall || in->again.armed || TAILQ_EMPTY(&in->waits))
 		return;
-	in->again.fire = ask_again;
 	in->asked = ORBIT_LEASE_SHARED;
 	TAILQ_FOREACH (w, &in->waits, entry) {
 		if (w->mode > in->asked)
@@ -392,21 +495,19 @@ static void ask(struct inode *in)
 	txn_exists(&t, &id);
 	txn_get(&t, &id);
 	txn_lease(&t, &id, in->asked, false);
-	in->asking = true;
-	in->handle = orbit_submit(in->ic->client, &t, policy, asked, in);
+	in->asking = mem_zalloc(sizeof(*in->asking));
+	in->asking->in = in;
+	in->asking->handle = orbit_submit(in->ic->client, &t, policy, asked, in->asking);
 }
 
 bool inode_try(struct inode_cache *ic, uint64_t ino, enum orbit_lease mode)
 {
 	struct inode *in = inode_record_get(ic, ino);
-	bool drop = in->recall == RECALL_DROP;
 
-	if (mode == ORBIT_LEASE_SHARED && ic->cfg.mode != INODE_CACHE_STRICT) {
-		in->uses++;
-		return true;
-	}
 	/* who came first goes first */
-	if ((in->recall && !drop) || (!drop && !TAILQ_EMPTY(&in->waits)) || inode_held(in) < mode)
+	if (in->recall ? !in->drop || !in->late : !TAILQ_EMPTY(&in->waits))
+		return false;
+	if (inode_held(in) < mode)
 		return false;
 	in->uses++;
 	in->flushed = false;
@@ -423,15 +524,8 @@ bool inode_use(struct inode_cache *ic, struct inode_wait *w)
 	in = inode_record(ic, w->ino);
 	w->waiting = true;
 	TAILQ_INSERT_TAIL(&in->waits, w, entry);
-	if (in->recall == RECALL_DROP && in->drop) {
-		/* he may hold what the kernel is to drop, and has to wait for others */
-		in->drop->of = NULL;
-		in->drop = NULL;
-		in->redrop = true;
-		recall_step(in);
-	} else {
-		ask(in);
-	}
+	hang_watch(in);
+	ask(in);
 	return false;
 }
 
@@ -442,11 +536,7 @@ void inode_unuse(struct inode_cache *ic, uint64_t ino)
 	if (!in || !in->uses)
 		return;
 	in->uses--;
-	if (!in->uses && in->redrop && TAILQ_EMPTY(&in->waits)) {
-		in->redrop = false;
-		in->pages = true;
-		drop_begin(in, false);
-	}
+	redrop(in);
 	recall_step(in);
 	in = inode_record(ic, ino);
 	if (in)
@@ -461,9 +551,24 @@ void inode_wait_cancel(struct inode_cache *ic, struct inode_wait *w)
 		return;
 	w->waiting = false;
 	TAILQ_REMOVE(&in->waits, w, entry);
-	if (TAILQ_EMPTY(&in->waits) && in->asking)
-		orbit_cancel(ic->client, in->handle, false);
+	if (TAILQ_EMPTY(&in->waits) && in->asking) {
+		in->asking->cancelled = true;
+		orbit_cancel(ic->client, in->asking->handle, false);
+	}
+	redrop(in);
 	inode_rest_in(in);
+}
+
+void inode_cache_stop(struct inode_cache *ic)
+{
+	struct inode *in, *next;
+
+	ic->stopping = true;
+	HASH_ITER (hh, ic->inodes, in, next) {
+		if (in->asking)
+			orbit_cancel(ic->client, in->asking->handle, false);
+		ask(in); /* ends the waiting, soon */
+	}
 }
 
 struct stall_ask {
@@ -481,7 +586,7 @@ static void is_stalled(void *arg, const struct orbit_stalled *s)
 bool inode_wait_stalled(struct inode_cache *ic, const struct inode_wait *w)
 {
 	struct inode *in = inode_record(ic, w->ino);
-	struct stall_ask k = {.handle = in && in->asking ? in->handle : 0};
+	struct stall_ask k = {.handle = in && in->asking ? in->asking->handle : 0};
 
 	if (k.handle)
 		orbit_each(ic->client, true, is_stalled, &k);

@@ -55,7 +55,8 @@ struct fuse_mount {
 	struct fuse_calls live, spare;
 	struct fuse_calls interrupted;
 	struct env_timer ask;
-	unsigned drops; /* the kernel is being told to forget */
+	unsigned drops;                 /* the kernel is being told to forget */
+	char names_lane, pages_lane[5]; /* with less than all of the workers */
 };
 
 /* As fuse_mount_new(), on a descriptor (owned from here on) that speaks FUSE, and on any env:

@@ -238,6 +238,7 @@ void mount_cancel_all(struct fs *fs)
 	struct mount_txn *m;
 
 	fs->ending = true;
+	inode_cache_stop(fs->inodes);
 	TAILQ_FOREACH (m, &fs->txns, entry)
 		orbit_cancel(fs->client, m->handle, false);
 }

@@ -108,7 +108,7 @@ struct read_call {
 	struct fs_call *call;
 	struct fs_file *f;
 	struct data_read read;
-	bool leased;
+	bool leased, reading;
 	uint64_t off;
 	size_t len;
 };
@@ -131,7 +131,7 @@ static void read_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 {
 	struct read_call *p = call->impl;
 
-	if (!p->leased) {
+	if (!p->reading) {
 		if (!fatal && !inode_wait_stalled(fs->inodes, &p->lease))
 			return;
 		inode_wait_cancel(fs->inodes, &p->lease);
@@ -152,7 +152,7 @@ static void read_done(struct data_read *r, int rc)
 	call->len = r->len;
 	call->keep = r->keep;
 	if (!rc)
-		inode_give_pages(p->fs->inodes, p->lease.ino);
+		inode_give_pages(p->fs->inodes, p->lease.ino, p->off + p->len);
 	read_end(p, rc == -ESTALE ? -EIO : rc);
 }
 
@@ -179,7 +179,8 @@ static void read_leased(struct inode_wait *w, int rc, const struct fs_attr *a)
 		read_end(p, rc == -ESTALE ? -EIO : rc);
 		return;
 	}
-	p->leased = true;
+	p->reading = true;
+	p->leased = p->fs->cfg.cache == FS_CACHE_STRICT;
 	if (a)
 		data_note(p->f->data, a);
 	touch(p->fs, p->f);
@@ -195,11 +196,12 @@ static void read_start(struct read_call *p)
 	p->lease = (struct inode_wait){.done = read_leased,
 		.ino = fs_ino_of(p->f),
 		.mode = ORBIT_LEASE_SHARED,
+		.end = p->off + p->len,
 		.policy = data_policy(p->f->data)};
 	mount_op_begin(fs);
 	p->call->impl = p;
 	p->call->interrupt = read_interrupt;
-	if (inode_use(fs->inodes, &p->lease))
+	if (fs->cfg.cache != FS_CACHE_STRICT || inode_use(fs->inodes, &p->lease))
 		read_leased(&p->lease, 0, NULL);
 }
 

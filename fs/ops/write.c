@@ -63,7 +63,7 @@ static void write_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 static void wrote(const struct write_call *w)
 {
 	if (!w->wait.append)
-		inode_give_pages(w->fs->inodes, w->lease.ino);
+		inode_give_pages(w->fs->inodes, w->lease.ino, w->wait.off + w->wait.len);
 }
 
 static void written(struct data_wait *wait, int rc)
@@ -139,6 +139,7 @@ void fs_write(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off,
 	now.lease = (struct inode_wait){.done = write_leased,
 		.ino = fs_ino_of(f),
 		.mode = ORBIT_LEASE_EXCLUSIVE,
+		.end = off + len,
 		.policy = data_policy(f->data)};
 	now.leased = inode_try(fs->inodes, now.lease.ino, ORBIT_LEASE_EXCLUSIVE);
 	if (now.leased && !(f->flags & (O_SYNC | O_DSYNC)) && place(&now) == 0 &&

@@ -255,6 +255,7 @@ static void test_fuse_cache_is_dropped_when_others_wrote(void **state)
 		t->notices, 1); /* its pages and attributes, before the other could write */
 	assert_int_equal(t->notice.ino, node);
 	assert_int_equal(t->notice.off, 0);
+	assert_int_equal(t->notice.len, 4);
 	fh = BODY(t, struct fuse_open_out)->fh;
 	assert_int_equal(read_at(t, node, fh, 0, 4096), 0);
 	assert_memory_equal(t->body, "your", 4);

@@ -1,0 +1,147 @@
+/* Files on two mounts, each with a kernel that is told to forget. */
+#include "fs/cache/inode.h"
+#include "tests/unit/test_data_env.h"
+
+/* The kernel of a mount: it forgets at once, and remembers what. */
+struct kernel {
+	unsigned pages; /* times that it dropped some */
+	uint64_t ino, end;
+};
+
+static void kernel_drop(void *arg, struct inode_drop *d)
+{
+	struct kernel *k = arg;
+
+	if (d->pages) {
+		k->pages++;
+		k->ino = d->ino;
+		k->end = d->end;
+	}
+	inode_dropped(d);
+}
+
+struct pair {
+	struct fsx *x;
+	struct fsx_mount *m[2];
+	struct kernel k[2];
+	struct fs_file *f[2]; /* one file, open for reading and writing */
+	uint64_t ino;
+};
+
+static void pair_new(struct pair *p, uint64_t seed)
+{
+	struct fs_attr a;
+
+	*p = (struct pair){.x = fsx_new(seed, 1, 2)};
+	for (unsigned i = 0; i < 2; i++) {
+		p->m[i] = &p->x->m[i];
+		fs_kernel(p->m[i]->fs, kernel_drop, &p->k[i]);
+	}
+	assert_int_equal(fsx_create(p->x, p->m[0], ROOT, "f", 0644, O_RDWR, &p->f[0], &a), 0);
+	p->ino = a.ino;
+	assert_int_equal(fsx_lookup(p->x, p->m[1], ROOT, "f", &a), 0);
+	assert_int_equal(dx_open(p->x, p->m[1], p->ino, O_RDWR, &p->f[1]), 0);
+}
+
+static void pair_free(struct pair *p)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		if (p->m[i]->fs)
+			fs_kernel(p->m[i]->fs, NULL, NULL);
+		if (p->f[i])
+			assert_int_equal(dx_close(p->x, p->m[i], p->f[i]), 0);
+	}
+	fsx_free(p->x);
+}
+
+/* What is written leaves pages in the kernel as well: they go when another mount writes. */
+static void test_leases_written_pages_go(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_new(&p, 1);
+	assert_int_equal(dx_write(p.x, p.m[0], p.f[0], 4096, "abcd", 4), 4);
+	assert_int_equal(p.k[0].pages, 0);
+	assert_int_equal(dx_write(p.x, p.m[1], p.f[1], 4097, "X", 1), 1);
+	assert_int_equal(p.k[0].pages, 1);
+	assert_true(p.k[0].ino == p.ino && p.k[0].end == 4100);
+	dx_expect(p.x, p.m[0], p.f[0], 4096, "aXcd", 4);
+	/* the same for a write that had to wait for the lease */
+	assert_int_equal(p.k[1].pages, 0);
+	assert_int_equal(dx_write(p.x, p.m[0], p.f[0], 4098, "Y", 1), 1);
+	assert_int_equal(p.k[1].pages, 1);
+	dx_expect(p.x, p.m[1], p.f[1], 4096, "aXYd", 4);
+	pair_free(&p);
+}
+
+/* A mount that nobody answers can be ended, whoever waits for a lease. */
+static void test_leases_unmount_while_somebody_waits(void **state)
+{
+	struct fsx_wait w, r, u = {0};
+	struct pair p;
+
+	(void)state;
+	pair_new(&p, 2);
+	assert_int_equal(dx_write(p.x, p.m[1], p.f[1], 0, "abcd", 4), 4);
+	fsx_unreach(p.x, p.m[0]);
+	fsx_call(p.m[0], &w);
+	fs_write(p.m[0]->fs, &w.call, p.f[0], 0, "x", 1);
+	fsx_call(p.m[0], &r);
+	fs_read(p.m[0]->fs, &r.call, p.f[0], 0, 1);
+	sim_run(p.x->c->s, 10 * ENV_MS);
+	assert_false(w.done || r.done);
+	fs_unmount(p.m[0]->fs, ENV_SEC, fsx_rc, &u);
+	p.m[0]->fs = NULL;
+	p.f[0] = NULL;
+	assert_true(sim_wait(p.x->c->s, &u.done, 5 * ENV_SEC));
+	assert_true(w.done && r.done);
+	assert_int_equal(w.rc, -EINTR);
+	assert_int_equal(r.rc, -EINTR);
+	fsx_reach(p.x, p.m[0]);
+	pair_free(&p);
+}
+
+/* Without leases for reading nobody who reads holds up what is recalled. */
+static void test_leases_relaxed_readers_hold_up_nothing(void **state)
+{
+	struct fsx_wait r[2], w;
+	struct pair p;
+
+	(void)state;
+	fsx_cache = FS_CACHE_RELAXED;
+	pair_new(&p, 3);
+	fsx_cache = FS_CACHE_STRICT;
+	assert_int_equal(dx_write(p.x, p.m[0], p.f[0], 0, "abcd", 4), 4);
+	assert_int_equal(dx_flush(p.x, p.m[0], p.f[0]), 0);
+	fsx_call(p.m[0], &r[0]);
+	fs_read(p.m[0]->fs, &r[0].call, p.f[0], 0, 4);
+	fsx_call(p.m[1], &w);
+	fs_write(p.m[1]->fs, &w.call, p.f[1], 0, "wxyz", 4);
+	for (unsigned i = 1; i < 2000 && !w.done; i++) {
+		struct fsx_wait *next = &r[i % 2], *last = &r[(i + 1) % 2];
+
+		data_drop(p.f[0]->data, 0); /* each asks the node */
+		fsx_call(p.m[0], next);
+		fs_read(p.m[0]->fs, &next->call, p.f[0], 0, 4);
+		assert_int_equal(fsx_wait(p.x, last), 0);
+		free(last->copy);
+		if (w.done || i == 1999) {
+			assert_int_equal(fsx_wait(p.x, next), 0);
+			free(next->copy);
+		}
+	}
+	assert_true(w.done);
+	pair_free(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_leases_written_pages_go),
+		cmocka_unit_test(test_leases_unmount_while_somebody_waits),
+		cmocka_unit_test(test_leases_relaxed_readers_hold_up_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
