@@ -1,4 +1,5 @@
 /* Two mounts and the kernel's copies: what one of them may go on believing at the next open. */
+#include "fs/cache/inode.h"
 #include "tests/unit/test_data_env.h"
 
 struct pair {
@@ -113,6 +114,47 @@ static void test_share_foreign_bytes_are_not_hidden_by_a_cut(void **state)
 	fsx_free(p.x);
 }
 
+/* What a kernel has to forget. */
+struct dropped {
+	unsigned n, pages;
+	uint64_t ino;
+};
+
+static void drop(void *arg, struct inode_drop *d)
+{
+	struct dropped *k = arg;
+
+	k->n++;
+	k->pages += d->pages && d->ino == k->ino;
+	inode_dropped(d);
+}
+
+/* The kernel keeps what was written, too, and has to forget it when another mount writes. */
+static void test_share_pages_that_were_only_written_are_dropped(void **state)
+{
+	struct dropped k = {0};
+	struct fs_file *f;
+	struct pair p;
+	struct fsx *x;
+
+	(void)state;
+	fsx_cache = FS_CACHE_STRICT;
+	x = fsx_new(5, 1, 2);
+	fsx_cache = FS_CACHE_RELAXED;
+	p = (struct pair){.x = x, .a = &x->m[0], .b = &x->m[1]};
+	assert_int_equal(fsx_create(x, p.b, ROOT, "f", 0644, O_RDWR, &f, &p.f), 0);
+	k.ino = p.f.ino;
+	inode_cache_kernel(p.b->fs->inodes, drop, &k);
+	assert_int_equal(dx_write(x, p.b, f, 0, "mine", 4), 4);
+	assert_int_equal(dx_flush(x, p.b, f), 0);
+	assert_int_equal(k.pages, 0);
+	write_as(&p, p.a, 0, "theirs");
+	assert_int_equal(k.pages, 1);
+	assert_int_equal(dx_close(x, p.b, f), 0);
+	inode_cache_kernel(p.b->fs->inodes, NULL, NULL);
+	fsx_free(x);
+}
+
 /* The kernel may go by a size that it was told a moment ago: at an open it has to hear of another.
  */
 static void test_share_open_tells_of_foreign_changes(void **state)
@@ -145,6 +187,7 @@ int main(void)
 		cmocka_unit_test(test_share_own_writes_keep_the_pages),
 		cmocka_unit_test(test_share_foreign_bytes_are_not_hidden_by_own_writes),
 		cmocka_unit_test(test_share_foreign_bytes_are_not_hidden_by_a_cut),
+		cmocka_unit_test(test_share_pages_that_were_only_written_are_dropped),
 		cmocka_unit_test(test_share_open_tells_of_foreign_changes),
 	};
 
