@@ -8,6 +8,7 @@
  * torn mounts names A B ROUNDS             two processes create, rename and remove in one directory
  *   mounts cycle A B SECONDS            two processes move directories into each other: no cycle
  *   mounts torn A B SECONDS             one writes whole blocks of one byte, one reads: never two
+ *   mounts crowd ROUNDS A B C ...       the same of up to eight
  *   mounts touch A B FILES ROUNDS       A only: stat and read FILES files, ROUNDS times in all
  *
  * Exit status 0, or 1 and a line for the first thing that is wrong.
@@ -26,7 +27,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *dir[2];
+#define SIDES 8
+static const char *dir[SIDES];
+static int sides = 2;
 
 static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *fmt, ...)
 {
@@ -335,7 +338,7 @@ static int both(int (*run)(int side, int arg), int arg)
 {
 	int bad = 0, status;
 
-	for (int side = 0; side < 2; side++) {
+	for (int side = 0; side < sides; side++) {
 		pid_t pid = fork();
 
 		if (pid < 0)
@@ -345,7 +348,7 @@ static int both(int (*run)(int side, int arg), int arg)
 			exit(run(side, arg));
 		}
 	}
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < sides; i++) {
 		if (wait(&status) < 0 || status)
 			bad = 1;
 	}
@@ -432,12 +435,12 @@ static int names_run(int side, int rounds)
 
 static int names(int rounds)
 {
-	int bad, n[2] = {0, 0};
+	int bad, n[SIDES] = {0}, want_n = sides * (rounds - (rounds + 2) / 3);
 
 	if (mkdir(at(0, "names"), 0755))
 		fail("mkdir names");
 	bad = both(names_run, rounds);
-	for (int side = 0; !bad && side < 2; side++) {
+	for (int side = 0; !bad && side < sides; side++) {
 		DIR *d = opendir(at(side, "names"));
 		struct dirent *e;
 
@@ -448,9 +451,9 @@ static int names(int rounds)
 				n[side]++;
 		}
 		closedir(d);
+		if (n[side] != want_n)
+			fail("side %d has %d names, not %d", side, n[side], want_n);
 	}
-	if (!bad && (n[0] != n[1] || n[0] != 2 * (rounds - (rounds + 2) / 3)))
-		fail("%d and %d names, not %d", n[0], n[1], 2 * (rounds - (rounds + 2) / 3));
 	printf("%d names\n", n[0]);
 	return bad;
 }
@@ -576,6 +579,12 @@ int main(int argc, char **argv)
 	}
 	dir[0] = argv[2];
 	dir[1] = argv[3];
+	if (!strcmp(argv[1], "crowd")) {
+		n = atoi(argv[2]);
+		for (sides = 0; sides < argc - 3 && sides < SIDES; sides++)
+			dir[sides] = argv[3 + sides];
+		return names(n);
+	}
 	seed = argc > 5 ? strtoul(argv[5], NULL, 0) : 1;
 	if (!strcmp(argv[1], "coherent"))
 		return coherent(n);
