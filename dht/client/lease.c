@@ -13,6 +13,9 @@
  *
  * Nothing is sent again here but HOLDING (lease_hold.c): a RECALL whose RETURN was lost with its
  * link comes again, and finds an empty hand.
+ *
+ * As long as the user has not returned what was recalled, whoever asked is told every HEARD_EVERY
+ * that he was heard: by a RETURN that gives nothing back. A user who takes less time costs none.
  */
 #include "dht/client/lease_int.h"
 
@@ -23,6 +26,7 @@
 
 #define TERM_SHIFT 40 /* of a number */
 #define TERM_MASK 0xffffffu
+#define HEARD_EVERY (500 * ENV_MS) /* a quarter of what nodes wait for */
 
 static bool told(const struct orbit_client *c)
 {
@@ -51,8 +55,29 @@ void lease_from(struct lease *e, struct peer *p)
 		peer_watch(p);
 }
 
+static void owe(struct orbit_client *c, struct lease *e)
+{
+	struct leases *l = &c->leases;
+
+	if (e->owing)
+		return;
+	e->owing = true;
+	TAILQ_INSERT_TAIL(&l->owing, e, in_owing);
+	if (!l->heard.armed)
+		env_timer_set(c->env, &l->heard, env_now(c->env) + HEARD_EVERY);
+}
+
+static void owe_not(struct orbit_client *c, struct lease *e)
+{
+	if (!e->owing)
+		return;
+	e->owing = false;
+	TAILQ_REMOVE(&c->leases.owing, e, in_owing);
+}
+
 static void drop(struct orbit_client *c, struct lease *e)
 {
+	owe_not(c, e);
 	lease_from(e, NULL);
 	HASH_DELETE(hh, c->leases.by_id, e);
 	TAILQ_REMOVE(&c->leases.shard[e->shard].held, e, at);
@@ -86,20 +111,38 @@ static void on_task(struct env_task *t)
 }
 
 /* Without a link it is not sent: on the next one the node asks. */
-static void give_back(struct peer *p, const struct orbit_id *id, uint16_t shard,
+static void say_kept(struct peer *p, const struct orbit_id *id, uint16_t shard,
 	enum orbit_lease keep, uint64_t number)
 {
 	struct wire_lease_one one = {
 		.shard = shard, .id = *id, .mode = (uint8_t)keep, .number = number};
 	struct orbit_client *c = p->c;
 
-	c->n.leases_returned++;
 	if (!peer_usable(p))
 		return;
 	wire_put_lease_one(&p->back, &one);
 	if (++p->nback == WIRE_LEASES_MAX)
 		send_back(p);
 	env_post(c->env, &c->leases.task);
+}
+
+static void give_back(struct peer *p, const struct orbit_id *id, uint16_t shard,
+	enum orbit_lease keep, uint64_t number)
+{
+	p->c->n.leases_returned++;
+	say_kept(p, id, shard, keep, number);
+}
+
+static void say_heard(struct env_timer *t)
+{
+	struct orbit_client *c = container_of(t, struct orbit_client, leases.heard);
+	struct lease *e;
+
+	TAILQ_FOREACH (e, &c->leases.owing, in_owing)
+		if (e->asker)
+			say_kept(e->asker, &e->id, e->shard, e->mode, e->number);
+	if (!TAILQ_EMPTY(&c->leases.owing))
+		env_timer_set(c->env, t, env_now(c->env) + HEARD_EVERY);
 }
 
 void orbit_return(struct orbit_client *c, const struct orbit_id *id, enum orbit_lease keep)
@@ -116,6 +159,7 @@ void orbit_return(struct orbit_client *c, const struct orbit_id *id, enum orbit_
 	if (e->kept >= keep) {
 		e->kept = keep;
 		e->asker = NULL;
+		owe_not(c, e);
 	}
 	if (keep == ORBIT_LEASE_NONE)
 		drop(c, e);
@@ -202,6 +246,7 @@ static void recalled(struct peer *p, const struct wire_lease_one *one)
 	if (keep >= e->kept)
 		return; /* the user knows */
 	e->kept = keep;
+	owe(c, e);
 	if (told(c))
 		c->leases.ops->recall(c->leases.arg, &one->id, keep);
 	else
@@ -298,7 +343,9 @@ static struct lease *empty(struct orbit_client *c)
 
 	l->by_id = NULL;
 	c->n.leases = 0;
+	TAILQ_INIT(&l->owing);
 	env_timer_clear(c->env, &l->timer);
+	env_timer_clear(c->env, &l->heard);
 	env_unpost(c->env, &l->task);
 	TAILQ_FOREACH (p, &c->peers, at) {
 		p->nleases = p->nback = 0;
@@ -324,7 +371,9 @@ void lease_session_lost(struct orbit_client *c)
 
 void lease_init(struct orbit_client *c)
 {
+	TAILQ_INIT(&c->leases.owing);
 	c->leases.timer.fire = suspend;
+	c->leases.heard.fire = say_heard;
 	c->leases.task.run = on_task;
 }
 

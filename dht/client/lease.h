@@ -23,6 +23,8 @@ struct lease {
 	uint64_t version;      /* and what it said */
 	struct peer *from;     /* who would recall it */
 	struct peer *asker;    /* who did, last; NULL */
+	bool owing;            /* recalled, and not returned: in leases.owing */
+	TAILQ_ENTRY(lease) in_owing;
 	TAILQ_ENTRY(lease) at; /* of its shard */
 	UT_hash_handle hh;
 };
@@ -36,6 +38,8 @@ struct leases {
 	bool suspended;         /* the user was told so */
 	struct env_timer timer; /* when they will be, unless the session is renewed */
 	struct env_task task;   /* sends what is returned */
+	TAILQ_HEAD(, lease) owing;
+	struct env_timer heard; /* when the askers of those are told that we are at it */
 };
 
 void lease_init(struct orbit_client *c);

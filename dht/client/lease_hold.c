@@ -201,9 +201,10 @@ void lease_mapped(struct orbit_client *c)
 		struct peer *p = primary_of(c, (uint16_t)s);
 
 		sh->owed |= changed(c->map, sh, (uint16_t)s) && sh->wished;
-		/* a CLAIM may have come before the map, and been answered */
-		if (sh->owed && p && sh->term < term && c->session.state == SESSION_OPEN &&
-			!ring_fenced(c->map, c->session.id))
+		/* a CLAIM may have come before the map, and been answered; what is said of an
+		 * older term is not taken */
+		if ((sh->owed || sh->saying) && p && sh->term < term &&
+			c->session.state == SESSION_OPEN && !ring_fenced(c->map, c->session.id))
 			say(c, (uint16_t)s, p, term);
 	}
 }

@@ -415,6 +415,7 @@ void lead_pump(struct keeper *k)
 	/* whoever is only remembered as up may be dead, and must not replace one that lives */
 	if ((changed || now >= l->step_at) && judge_knows(k))
 		changed |= take_step(k, d, now);
+	plan_terms(d, k->state.map);
 	if (changed && !ring_map_valid(d))
 		give_up(k, nfences);
 	else if (changed)

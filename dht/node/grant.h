@@ -33,7 +33,7 @@ struct holder {
 	struct leased *o;
 	struct leaser *by;
 	uint64_t number;
-	uint64_t since; /* it was asked for first */
+	uint64_t since; /* it was asked for, over this link, or its session said that it heard */
 	uint8_t mode;
 	uint8_t keep; /* asked to keep no more than that, or GRANT_NOT_ASKED */
 	TAILQ_ENTRY(holder) of_object, of_leaser;
@@ -63,7 +63,7 @@ struct leaser {
 	struct lessee *of;
 	uint8_t recorded; /* the greatest mode that the log knows of; 0: no record */
 	bool unknown;     /* it has not said what it holds, */
-	uint64_t since;   /* though it could, from then on */
+	uint64_t since;   /* though it could, from then on; or it was heard to be at it */
 	TAILQ_HEAD(, holder) holders;
 	TAILQ_ENTRY(leaser) of_lessee, of_shard;
 	UT_hash_handle hh;
@@ -74,7 +74,7 @@ struct lessee {
 	uint32_t session;
 	struct conn *conn; /* its link; NULL: there is none */
 	TAILQ_HEAD(, leaser) leasers;
-	TAILQ_HEAD(, holder) recalled; /* RECALLs not answered, the oldest first */
+	TAILQ_HEAD(, holder) recalled; /* RECALLs not answered, by @since */
 	unsigned unknown;              /* leasers that are */
 	bool reporting;                /* the keeper is being told */
 	bool checking;                 /* the keeper is being asked whether it has ended */

@@ -175,6 +175,7 @@ void leaser_claim(struct node *n, struct leaser *l)
 
 	if (!l->unknown || !l->of->conn || l->shard->role != ROLE_SERVING || !n->ring)
 		return;
+	l->since = env_now(n->env);
 	m.epoch = n->ring->epoch;
 	m.term = l->shard->term;
 	f = frame_new(WIRE_CLAIM, 0, 35);
@@ -253,9 +254,14 @@ void holding_arrive(struct conn *c, struct frame *f)
 {
 	uint16_t status = WIRE_BAD_REQUEST;
 	struct wire_leases m;
+	struct leaser *l;
 
 	if (c->role != WIRE_ROLE_NODE && !wire_get_leases(frame_cur(f), &m)) {
 		grants_link(c, m.session);
+		/* in pieces, or of another term: it is at it */
+		l = m.shard < c->n->nshards ? leaser_find(c->n, m.session, m.shard) : NULL;
+		if (l)
+			l->since = env_now(c->n->env);
 		status = holding(c, &m);
 	}
 	if (f->id)

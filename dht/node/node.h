@@ -87,7 +87,7 @@ struct node_stats {
 	uint64_t learn_bytes, learn_objects, learn_walks, learn_tails; /* what that took */
 	uint64_t repaired; /* ranges fetched from another copy as ours was damaged */
 	uint64_t erased;   /* shards that are held elsewhere now */
-	uint64_t granted, recalled, returned; /* leases of sessions */
+	uint64_t granted, recalled, returned, heard; /* leases of sessions */
 	uint64_t run_out; /* how often the keeper was told that a session does not answer */
 	uint64_t leases;  /* held */
 };

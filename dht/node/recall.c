@@ -3,8 +3,10 @@
  *
  *   asked     RECALL is sent over its link, or as soon as there is one
  *   answered  RETURN: what waited runs again
- *   silent    for recall_timeout: the keeper is told, and renews the session no more; again and
- *             again, until the map fences it: then all that it held is gone
+ *   heard     RETURN that gives nothing back: its session is at it, however long that takes
+ *   silent    for recall_timeout (without a link twice as long): the keeper is told, and renews the
+ *             session no more; again and again, until the map fences it: then all that it held is
+ *             gone
  *
  * The same with CLAIM and HOLDING (holding.c).
  */
@@ -86,9 +88,10 @@ static void put_recall(struct frame *f, const struct holder *h)
 	wire_put_lease_one(&f->b, &one);
 }
 
-/* All that is outstanding. */
+/* All that is outstanding. Its time begins anew: nobody heard it before. */
 static void send_all(struct node *n, struct lessee *s)
 {
+	uint64_t now = env_now(n->env);
 	struct frame *f = NULL;
 	uint32_t count = 0;
 	struct holder *h;
@@ -102,6 +105,7 @@ static void send_all(struct node *n, struct lessee *s)
 			f = recall_head(n, s, 0);
 			at = f->b.len - 4;
 		}
+		h->since = now;
 		put_recall(f, h);
 		buf_set_u32(&f->b, at, ++count);
 		if (count == WIRE_LEASES_MAX) {
@@ -270,6 +274,17 @@ void recall_over(struct node *n, struct holder *h)
 
 /* ---- RETURN ---- */
 
+/* It will be given back. */
+static void heard(struct node *n, struct holder *h)
+{
+	struct lessee *s = h->by->of;
+
+	n->stats.heard++;
+	h->since = env_now(n->env);
+	TAILQ_REMOVE(&s->recalled, h, line);
+	TAILQ_INSERT_TAIL(&s->recalled, h, line);
+}
+
 static void returned(struct node *n, uint32_t session, const struct wire_lease_one *one)
 {
 	struct leaser *l = one->shard < n->nshards ? leaser_find(n, session, one->shard) : NULL;
@@ -282,7 +297,10 @@ static void returned(struct node *n, uint32_t session, const struct wire_lease_o
 		/* an older one has been granted anew since */
 		if (h->by != l || one->number < h->number)
 			continue;
-		n->stats.returned++;
+		if (h->keep != GRANT_NOT_ASKED && one->mode > h->keep)
+			heard(n, h);
+		else
+			n->stats.returned++;
 		holder_lower(n, h, one->mode);
 		return;
 	}
@@ -309,7 +327,7 @@ void return_arrive(struct conn *c, struct frame *f)
 static void recall_fire(struct env_timer *t)
 {
 	struct node *n = container_of(t, struct node, recall_timer);
-	uint64_t now = env_now(n->env), since, limit = n->cfg.recall_timeout;
+	uint64_t now = env_now(n->env), since, limit;
 	struct lessee *s, *tmp;
 	bool any = false;
 
@@ -320,13 +338,15 @@ static void recall_fire(struct env_timer *t)
 		if (since == UINT64_MAX)
 			continue;
 		any = true;
+		/* to connect takes its time, and it may have to hear of the map first */
+		limit = s->conn ? n->cfg.recall_timeout : 2 * n->cfg.recall_timeout;
 		if (s->reported > since)
 			since = s->reported;
 		if (!s->reporting && now - since >= limit && n->ring)
 			report(n, s, now);
 	}
 	if (any)
-		env_timer_set(n->env, &n->recall_timer, now + limit / 4);
+		env_timer_set(n->env, &n->recall_timer, now + n->cfg.recall_timeout / 4);
 }
 
 void recall_watch(struct node *n)
@@ -370,5 +390,6 @@ void grants_status(const struct node *n, struct buf *b)
 	wire_put_stat(b, "leases.granted", "%llu", (unsigned long long)n->stats.granted);
 	wire_put_stat(b, "leases.recalled", "%llu", (unsigned long long)n->stats.recalled);
 	wire_put_stat(b, "leases.returned", "%llu", (unsigned long long)n->stats.returned);
+	wire_put_stat(b, "leases.heard", "%llu", (unsigned long long)n->stats.heard);
 	wire_put_stat(b, "leases.run_out", "%llu", (unsigned long long)n->stats.run_out);
 }

@@ -338,6 +338,16 @@ int plan_member(struct ring_map *m, uint16_t shard, uint64_t term, uint16_t node
 	return 0;
 }
 
+void plan_terms(struct ring_map *m, const struct ring_map *old)
+{
+	for (unsigned i = 0; i < ring_nshards(m); i++) {
+		uint64_t next = old->shards[i].term + 1;
+
+		if (m->shards[i].term > next)
+			m->shards[i].term = next;
+	}
+}
+
 /* ---- by a person ---- */
 
 int plan_leave(struct ring_map *m, uint16_t node, bool leave)

@@ -65,6 +65,10 @@ int plan_replicas(struct ring_map *m, unsigned replicas, unsigned min_in_sync);
 /* A session is over. */
 void plan_fence(struct ring_map *m, uint32_t session);
 
+/* Whatever happened to a shard since @old, of which @m is a draft: its term is the next one. (A
+ * primary that goes on leading in the very next term drops nothing that is under way.) */
+void plan_terms(struct ring_map *m, const struct ring_map *old);
+
 /*
  * Where placement wants the shards, kept from step to step: {0} to begin with. It follows whatever
  * map it is given at the cost of what changed. From nothing that is a hash per node and four

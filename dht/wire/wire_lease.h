@@ -3,7 +3,8 @@
  *
  *   GRANT    node to session, on its own link, right before the REPLY it belongs to
  *   RECALL   node to session: give back
- *   RETURN   session to the shard's primary: given back; also unasked
+ *   RETURN   session to the shard's primary: given back; also unasked. More is kept than was asked
+ *            for: it was heard, and is under way
  *   CLAIM    node to session: what do you hold in this shard? (it has a new primary: us)
  *   HOLDING  session to the shard's new primary: all it holds there -> REPLY (OK, WRONG_NODE,
  *            NO_SESSION, RETRY: not yet)

@@ -15,7 +15,7 @@
 static const struct aim *const aims[] = {&aim_stale_reads, &aim_hears_late, &aim_forgotten_lease,
 	&aim_half_sent, &aim_counted_again, &aim_late_request, &aim_joins, &aim_joins_in_the_dark,
 	&aim_speaks_late, &aim_silent_and_dark, &aim_all_dark, &aim_breaks_its_word,
-	&aim_asked_too_early, &aim_strays, &aim_brim, &aim_remembers_alone};
+	&aim_asked_too_early, &aim_strays, &aim_brim, &aim_remembers_alone, &aim_takes_its_time};
 #define NAIMS (sizeof(aims) / sizeof(aims[0]))
 
 const struct aim *aim_find(const char *name)
@@ -98,6 +98,7 @@ void aim_rest(struct run *r, bool rest)
 		r->actor[i].only = 0;
 		r->actor[i].reads = false;
 		r->actor[i].flips = false;
+		r->actor[i].slow = false;
 	}
 }
 

@@ -29,3 +29,29 @@ static void choose(struct run *r, struct cluster_config *cfg)
 }
 
 const struct aim aim_remembers_alone = {.name = "remembers-alone", .choose = choose, .once = alone};
+
+/*
+ * A client is asked to give back what it remembers, and takes longer for that than nodes wait for
+ * one that is silent: as it lives, and says so, its session goes on.
+ */
+static void takes_its_time(struct run *r)
+{
+	struct actor *a = &r->actor[sim_below(r->c->s, r->nactors)];
+	uint64_t lost = r->res->leases_lost;
+	uint32_t session = orbit_session(a->client);
+
+	a->slow = a->reads = true;
+	aim_pass(r, 14 * ENV_SEC);
+	a->slow = false;
+	if (!r->broken && (r->res->leases_lost != lost || orbit_session(a->client) != session))
+		broke(r, "session %u of a client that was slow, but alive, is over", session);
+}
+
+static void leases(struct run *r, struct cluster_config *cfg)
+{
+	(void)cfg;
+	r->leases = true;
+}
+
+const struct aim aim_takes_its_time = {
+	.name = "takes-its-time", .choose = leases, .once = takes_its_time};

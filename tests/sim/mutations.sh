@@ -84,6 +84,7 @@ lease-without-holding dht/node/grant.c - s/if \(!count \|\| need == NEED_NOTHING
 lease-passes-before-the-fence dht/node/recall.c - s/\t\t\treport\(n, s, now\);/\t\t\tgrants_over(n, s->session);/
 lease-return-of-an-older-one dht/node/recall.c remembers-alone s/if \(h->by != l \|\| one->number < h->number\)/if (h->by != l)/
 lease-for-ever dht/client/lease.c remembers-alone s/env_now\(c->env\) < s->valid \? s->valid : 0/1 ? UINT64_MAX : 0/
+lease-unheard dht/client/lease.c takes-its-time s/if \(e->asker\)\n\t\t\tsay_kept/if (0)\n\t\t\tsay_kept/
 lease-of-what-a-vote-has-read dht/node/grant.c remembers-alone s/mode == WIRE_LEASE_EXCLUSIVE \? lock_conflict_write\(&s->locks, id\)\s*: //
 END
 }

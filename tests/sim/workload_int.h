@@ -95,6 +95,7 @@ struct actor {
 	bool rests;    /* begins nothing */
 	bool flips;    /* flips switches */
 	bool reads;    /* and nothing else */
+	bool slow;     /* takes its time to give back what is recalled */
 	unsigned only; /* objects (bits); 0: all */
 	struct memory memory[OBJECTS];
 	unsigned kept; /* objects (bits) of which it keeps writes back */

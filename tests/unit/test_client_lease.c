@@ -166,6 +166,44 @@ static void test_returns_of_one_turn_go_together(void **state)
 	assert_int_equal(nback_frames, 2);
 }
 
+/* Whoever waits for what takes long is told that he was heard, by what gives nothing back. */
+static void test_a_recall_that_takes_long_is_heard(void **state)
+{
+	struct orbit_id id = id_on(&w, 1), other = id_in(&w, shard_of_node(&w, 1, 0), 2);
+	struct orbit_counters n;
+
+	(void)state;
+	hold(id, ORBIT_LEASE_EXCLUSIVE);
+	hold(other, ORBIT_LEASE_EXCLUSIVE);
+	recall(w.node[1], id, WIRE_LEASE_NONE, TERM(1) | 1);
+	recall(w.node[1], other, WIRE_LEASE_NONE, TERM(1) | 2);
+	w_for(&w, 100 * MS);
+	assert_int_equal(nback, 0); /* most are faster than that */
+	w_for(&w, 700 * MS);
+	assert_int_equal(nback_frames, 1);
+	w_for(&w, 4 * SEC);
+	assert_in_range(nback_frames, 5, 10);
+	assert_int_equal(nback, 2 * nback_frames);
+	for (unsigned i = 0; i < nback; i++) {
+		assert_int_equal(back[i].one.mode, WIRE_LEASE_EXCLUSIVE);
+		assert_int_equal(back[i].one.number, TERM(1) | (i % 2 + 1));
+	}
+	orbit_counters(c, &n);
+	assert_int_equal(n.leases_returned, 0);
+	/* as much as is still held */
+	orbit_return(c, &id, ORBIT_LEASE_SHARED);
+	orbit_return(c, &other, ORBIT_LEASE_NONE);
+	nback = 0;
+	w_for(&w, 700 * MS);
+	assert_in_range(nback, 3, 4);
+	assert_int_equal(back[nback - 1].one.mode, WIRE_LEASE_SHARED);
+	orbit_return(c, &id, ORBIT_LEASE_NONE);
+	w_for(&w, MS);
+	nback = 0;
+	w_for(&w, 3 * SEC);
+	assert_int_equal(nback, 0);
+}
+
 static void test_without_a_user_nothing_is_kept(void **state)
 {
 	struct orbit_id id = id_on(&w, 1);
@@ -232,6 +270,7 @@ int main(void)
 		T(what_is_not_known_is_returned_at_once),
 		T(an_exclusive_one_is_recalled_step_by_step),
 		T(returns_of_one_turn_go_together),
+		T(a_recall_that_takes_long_is_heard),
 		T(without_a_user_nothing_is_kept),
 		T(a_grant_that_nobody_wants_is_returned),
 		T(a_grant_does_not_cover_the_reply_to_another_sending),

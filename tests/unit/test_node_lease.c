@@ -517,6 +517,45 @@ static void test_lease_of_who_does_not_answer_passes_on_with_the_map(void **stat
 	three_fini(&t);
 }
 
+/* Who says that it heard may take its time; once it falls silent its own runs out. */
+static void test_lease_of_who_says_that_it_heard_is_waited_for(void **state)
+{
+	struct wire_lease_one asked;
+	uint16_t status;
+	uint32_t slow;
+	uint64_t rid;
+	struct three t;
+
+	(void)state;
+	three_init(&t);
+	slow = open_session(&t.k[1], WIRE_SESSION_NEW, 1, 0, &status);
+	assert_int_equal(wish_for(&t.k[1], slow, 2, &t.id, EXCLUSIVE, false), EXCLUSIVE);
+	rid = add_by(&t.k[2], 2, 1, &t.id);
+	run(&t);
+	asked = recalled(&t.k[1], 0);
+	for (unsigned i = 0; i < 8; i++) {
+		give_back(&t.k[1], slow, asked, i < 4 ? EXCLUSIVE : SHARED);
+		sim_run(t.r.s, 1500 * ENV_MS);
+		assert_false(has_reply(&t.k[2], rid));
+		open_session(&t.k[1], WIRE_SESSION_RENEW, 0, slow, &status);
+		assert_int_equal(status, WIRE_OK);
+	}
+	assert_int_equal(stats(&t).run_out, 0);
+	assert_int_equal(stats(&t).heard, 8);
+	/* a link that comes back has it asked anew */
+	rig_hangup(&t.k[1]);
+	sim_run(t.r.s, 1500 * ENV_MS);
+	rig_connect(&t.r, &t.k[1], 0);
+	get_by(&t.k[1], slow, &t.id);
+	sim_run(t.r.s, 1800 * ENV_MS);
+	assert_int_equal(stats(&t).run_out, 0);
+	sim_run(t.r.s, ENV_SEC);
+	assert_true(stats(&t).run_out > 0);
+	give_back(&t.k[1], slow, asked, 0);
+	assert_int_equal(rig_status(&t.k[2], rid), WIRE_OK);
+	three_fini(&t);
+}
+
 /* One that has ended without giving them back is not waited for: the keeper says so. */
 static void test_lease_of_a_session_that_ended_goes_at_once(void **state)
 {
@@ -557,6 +596,7 @@ int main(void)
 		cmocka_unit_test(test_lease_is_recalled_when_the_link_comes),
 		cmocka_unit_test(test_lease_limit),
 		cmocka_unit_test(test_lease_of_who_does_not_answer_passes_on_with_the_map),
+		cmocka_unit_test(test_lease_of_who_says_that_it_heard_is_waited_for),
 		cmocka_unit_test(test_lease_of_a_session_that_ended_goes_at_once),
 	};
 

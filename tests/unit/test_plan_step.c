@@ -190,6 +190,32 @@ static void test_plan_a_leaving_node_is_drained_and_can_go(void **state)
 	ring_unref(m);
 }
 
+/* Members leave, one after the other, and the primary is another one twice: one term all the same.
+ */
+static void test_plan_a_draft_is_one_term_ahead(void **state)
+{
+	struct ring_map *was = map_of(5, 8, 3), *m = ring_draft(was);
+	unsigned later = 0;
+
+	(void)state;
+	plan_down(m, 1);
+	plan_down(m, 2);
+	for (unsigned s = 0; s < 256; s++)
+		later += m->shards[s].term > was->shards[s].term + 1;
+	assert_true(later > 0);
+	plan_terms(m, was);
+	for (unsigned s = 0; s < 256; s++) {
+		const struct ring_shard *a = &was->shards[s], *b = &m->shards[s];
+		bool same = a->primary == b->primary && a->nmembers == b->nmembers &&
+			    !memcmp(a->member, b->member, a->nmembers * sizeof(*a->member));
+
+		assert_int_equal(b->term, a->term + !same);
+	}
+	assert_true(ring_map_valid(m));
+	ring_unref(m);
+	ring_unref(was);
+}
+
 static void test_plan_a_renamed_node_keeps_its_data_until_placement_moved_it(void **state)
 {
 	struct ring_map *m = map_of(4, 8, 2), *was = ring_draft(m);
@@ -877,6 +903,7 @@ int main(void)
 		cmocka_unit_test(test_plan_drop_concerns_only_what_the_primary_leads),
 		cmocka_unit_test(test_plan_register_refuses),
 		cmocka_unit_test(test_plan_somebody_must_hold_the_data),
+		cmocka_unit_test(test_plan_a_draft_is_one_term_ahead),
 		cmocka_unit_test(test_plan_fence_forgets_the_oldest),
 		cmocka_unit_test(test_plan_places_follow_nodes_as_if_computed_anew),
 		cmocka_unit_test(test_plan_places_are_computed_bit_by_bit),
