@@ -273,6 +273,7 @@ int workload_run(const struct workload_config *cfg, struct workload_result *res)
 	}
 	log_set_clock(NULL, NULL);
 	hist_free(&r);
+	free(r.bits);
 	for (unsigned i = 0; i < r.nactors; i++)
 		held_forget(&r.actor[i]);
 	for (size_t i = 0; i < r.nops; i++) {

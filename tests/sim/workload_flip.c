@@ -55,6 +55,12 @@ struct segments {
 	char name[SEGMENTS_MAX][32];
 };
 
+struct flipped_bit {
+	char name[32];
+	uint64_t at;
+	uint8_t mask;
+};
+
 static void add_segment(void *arg, const char *name)
 {
 	struct segments *seg = arg;
@@ -80,8 +86,13 @@ static void flip_some(struct run *r)
 	for (uint64_t n = 1 + draw(&r->flip_state, 4); seg.n > 1 && n; n--) {
 		const char *name = seg.name[draw(&r->flip_state, seg.n - 1)];
 		uint64_t at = draw(&r->flip_state, (uint64_t)disk_mem_size(seg.disk, name));
+		struct flipped_bit *b;
 
-		disk_mem_flip(seg.disk, name, at, (uint8_t)(1u << draw(&r->flip_state, 8)));
+		r->bits = mem_grow(r->bits, r->nbits + 1, sizeof(*r->bits));
+		b = &r->bits[r->nbits++];
+		*b = (struct flipped_bit){.at = at, .mask = 1u << draw(&r->flip_state, 8)};
+		memcpy(b->name, name, sizeof(b->name));
+		disk_mem_flip(seg.disk, name, at, b->mask);
 		r->res->bits_flipped++;
 	}
 }
@@ -114,6 +125,20 @@ void flip_begin(struct run *r)
 {
 	if (r->flips)
 		flip(r);
+}
+
+void flip_undo(struct run *r)
+{
+	while (r->alone && r->nbits) {
+		const struct flipped_bit *b = &r->bits[--r->nbits];
+		struct disk *d = r->c->node[r->flipped].disk;
+
+		if (disk_mem_size(d, b->name) > (int64_t)b->at)
+			disk_mem_flip(d, b->name, b->at, b->mask);
+	}
+	free(r->bits);
+	r->bits = NULL;
+	r->nbits = 0;
 }
 
 /* ---- what is right then ---- */

@@ -191,19 +191,21 @@ struct run {
 		unsigned node;
 		bool failed;
 	} doom[CLUSTER_NODES_MAX];
-	uint64_t pace;       /* ns between them, at most */
-	bool power;          /* power losses are among them */
-	bool full;           /* disks are small */
-	bool quiet;          /* no more faults */
-	bool impatient;      /* many transactions are cancelled */
-	bool far;            /* the net is slow */
-	bool leases;         /* clients remember */
-	bool broken;         /* an invariant did not hold */
-	bool flips;          /* bits of a node's log flip: workload_flip.c */
-	int flipped;         /* if so: whose; -1: nobody's yet */
-	uint64_t flip_state; /* random numbers of its own */
-	uint64_t alone;      /* clock: no other copy of what it has was good then */
-	unsigned pending;    /* reads, syncs and writes in flight */
+	uint64_t pace;            /* ns between them, at most */
+	bool power;               /* power losses are among them */
+	bool full;                /* disks are small */
+	bool quiet;               /* no more faults */
+	bool impatient;           /* many transactions are cancelled */
+	bool far;                 /* the net is slow */
+	bool leases;              /* clients remember */
+	bool broken;              /* an invariant did not hold */
+	bool flips;               /* bits of a node's log flip: workload_flip.c */
+	int flipped;              /* if so: whose; -1: nobody's yet */
+	uint64_t flip_state;      /* random numbers of its own */
+	uint64_t alone;           /* clock: no other copy of what it has was good then */
+	struct flipped_bit *bits; /* in order */
+	unsigned nbits;
+	unsigned pending; /* reads, syncs and writes in flight */
 };
 
 /* Random numbers for what is fixed before there is a world. */
@@ -335,6 +337,8 @@ void ring_erased(struct run *r);
 /* Whether bits flip in this run, which then has fewer of the other faults. */
 void flip_choose(struct run *r, const struct cluster_config *cfg, uint64_t *x);
 void flip_begin(struct run *r);
+/* Where the damaged copy was alone, nobody but its owner can mend it: he does. */
+void flip_undo(struct run *r);
 /* Looks whether the damaged copy is alone: to be called often. */
 void flip_watch(struct run *r);
 /* Is an error right for what began then? */

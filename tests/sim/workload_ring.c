@@ -460,6 +460,8 @@ void ring_heal(struct run *r)
 	char why[160];
 
 	while (!cluster_healthy(r->c, why, sizeof(why))) {
+		if (sim_now(s) - from > HEAL_MAX / 2)
+			flip_undo(r);
 		if (sim_now(s) - from > HEAL_MAX) {
 			broke(r, "the cluster does not heal: %s", why);
 			return;
