@@ -310,6 +310,10 @@ static bool grantable(
 	const struct pending *p;
 	const struct holder *h;
 
+	/* somebody has waited for a return, and runs again when this round is over: whoever got
+	 * the next lease before him could keep him waiting for ever */
+	if (s->wake)
+		return false;
 	/* whoever gets it exclusively changes it unheard: not what a vote has read, either */
 	if (mode == WIRE_LEASE_EXCLUSIVE ? lock_conflict_write(&s->locks, id)
 					 : lock_conflict_read(&s->locks, id))

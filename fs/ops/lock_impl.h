@@ -16,6 +16,7 @@ struct lock_holder {
 	struct layout_lock name;
 	struct lock_list has;
 	bool over; /* its session: the entry is to be deleted */
+	bool sent; /* the transaction in flight says what it is to be */
 	/* ours only */
 	struct lock_list will;     /* once what is decided has come true */
 	bool changed;              /* will is another one than has */

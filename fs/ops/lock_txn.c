@@ -18,6 +18,7 @@
 #define ALIVE_FOR (10 * ENV_SEC) /* that the keeper said so */
 #define OVER_AFTER (1 * ENV_SEC) /* without a map that fences it: it was ended in good order */
 #define RETRY_AFTER (1 * ENV_SEC)
+#define REST_MAX 128 /* entries that a transaction puts right besides what it is for */
 
 /* ---- sessions ---- */
 
@@ -299,6 +300,8 @@ static void commit(struct lock_inode *li)
 		struct lock_list was = h->has;
 
 		next = TAILQ_NEXT(h, at);
+		if (!h->sent)
+			continue;
 		if (h->changed) {
 			h->has = h->will;
 			h->will = was;
@@ -309,7 +312,7 @@ static void commit(struct lock_inode *li)
 	}
 	for (h = TAILQ_FIRST(&li->theirs); h; h = next) {
 		next = TAILQ_NEXT(h, at);
-		if (h->over && li->based)
+		if (h->sent)
 			lock_holder_free(&li->theirs, h);
 	}
 }
@@ -381,9 +384,22 @@ static void have_written(void *arg, const struct orbit_reply *r)
 	lock_step(li);
 }
 
+/* All that the transaction is about: changes, and of the rest as much as there is room for. */
+static void choose(struct lock_inode *li, bool left)
+{
+	bool anew = li->based && !(li->known && li->exists), none = li->based && !left;
+	struct lock_holder *h;
+	unsigned room = REST_MAX;
+
+	TAILQ_FOREACH (h, &li->mine, at)
+		h->sent = anew || none || h->changed || (h->doubt && room && room--);
+	TAILQ_FOREACH (h, &li->theirs, at)
+		h->sent = li->based && h->over && (none || (room && room--));
+}
+
 void lock_send_write(struct lock_inode *li)
 {
-	const uint64_t none[TXN_SLOTS] = {0};
+	const uint64_t slots[TXN_SLOTS] = {0};
 	struct lock_holder *h;
 	struct txn_build t;
 	bool left;
@@ -391,30 +407,25 @@ void lock_send_write(struct lock_inode *li)
 	TAILQ_FOREACH (h, &li->theirs, at)
 		h->over |= ring_fenced(orbit_ring(li->fs->client), h->name.session);
 	left = any_left(li);
-
 	txn_init(&t);
 	li->based = li->known || locks_more(li);
 	li->made = left;
+	choose(li, left);
 	if (li->based && li->known && li->exists)
 		txn_version_eq(&t, &li->id, li->version);
 	else if (li->based)
 		txn_absent(&t, &li->id);
-	if (li->based && !(li->known && li->exists)) {
-		if (left)
-			txn_create(&t, &li->id, 0, none);
-		TAILQ_FOREACH (h, &li->mine, at) {
-			if (lock_view(h)->n)
-				put_holder(li, &t, h);
-		}
-	} else if (li->based && !left) {
-		txn_delete(&t, &li->id);
+	if (li->based && !left) {
+		txn_delete(&t, &li->id); /* absent is fine */
 	} else {
+		if (li->based && !(li->known && li->exists))
+			txn_create(&t, &li->id, 0, slots);
 		TAILQ_FOREACH (h, &li->mine, at) {
-			if (h->changed || h->doubt)
+			if (h->sent)
 				put_holder(li, &t, h);
 		}
 		TAILQ_FOREACH (h, &li->theirs, at) {
-			if (h->over && li->based)
+			if (h->sent)
 				put_holder(li, &t, h);
 		}
 	}

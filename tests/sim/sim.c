@@ -144,7 +144,7 @@ static void timer_run(struct sim_event *ev);
 
 bool sim_step(struct sim *s)
 {
-	struct sim_event *ev = RB_MIN(sim_events, &s->events);
+	struct sim_event *ev = RB_MIN(sim_events, &s->events), *next;
 	struct sim_host *h;
 
 	if (!ev)
@@ -162,7 +162,8 @@ bool sim_step(struct sim *s)
 	s->counts.events++;
 	ev->run(ev);
 	free(ev);
-	if (h)
+	next = s->net.bursts ? RB_MIN(sim_events, &s->events) : NULL;
+	if (h && !(next && next->host == h && next->at <= s->now))
 		run_tasks(h);
 	return true;
 }

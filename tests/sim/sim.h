@@ -66,6 +66,9 @@ struct sim_net {
 	uint64_t delay_min, delay_max; /* ns one way; default 50 us .. 500 us */
 	unsigned corrupt_ppm;          /* frames with a flipped bit; the receiver closes the link */
 	uint64_t job_min, job_max;     /* ns that a job takes; default 20 us .. 2 ms */
+	/* What comes at one instant is dealt with before the tasks that it posts, as in one round
+	 * of the loop. */
+	bool bursts;
 };
 struct sim_net *sim_net(struct sim *s);
 

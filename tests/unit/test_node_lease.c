@@ -141,6 +141,31 @@ static void test_lease_is_recalled_before_a_change(void **state)
 	three_fini(&t);
 }
 
+/* Nor of what somebody has waited for until just now: a holder who asks again with his very answer
+ * would be first, time and again. */
+static void test_lease_is_not_had_again_before_who_waits(void **state)
+{
+	struct wire_lease_one one;
+	uint64_t rid, again;
+	struct three t;
+
+	(void)state;
+	three_init(&t);
+	assert_int_equal(wish_for(&t.k[1], 1, 2, &t.id, SHARED, false), SHARED);
+	rid = add_by(&t.k[2], 2, 1, &t.id);
+	run(&t);
+	one = recalled(&t.k[1], 0);
+	sim_net(t.r.s)->bursts = true; /* both come in one round */
+	sim_host_pause(t.r.n[0].host, 100 * ENV_MS);
+	give_back(&t.k[1], 1, one, 0);
+	again = send_wish(&t.k[1], 1, 3, &t.id, SHARED, false);
+	assert_int_equal(rig_status(&t.k[1], again), WIRE_OK);
+	assert_int_equal(granted(&t.k[1], again, &t.id).mode, 0);
+	assert_int_equal(rig_status(&t.k[2], rid), WIRE_OK);
+	assert_int_equal(came(&t.k[1], WIRE_RECALL), 1);
+	three_fini(&t);
+}
+
 /* A reader leaves a writer a shared one. */
 static void test_lease_exclusive_meets_reads(void **state)
 {
@@ -586,6 +611,7 @@ int main(void)
 		cmocka_unit_test(test_lease_shared_is_granted_before_the_reply),
 		cmocka_unit_test(test_lease_says_the_version_after_the_transaction),
 		cmocka_unit_test(test_lease_is_recalled_before_a_change),
+		cmocka_unit_test(test_lease_is_not_had_again_before_who_waits),
 		cmocka_unit_test(test_lease_exclusive_meets_reads),
 		cmocka_unit_test(test_lease_does_not_meet_holds),
 		cmocka_unit_test(test_lease_exclusive_is_waited_for_or_tried),

@@ -25,7 +25,9 @@ static UNUSED struct lx lx_open(struct fsx *x)
 
 static UNUSED struct lx lx_new(uint64_t seed, unsigned mounts)
 {
-	return lx_open(fsx_new(seed, 3, mounts));
+	return lx_open(fsx_new_with(
+		&(struct cluster_config){.seed = seed, .nodes = 3, .shard_bits = 6, .replicas = 3},
+		mounts));
 }
 
 static UNUSED void lx_free(struct lx *l)
