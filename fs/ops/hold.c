@@ -49,6 +49,7 @@ struct file_inode *hold_get(struct fs *fs, uint64_t ino)
 	fi = mem_zalloc(sizeof(*fi));
 	fi->fs = fs;
 	fi->ino = ino;
+	TAILQ_INIT(&fi->reads);
 	HASH_ADD(hh, fs->files->inodes, ino, sizeof(fi->ino), fi);
 	return fi;
 }

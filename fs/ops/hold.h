@@ -10,8 +10,11 @@
 
 #include "fs/ops/file.h"
 
+struct read_call;
+
 struct file_inode {
 	struct fs *fs;
+	TAILQ_HEAD(, read_call) reads; /* under way (read.c) */
 	uint64_t ino;
 	UT_hash_handle hh;
 	struct data_inode *data; /* NULL until it was first opened */

@@ -8,6 +8,7 @@
 #include "dht/base/mem.h"
 #include "fs/cache/inode.h"
 #include "fs/ops/flush.h"
+#include "fs/ops/hold.h"
 #include "fs/ops/op.h"
 #include "fs/ops/refresh.h"
 #include "fs/ops/truncate.h"
@@ -109,21 +110,59 @@ struct read_call {
 	struct fs_file *f;
 	struct data_read read;
 	bool leased, reading;
+	bool empty; /* all of it lies behind the end: answered after reads before it */
 	uint64_t off;
 	size_t len;
+	TAILQ_ENTRY(read_call) entry; /* of the inode's reads */
 };
+
+/* Is a read under way of what lies before? */
+static bool is_first(const struct read_call *p)
+{
+	const struct read_call *q;
+
+	TAILQ_FOREACH (q, &p->f->fi->reads, entry) {
+		if (q->off < p->off)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The kernel goes by the size that it heard of last, also when another mount has cut the file
+ * since; the first short answer tells it where the end is now, and answers to what it asked before
+ * that tell it nothing. So an answer without a byte, which says "here at the latest", is not the
+ * first.
+ */
+static struct read_call *next_empty(const struct file_inode *fi)
+{
+	struct read_call *p;
+
+	TAILQ_FOREACH (p, &fi->reads, entry) {
+		if (p->empty && is_first(p))
+			return p;
+	}
+	return NULL;
+}
 
 static void read_end(struct read_call *p, int rc)
 {
+	struct file_inode *fi = p->f->fi;
 	struct fs_call *call = p->call;
 	struct fs *fs = p->fs;
+	struct read_call *next;
 
 	if (p->leased)
 		inode_unuse(fs->inodes, p->lease.ino);
+	TAILQ_REMOVE(&fi->reads, p, entry);
+	next = next_empty(fi);
 	free(p);
 	call->impl = NULL;
 	call->interrupt = NULL;
 	mount_done(call, rc);
+	/* they have the file open, so that its record is still there */
+	if (next)
+		read_end(next, 0);
 	mount_op_end(fs);
 }
 
@@ -135,6 +174,9 @@ static void read_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 		if (!fatal && !inode_wait_stalled(fs->inodes, &p->lease))
 			return;
 		inode_wait_cancel(fs->inodes, &p->lease);
+	} else if (p->empty) {
+		if (!fatal)
+			return; /* what it waits for is interrupted as well */
 	} else {
 		if (!fatal && !data_read_stalled(&p->read))
 			return;
@@ -153,6 +195,12 @@ static void read_done(struct data_read *r, int rc)
 	call->keep = r->keep;
 	if (!rc)
 		inode_give_pages(p->fs->inodes, p->lease.ino, p->off + p->len);
+	if (!rc && !r->len && !is_first(p)) {
+		call->data = "";
+		call->keep = NULL;
+		p->empty = true;
+		return;
+	}
 	read_end(p, rc == -ESTALE ? -EIO : rc);
 }
 
@@ -199,6 +247,7 @@ static void read_start(struct read_call *p)
 		.end = p->off + p->len,
 		.policy = data_policy(p->f->data)};
 	mount_op_begin(fs);
+	TAILQ_INSERT_TAIL(&p->f->fi->reads, p, entry);
 	p->call->impl = p;
 	p->call->interrupt = read_interrupt;
 	if (fs->cfg.cache != FS_CACHE_STRICT || inode_use(fs->inodes, &p->lease))

@@ -135,9 +135,44 @@ static void test_leases_relaxed_readers_hold_up_nothing(void **state)
 	pair_free(&p);
 }
 
+/* The kernel asks for pieces of a file as it knew it; another mount has cut it since. Its end is
+ * told by the piece in which it lies. */
+static void test_leases_end_of_file_is_told_from_below(void **state)
+{
+	struct fsx *x = fsx_new(31, 1, 2);
+	struct fsx_wait low, high, between;
+	struct fs_attr a;
+	struct fs_file *f;
+	uint8_t *p = dx_bytes(0, 300 * KB, 31);
+
+	(void)state;
+	assert_int_equal(fsx_create(x, x->m, ROOT, "f", 0644, O_RDWR, &f, &a), 0);
+	assert_int_equal(dx_write(x, x->m, f, 0, p, 300 * KB), 300 * KB);
+	assert_int_equal(dx_flush(x, x->m, f), 0);
+	assert_int_equal(dx_truncate(x, &x->m[1], a.ino, 100), 0);
+	fsx_call(x->m, &low);
+	fsx_call(x->m, &between);
+	fsx_call(x->m, &high);
+	fs_read(x->m->fs, &high.call, f, 256 * KB, 44 * KB);
+	fs_read(x->m->fs, &low.call, f, 0, 128 * KB);
+	fs_read(x->m->fs, &between.call, f, 128 * KB, 128 * KB);
+	while (!low.done) {
+		assert_false(high.done || between.done);
+		assert_true(sim_step(x->c->s));
+	}
+	assert_int_equal(fsx_wait(x, &low), 0);
+	assert_int_equal(fsx_wait(x, &between), 0);
+	assert_int_equal(fsx_wait(x, &high), 0);
+	assert_int_equal(high.call.len, 0);
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	free(p);
+	fsx_free(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_leases_end_of_file_is_told_from_below),
 		cmocka_unit_test(test_leases_written_pages_go),
 		cmocka_unit_test(test_leases_unmount_while_somebody_waits),
 		cmocka_unit_test(test_leases_relaxed_readers_hold_up_nothing),
