@@ -79,7 +79,8 @@ struct seen {
 	bool known; /* false: whoever asked is dead */
 	int rc;
 	bool has_attr;
-	bool loose; /* attr may be of a later moment: others were at work */
+	bool racing; /* with others, be they dead */
+	bool loose;  /* attr may be of a later moment: others were at work */
 	struct fs_attr attr;
 	uint8_t *data;
 	size_t len;

@@ -200,7 +200,7 @@ static bool step_make(struct step *x)
 		return step_is_gone(x) || step_rc(x, -ENOENT);
 	there = entry_inode(d, c->name);
 	/* seen, and gone again when it was to be opened: the kernel begins anew */
-	if (c->kind == CALL_CREATE && !(c->flags & O_EXCL) && x->s->loose && x->s->rc == -ESTALE)
+	if (c->kind == CALL_CREATE && !(c->flags & O_EXCL) && x->s->racing && x->s->rc == -ESTALE)
 		return true;
 	if (!there)
 		return made(x, d);
@@ -222,10 +222,14 @@ static bool step_link(struct step *x)
 		return step_rc(x, -ENAMETOOLONG);
 	if (S_ISDIR(i->mode))
 		return i->nlink == 0 && step_is_gone(x) ? true : step_rc(x, -EPERM);
-	if (i->nlink == 0 || d->nlink == 0)
+	if (d->nlink == 0)
 		return step_is_gone(x) || step_rc(x, -ENOENT);
+	if (i->nlink == 0 && step_is_gone(x))
+		return true;
 	if (model_entry(d, c->name) >= 0)
 		return step_rc(x, -EEXIST);
+	if (i->nlink == 0)
+		return step_rc(x, -ENOENT);
 	if (!step_rc(x, 0))
 		return false;
 	add_entry(d, c->name, (unsigned)(i - x->m->inode));

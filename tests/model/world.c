@@ -236,6 +236,8 @@ void world_judge(struct world *w, struct flight *f, unsigned n)
 
 	if (w->failed)
 		return;
+	for (unsigned k = 0; k < n; k++)
+		f[k].s.racing = n > 1 || w->npending;
 	if (n > 1)
 		together(f, n);
 	for (unsigned k = 0; k < w->nmodels; k++)

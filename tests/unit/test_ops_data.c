@@ -679,6 +679,30 @@ static void test_data_set_id_bits_go_with_a_write(void **state)
 	fsx_free(x);
 }
 
+/* stat sees at once that they went; and those that are set later stay. */
+static void test_data_set_id_bits_are_gone_before_the_write_is_sent(void **state)
+{
+	struct fsx *x = fsx_new(77, nodes, 1);
+	struct fs_attr set = {.mode = 04711}, a;
+	struct fs_file *f;
+	struct fsx_wait w;
+
+	(void)state;
+	assert_int_equal(fsx_create(x, x->m, ROOT, "f", 06755, O_RDWR, &f, &a), 0);
+	fsx_call(x->m, &w);
+	w.call.kill_priv = true;
+	fs_write(x->m->fs, &w.call, f, 0, "x", 1);
+	assert_int_equal(fsx_wait(x, &w), 0);
+	assert_int_equal(fsx_getattr(x, x->m, a.ino, &a), 0);
+	assert_int_equal(a.mode & 07777, 0755);
+	assert_int_equal(fsx_setattr(x, x->m, a.ino, FS_SET_MODE, &set, &a), 0);
+	assert_int_equal(a.mode & 07777, 04711);
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	assert_int_equal(fsx_getattr(x, x->m, a.ino, &a), 0);
+	assert_int_equal(a.mode & 07777, 04711);
+	fsx_free(x);
+}
+
 static void test_data_backpressure_with_little_memory(void **state)
 {
 	struct fsx *x = fsx_new(17, nodes, 0);
@@ -874,6 +898,7 @@ int main(void)
 		cmocka_unit_test(test_data_error_is_reported_once_per_file),
 		cmocka_unit_test(test_data_loss_is_reported_to_every_file),
 		cmocka_unit_test(test_data_set_id_bits_go_with_a_write),
+		cmocka_unit_test(test_data_set_id_bits_are_gone_before_the_write_is_sent),
 		cmocka_unit_test(test_data_backpressure_with_little_memory),
 		cmocka_unit_test(test_data_write_through),
 		cmocka_unit_test(test_data_unmount_sends_what_is_dirty),

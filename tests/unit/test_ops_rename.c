@@ -236,6 +236,25 @@ static void test_rename_exchange(void **state)
 }
 
 /* Mounts move one file about: it has exactly one name at the end, and each success moved it. */
+/* What a mount remembers of a name may say that a directory would go into itself, when it does not
+ * any more. */
+static void test_rename_refuses_no_circle_of_the_past(void **state)
+{
+	struct fsx *x = fsx_new(9, nodes, 2);
+	struct fsx_mount *a = &x->m[0], *b = &x->m[1];
+	uint64_t dir, link;
+	struct fs_attr at;
+
+	(void)state;
+	assert_int_equal(fsx_symlink(x, b, ROOT, "b", "x", &at), 0);
+	link = at.ino;
+	dir = make_dir(x, b, ROOT, "c");
+	assert_int_equal(fsx_rename(x, a, ROOT, "c", ROOT, "b", RENAME_EXCHANGE), 0);
+	assert_int_equal(fsx_rename(x, b, ROOT, "c", dir, "c", 0), 0);
+	assert_int_equal(ino_of(x, a, dir, "c"), link);
+	fsx_free(x);
+}
+
 static void test_rename_races_keep_one_name(void **state)
 {
 	struct fsx *x = fsx_new(7, nodes, 4);
@@ -318,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_rename_directory_over_directory),
 		cmocka_unit_test(test_rename_into_itself),
 		cmocka_unit_test(test_rename_exchange),
+		cmocka_unit_test(test_rename_refuses_no_circle_of_the_past),
 		cmocka_unit_test(test_rename_races_keep_one_name),
 		cmocka_unit_test(test_rename_races_make_no_circle),
 	};
