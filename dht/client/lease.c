@@ -226,6 +226,18 @@ static void on_grant(struct peer *p, struct wire_leases m, struct frame *f)
 	r->grant = frame_ref(f);
 }
 
+void lease_ask_user(struct orbit_client *c, struct lease *e, enum orbit_lease keep)
+{
+	if (keep >= e->kept)
+		return; /* he knows */
+	e->kept = keep;
+	owe(c, e);
+	if (told(c))
+		c->leases.ops->recall(c->leases.arg, &e->id, keep);
+	else
+		orbit_return(c, &e->id, ORBIT_LEASE_NONE);
+}
+
 static void recalled(struct peer *p, const struct wire_lease_one *one)
 {
 	struct orbit_client *c = p->c;
@@ -243,14 +255,7 @@ static void recalled(struct peer *p, const struct wire_lease_one *one)
 		return;
 	}
 	e->asker = p;
-	if (keep >= e->kept)
-		return; /* the user knows */
-	e->kept = keep;
-	owe(c, e);
-	if (told(c))
-		c->leases.ops->recall(c->leases.arg, &one->id, keep);
-	else
-		orbit_return(c, &one->id, ORBIT_LEASE_NONE);
+	lease_ask_user(c, e, keep);
 }
 
 static void on_recall(struct peer *p, struct wire_leases m)
@@ -346,6 +351,7 @@ static struct lease *empty(struct orbit_client *c)
 	TAILQ_INIT(&l->owing);
 	env_timer_clear(c->env, &l->timer);
 	env_timer_clear(c->env, &l->heard);
+	env_timer_clear(c->env, &l->owed);
 	env_unpost(c->env, &l->task);
 	TAILQ_FOREACH (p, &c->peers, at) {
 		p->nleases = p->nback = 0;
@@ -408,7 +414,7 @@ enum orbit_lease orbit_lease_held(const struct orbit_client *c, const struct orb
 {
 	const struct lease *e = find(c, id);
 
-	return e && orbit_valid_until(c) ? e->kept : ORBIT_LEASE_NONE;
+	return e && orbit_valid_until(c) && lease_trusted(c, e->shard) ? e->kept : ORBIT_LEASE_NONE;
 }
 
 /* The number that a grant gives @id: 0: none. */

@@ -39,6 +39,7 @@ struct leases {
 	struct env_timer timer; /* when they will be, unless the session is renewed */
 	struct env_task task;   /* sends what is returned */
 	TAILQ_HEAD(, lease) owing;
+	struct env_timer owed;  /* when what was not said to a new primary is trusted no more */
 	struct env_timer heard; /* when the askers of those are told that we are at it */
 };
 

@@ -2,7 +2,9 @@
  * Telling the new primary of a shard what the session holds there (HOLDING): when a map names one,
  * of our own accord, for every shard whose former one may have told it that we hold something; and
  * when a node asks (CLAIM), whatever our map says. Until the answer is there it is said again.
- * What was held stays valid meanwhile: the new primary changes nothing before it has heard us.
+ * What was held stays valid meanwhile: the new primary changes nothing before it has heard us. But
+ * where all copies lost power it may not know of us, and waits for as long only as a session lasts:
+ * what was valid when the map came is, and not what is renewed later (lease_trusted()).
  *
  * What is said is what was held when we began to. Returned meanwhile, it is said all the same, in
  * messages that go on or are sent again: then the node takes us to hold more than we do, and an
@@ -171,7 +173,56 @@ void lease_claimed(struct peer *p, const struct wire_leases *m)
 		say(c, m->shard, p, m->term);
 }
 
-/* Notes who is primary: true if that is another one than before. */
+bool lease_trusted(const struct orbit_client *c, uint16_t shard)
+{
+	const struct lease_shard *sh = &c->leases.shard[shard];
+
+	return !sh->owed || env_now(c->env) < sh->until;
+}
+
+/* The users of what is trusted no more are told, as if somebody recalled it. */
+static void distrust(struct orbit_client *c, struct lease_shard *sh)
+{
+	struct lease *e, *next;
+
+	TAILQ_FOREACH_SAFE (e, &sh->held, at, next)
+		lease_ask_user(c, e, ORBIT_LEASE_NONE);
+}
+
+static void on_owed(struct env_timer *t)
+{
+	struct orbit_client *c = container_of(t, struct orbit_client, leases.owed);
+	struct leases *l = &c->leases;
+	uint64_t next = UINT64_MAX;
+
+	for (unsigned s = 0; s < l->nshards; s++) {
+		struct lease_shard *sh = &l->shard[s];
+
+		if (!sh->owed)
+			continue;
+		if (!lease_trusted(c, (uint16_t)s))
+			distrust(c, sh);
+		else if (sh->until < next)
+			next = sh->until;
+	}
+	if (next != UINT64_MAX)
+		env_timer_set(c->env, t, next);
+}
+
+static void owed(struct orbit_client *c, struct lease_shard *sh)
+{
+	struct env_timer *t = &c->leases.owed;
+
+	if (sh->owed)
+		return;
+	sh->owed = true;
+	sh->until = c->session.valid;
+	t->fire = on_owed;
+	if (!t->armed)
+		env_timer_set(c->env, t, sh->until);
+}
+
+/* Notes who is primary: true if that is another one than before, or may have been meanwhile. */
 static bool changed(const struct ring_map *m, struct lease_shard *sh, uint16_t shard)
 {
 	uint16_t primary = m->shards[shard].primary;
@@ -183,7 +234,9 @@ static bool changed(const struct ring_map *m, struct lease_shard *sh, uint16_t s
 		return false;
 	n = &m->nodes[primary];
 	other = orbit_id_cmp(&sh->node, &none) &&
-		(orbit_id_cmp(&sh->node, &n->id) || sh->incarnation != n->incarnation);
+		(orbit_id_cmp(&sh->node, &n->id) || sh->incarnation != n->incarnation ||
+			m->shards[shard].term > sh->seen + 1);
+	sh->seen = m->shards[shard].term;
 	sh->node = n->id;
 	sh->incarnation = n->incarnation;
 	return other;
@@ -200,7 +253,8 @@ void lease_mapped(struct orbit_client *c)
 		uint64_t term = c->map->shards[s].term;
 		struct peer *p = primary_of(c, (uint16_t)s);
 
-		sh->owed |= changed(c->map, sh, (uint16_t)s) && sh->wished;
+		if (changed(c->map, sh, (uint16_t)s) && sh->wished)
+			owed(c, sh);
 		/* a CLAIM may have come before the map, and been answered; what is said of an
 		 * older term is not taken */
 		if ((sh->owed || sh->saying) && p && sh->term < term &&

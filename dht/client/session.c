@@ -120,6 +120,7 @@ static void lost(struct orbit_client *c)
 	s->nabandoned = 0;
 	s->noverflow = 0;
 	s->id = 0;
+	s->offered = 0;
 	s->state = SESSION_NONE;
 	TAILQ_FOREACH_SAFE (k, &c->calls, at, next) {
 		if (k->kind == CALL_TXN)
@@ -131,12 +132,30 @@ static void lost(struct orbit_client *c)
 	session_open(c);
 }
 
+/* A map that the keeper had may name primaries that know nothing of what we hold, and wait for no
+ * longer than a session lasts: so nothing is valid for longer before we have it (docs/LEASES.md).
+ */
+static void take_offer(struct orbit_client *c)
+{
+	struct session *s = &c->session;
+
+	if (!s->offered || c->map->epoch < s->offered_epoch)
+		return;
+	s->valid = s->offered;
+	s->offered = 0;
+	lease_renewed(c);
+}
+
 void session_check(struct orbit_client *c)
 {
 	struct session *s = &c->session;
 
-	if (s->state != SESSION_OPEN || !ring_fenced(c->map, s->id))
+	if (s->state != SESSION_OPEN)
 		return;
+	if (!ring_fenced(c->map, s->id)) {
+		take_offer(c);
+		return;
+	}
 	env_timer_clear(c->env, &s->timer);
 	request_drop(&s->req);
 	lost(c);
@@ -164,14 +183,15 @@ static void answered(struct orbit_client *c, const struct wire_session *m)
 	s->timeout = m->timeout_ms * ENV_MS;
 	if (s->timeout < TIMEOUT_MIN)
 		s->timeout = TIMEOUT_MIN;
-	s->valid = s->asked + m->timeout_ms * ENV_MS / 100 * (100 - CLOCK_ERROR);
+	s->offered = s->asked + m->timeout_ms * ENV_MS / 100 * (100 - CLOCK_ERROR);
+	s->offered_epoch = doing == WIRE_SESSION_NEW ? 0 : m->epoch; /* holds nothing yet */
 	next = s->asked + s->timeout / RENEWALS;
 	if (next < now + AGAIN_MIN)
 		next = now + AGAIN_MIN;
 	env_timer_set(c->env, &s->timer, next);
 	if (doing == WIRE_SESSION_NEW)
 		opened(c, m->session);
-	lease_renewed(c);
+	take_offer(c);
 }
 
 static void on_answer(struct request *r, struct peer *p, struct frame *f)
@@ -197,6 +217,7 @@ static void on_answer(struct request *r, struct peer *p, struct frame *f)
 			peer_reject(p, -EPROTO, "a session number out of range");
 		else
 			answered(c, &m);
+		follow_epoch(c, p, m.epoch);
 	} else {
 		snprintf(s->error, sizeof(s->error), "%s gives no session: %s", peer_name(p),
 			wire_status_name(m.status));

@@ -28,6 +28,8 @@ struct session {
 	uint64_t timeout; /* ns */
 	uint64_t asked;   /* when req began */
 	uint64_t valid;   /* nobody else gets what the session holds before then */
+	uint64_t offered; /* the same, once we have the map of that epoch; 0: nothing */
+	uint64_t offered_epoch;
 	unsigned failures;
 	uint8_t doing; /* enum wire_session_do, of req */
 	struct request req;
@@ -38,7 +40,7 @@ struct session {
 void session_init(struct orbit_client *c);
 void session_fini(struct orbit_client *c);
 
-/* There is another map: is the session fenced in it? */
+/* There is another map: is the session fenced in it? Else what was renewed with it is valid. */
 void session_check(struct orbit_client *c);
 
 /* There is a map: opens a session if there is none. */

@@ -17,7 +17,8 @@ static void say(
 {
 	const struct wire_session out = {.status = status,
 		.session = status == WIRE_OK ? session : 0,
-		.timeout_ms = (uint32_t)(k->cfg.session_timeout / ENV_MS)};
+		.timeout_ms = (uint32_t)(k->cfg.session_timeout / ENV_MS),
+		.epoch = k->state.map ? k->state.map->epoch : 0};
 
 	done(arg, &out);
 }

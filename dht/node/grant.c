@@ -153,9 +153,12 @@ static bool meets(uint8_t mode, enum need need)
 	return need == NEED_ALONE || (need == NEED_SEEN && mode == WIRE_LEASE_EXCLUSIVE);
 }
 
-/* May sessions that have not said so hold what is in the way? */
-static bool unknown_in_way(struct node *n, const struct shard *s, uint32_t session, enum need need)
+/* May sessions that have not said so hold what is in the way? Nobody does whose lease our own
+ * excludes: so what was kept back under it can be sent. */
+static bool unknown_in_way(struct node *n, const struct shard *s, const struct leased *o,
+	uint32_t session, enum need need)
 {
+	const struct holder *h = o ? holder_of(o, session) : NULL;
 	const struct grants *g = s->grants;
 	unsigned count = g->unknown[WIRE_LEASE_EXCLUSIVE];
 	const struct leaser *own;
@@ -163,6 +166,8 @@ static bool unknown_in_way(struct node *n, const struct shard *s, uint32_t sessi
 	if (need == NEED_ALONE)
 		count += g->unknown[WIRE_LEASE_SHARED];
 	if (!count || need == NEED_NOTHING)
+		return false;
+	if (h && (need == NEED_SEEN || h->mode == WIRE_LEASE_EXCLUSIVE))
 		return false;
 	own = leaser_find(n, session, s->number);
 	return count > (own && own->unknown && meets(own->recorded, need) ? 1u : 0u);
@@ -246,7 +251,7 @@ struct shard *grants_meet(struct exec *x)
 		struct shard *s = node_shard(n, ring_shard_of(n->ring, id));
 		struct leased *o = leased_find(s, id);
 
-		if (s->grants && unknown_in_way(n, s, x->m.session, need[i]))
+		if (s->grants && unknown_in_way(n, s, o, x->m.session, need[i]))
 			wait = s;
 		if (firm[i] && firm_waits(s, o, id))
 			wait = s;
@@ -321,7 +326,7 @@ static bool grantable(
 	if (!s->grants)
 		return true;
 	l = leaser_find(n, session, s->number);
-	if ((l && l->unknown) || unknown_in_way(n, s, session, need))
+	if ((l && l->unknown) || unknown_in_way(n, s, NULL, session, need))
 		return false;
 	if (!o)
 		return true;

@@ -17,6 +17,7 @@
 #include "dht/wire/wire_lease.h"
 
 #define GRANT_NOT_ASKED 0xff
+#define LEASER_ANY 0u /* for a session: any that there may be, recorded or not (holding.c) */
 
 /* An object that is leased, or about to be. */
 struct leased {
@@ -63,6 +64,7 @@ struct leaser {
 	struct lessee *of;
 	uint8_t recorded; /* the greatest mode that the log knows of; 0: no record */
 	bool unknown;     /* it has not said what it holds, */
+	bool unsaved;     /* the log is still to be told what is recorded */
 	uint64_t since;   /* though it could, from then on; or it was heard to be at it */
 	TAILQ_HEAD(, holder) holders;
 	TAILQ_ENTRY(leaser) of_lessee, of_shard;
@@ -129,5 +131,7 @@ int leaser_record(struct node *n, struct leaser *l, uint8_t mode, const struct r
 void leaser_known(struct node *n, struct leaser *l);
 /* Asks it what it holds, if it has a link. */
 void leaser_claim(struct node *n, struct leaser *l);
+/* Ends LEASER_ANY, @s, in shards where it has lasted long enough; true: not in all. */
+bool leasers_any_tick(struct node *n, struct lessee *s);
 
 #endif

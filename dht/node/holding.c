@@ -8,6 +8,12 @@
  *
  * Sessions of loaded records are unknown until HOLDING has said all, or they are over: meanwhile
  * what they may hold is in the way of others (grant.c).
+ *
+ * Records are not synced before the grant. Where all copies lost power some may be gone, and with
+ * them what was acknowledged. Then there is a record of session 0 (LEASER_ANY): sessions that
+ * nobody knows of may hold anything. It is unknown for as long as a session can last that does not
+ * say what it holds, and trusts what it has (lease_hold.c of the client). What others say that they
+ * hold is recalled meanwhile, as they may remember what is gone.
  */
 #include "dht/node/grant.h"
 
@@ -102,6 +108,10 @@ static int note(struct node *n, struct leaser *l, uint8_t mode, const struct req
 	rc = note_apply(n, l->shard, put_record, l);
 	if (rc)
 		l->recorded = was;
+	if (l->unknown) {
+		l->shard->grants->unknown[was]--;
+		l->shard->grants->unknown[l->recorded]++;
+	}
 	return rc;
 }
 
@@ -163,7 +173,66 @@ void leasers_each_session(
 	struct lessee *s, *tmp;
 
 	HASH_ITER (hh, n->lessees, s, tmp)
-		fn(n, s->session, arg);
+		if (s->session != LEASER_ANY)
+			fn(n, s->session, arg);
+}
+
+/* ---- where records may be missing ---- */
+
+/* Longer than what was renewed before the map that has us lead can be trusted. */
+static uint64_t any_lasts(const struct node *n)
+{
+	uint64_t session = n->cfg.keeper.session_timeout;
+
+	return (session ? session : KEEPER_SESSION_TIMEOUT) + n->cfg.recall_timeout;
+}
+
+static void any_begins(struct node *n, struct shard *s)
+{
+	struct leaser *l = leaser_get(n, LEASER_ANY, s);
+
+	if (l->unknown)
+		return; /* it had begun already: from the beginning */
+	l->recorded = WIRE_LEASE_EXCLUSIVE;
+	l->unsaved = note(n, l, WIRE_LEASE_EXCLUSIVE, NULL) != 0;
+	l->unknown = true;
+	l->of->unknown++;
+	s->grants->unknown[l->recorded]++;
+	log_info("mod=node shard=%u ms=%llu msg=\"all copies lost power: whatever sessions may "
+		 "remember is waited for\"",
+		s->number, (unsigned long long)(any_lasts(n) / ENV_MS));
+}
+
+static bool any_lasting(struct node *n, const struct shard *s)
+{
+	const struct leaser *l = leaser_find(n, LEASER_ANY, s->number);
+
+	return l && l->unknown;
+}
+
+bool leasers_any_tick(struct node *n, struct lessee *s)
+{
+	struct leaser *l, *next;
+	bool any = false;
+
+	for (l = TAILQ_FIRST(&s->leasers); l; l = next) {
+		/* the last one takes its lessee along */
+		next = TAILQ_NEXT(l, of_lessee);
+		if (l->shard->role != ROLE_SERVING)
+			continue;
+		if (l->unsaved)
+			l->unsaved = note(n, l, l->recorded, NULL) != 0;
+		if (l->unknown && env_now(n->env) - l->since < any_lasts(n)) {
+			any = true;
+			continue;
+		}
+		leaser_known(n, l);
+		if (note(n, l, 0, NULL))
+			any = true;
+		else
+			leaser_free(n, l);
+	}
+	return any;
 }
 
 /* ---- CLAIM and HOLDING ---- */
@@ -187,6 +256,9 @@ void grants_serve(struct node *n, struct shard *s)
 {
 	struct leaser *l;
 
+	if (s->doubtful)
+		any_begins(n, s);
+	s->doubtful = false;
 	if (!s->grants)
 		return;
 	TAILQ_FOREACH (l, &s->grants->leasers, of_shard) {
@@ -202,7 +274,8 @@ void grants_serve(struct node *n, struct shard *s)
 }
 
 /* One that it says it has. */
-static void held(struct node *n, struct leaser *l, const struct wire_lease_one *one)
+static void held(
+	struct node *n, struct leaser *l, const struct wire_lease_one *one, bool to_give_back)
 {
 	struct holder *h = holder_get(n, l, &one->id);
 
@@ -211,16 +284,29 @@ static void held(struct node *n, struct leaser *l, const struct wire_lease_one *
 		return;
 	h->mode = one->mode;
 	h->number = one->number;
-	/* somebody may have been told meanwhile that nobody has it */
-	if (!l->unknown || l->recorded < one->mode)
+	if (to_give_back)
 		recall(n, h, WIRE_LEASE_NONE);
+}
+
+static uint8_t most_of(struct wire_leases m)
+{
+	uint8_t most = WIRE_LEASE_NONE;
+
+	for (uint32_t i = 0; i < m.n; i++) {
+		struct wire_lease_one one = wire_lease_next(&m);
+
+		most = one.mode > most ? one.mode : most;
+	}
+	return most;
 }
 
 static uint16_t holding(struct conn *c, struct wire_leases *m)
 {
 	struct node *n = c->n;
+	uint8_t recorded, most;
 	struct leaser *l;
 	struct shard *s;
+	bool doubt;
 
 	if (!n->ring || m->shard >= n->nshards)
 		return WIRE_WRONG_NODE;
@@ -238,12 +324,18 @@ static uint16_t holding(struct conn *c, struct wire_leases *m)
 		return WIRE_OK;
 	if (!l)
 		l = leaser_get(n, m->session, s);
+	recorded = l->recorded;
+	most = most_of(*m);
+	if (leaser_record(n, l, most, NULL))
+		return WIRE_RETRY;
+	doubt = !l->unknown || any_lasting(n, s);
 	for (uint32_t i = 0; i < m->n; i++) {
 		struct wire_lease_one one = wire_lease_next(m);
 
+		/* somebody may have been told meanwhile that nobody has it */
 		if (one.mode && one.shard == m->shard &&
 			ring_shard_of(n->ring, &one.id) == one.shard)
-			held(n, l, &one);
+			held(n, l, &one, doubt || recorded < one.mode);
 	}
 	if (!m->more)
 		leaser_known(n, l);

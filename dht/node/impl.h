@@ -173,6 +173,7 @@ struct shard {
 	bool dropping;        /* the same, of a copy that was led by another node */
 	bool wake;            /* writes that wait may go on */
 	bool losing;          /* while a map is adopted: served before, and not any more */
+	bool doubtful;        /* we are to lead it, and it may lack what was acknowledged */
 	uint64_t term, since; /* in the map; and the epoch from which on it is that */
 	uint64_t looked;      /* the last look of a request (req.c) */
 

@@ -177,7 +177,7 @@ static struct frame *reply_text(uint16_t status, uint64_t epoch, const char *tex
 
 static struct frame *session_frame(const struct wire_session *m)
 {
-	struct frame *f = frame_new(WIRE_SESSION, 0, 16);
+	struct frame *f = frame_new(WIRE_SESSION, 0, 24);
 
 	wire_put_session(&f->b, m);
 	return f;

@@ -57,7 +57,7 @@ struct lessee *lessee_get(struct node *n, uint32_t session)
 		return s;
 	s = mem_zalloc(sizeof(*s));
 	s->session = session;
-	s->conn = conn_of(n, session, NULL);
+	s->conn = session == LEASER_ANY ? NULL : conn_of(n, session, NULL);
 	TAILQ_INIT(&s->leasers);
 	TAILQ_INIT(&s->recalled);
 	HASH_ADD(hh, n->lessees, session, sizeof(s->session), s);
@@ -191,6 +191,8 @@ static uint64_t owes_since(const struct lessee *s)
 	uint64_t since = h ? h->since : UINT64_MAX;
 	const struct leaser *l;
 
+	if (s->session == LEASER_ANY)
+		return UINT64_MAX;
 	TAILQ_FOREACH (l, &s->leasers, of_lessee) {
 		if (!s->unknown)
 			break;
@@ -218,7 +220,7 @@ void recall_check(struct node *n, struct lessee *s)
 {
 	struct keep_session *k;
 
-	if (s->conn || s->checking || n->stopping || !n->ring)
+	if (s->session == LEASER_ANY || s->conn || s->checking || n->stopping || !n->ring)
 		return;
 	s->checking = true;
 	k = mem_zalloc(sizeof(*k));
@@ -334,6 +336,10 @@ static void recall_fire(struct env_timer *t)
 	if (n->stopping)
 		return;
 	HASH_ITER (hh, n->lessees, s, tmp) {
+		if (s->session == LEASER_ANY) {
+			any |= leasers_any_tick(n, s); /* may free it */
+			continue;
+		}
 		since = owes_since(s);
 		if (since == UINT64_MAX)
 			continue;

@@ -241,12 +241,16 @@ static bool set_role(struct node *n, struct shard *s)
 	enum shard_role was = s->role;
 
 	s->term = m->term;
+	if (role != ROLE_SERVING)
+		s->doubtful = false;
 	if (role == ROLE_SERVING && was == ROLE_SERVING && next) {
 		set_copies(n, s, again);
 		for (unsigned i = 0; again && s->repl && i < s->repl->ncopies; i++)
 			copy_restream(n, s->repl->copy[i]);
 		return false;
 	}
+	/* nobody suspect leads where anybody is not */
+	s->doubtful |= role == ROLE_SERVING && m->suspect >> ring_member(m, n->self) & 1;
 	if (role == ROLE_SERVING && was == ROLE_TAKING_OVER && !again) {
 		set_copies(n, s, false);
 		return false;

@@ -183,6 +183,7 @@ void wire_put_session(struct buf *b, const struct wire_session *m)
 	buf_u16(b, m->status);
 	buf_u32(b, m->session);
 	buf_u32(b, m->timeout_ms);
+	buf_u64(b, m->epoch);
 }
 
 int wire_get_session(struct cur c, struct wire_session *m)
@@ -191,6 +192,7 @@ int wire_get_session(struct cur c, struct wire_session *m)
 	m->status = cur_u16(&c);
 	m->session = cur_u32(&c);
 	m->timeout_ms = cur_u32(&c);
+	m->epoch = cur_u64(&c);
 	if (m->session > SESSION_MAX || (m->status == WIRE_OK && m->session == 0))
 		cur_fail(&c);
 	return finish(&c);

@@ -167,6 +167,7 @@ struct wire_session {
 	uint16_t status;
 	uint32_t session;    /* 1 .. 2^24-1 */
 	uint32_t timeout_ms; /* silent for longer, it ends */
+	uint64_t epoch;      /* of the keeper's map when it said so; 0: none */
 };
 void wire_put_session(struct buf *b, const struct wire_session *m);
 int wire_get_session(struct cur c, struct wire_session *m);

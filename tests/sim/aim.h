@@ -26,7 +26,7 @@ extern const struct aim aim_stale_reads, aim_hears_late, aim_forgotten_lease, ai
 extern const struct aim aim_joins, aim_joins_in_the_dark, aim_speaks_late, aim_silent_and_dark,
 	aim_all_dark;
 extern const struct aim aim_breaks_its_word, aim_asked_too_early, aim_strays, aim_brim;
-extern const struct aim aim_remembers_alone, aim_takes_its_time;
+extern const struct aim aim_remembers_alone, aim_takes_its_time, aim_remembers_the_dead;
 
 /* Of that name; NULL: there is none. */
 const struct aim *aim_find(const char *name);

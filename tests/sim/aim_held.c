@@ -55,3 +55,38 @@ static void leases(struct run *r, struct cluster_config *cfg)
 
 const struct aim aim_takes_its_time = {
 	.name = "takes-its-time", .choose = leases, .once = takes_its_time};
+
+/*
+ * Clients have just been granted leases when the power goes everywhere, and with it the records of
+ * who holds something. One of them is slow to hear of those that come back; the others change what
+ * it remembers.
+ */
+static void remembers_the_dead(struct run *r)
+{
+	struct sim *s = r->c->s;
+	unsigned client = (unsigned)sim_below(s, r->nactors), n = r->c->nnodes;
+	unsigned first = (unsigned)sim_below(s, n);
+
+	for (unsigned i = 0; i < r->nactors; i++)
+		r->actor[i].reads = i == client;
+	aim_pass(r, 100 * ENV_MS + sim_below(s, 300 * ENV_MS));
+	for (unsigned i = 0; i < n; i++)
+		aim_kill(r, i, DISK_POWER);
+	for (unsigned i = 0; i < n; i++)
+		sim_slow(s, r->c->client_host[client], r->c->node[i].host,
+			sim_below(s, 800 * ENV_MS));
+	for (unsigned i = 0; i < n; i++)
+		aim_start(r, (first + i) % n);
+	aim_pass(r, 2 * ENV_SEC + sim_below(s, 8 * ENV_SEC));
+}
+
+static void dead(struct run *r, struct cluster_config *cfg)
+{
+	r->leases = true;
+	r->loss = LOSS_ALL;
+	r->power = true;
+	cfg->session_timeout = 4 * ENV_SEC;
+}
+
+const struct aim aim_remembers_the_dead = {
+	.name = "remembers-the-dead", .choose = dead, .once = remembers_the_dead};

@@ -325,7 +325,7 @@ static inline struct frame *rig_wait(struct rig_link *k, uint16_t type, uint64_t
 
 static inline struct wire_reply rig_reply(struct rig_link *k, uint64_t id)
 {
-	struct frame *f = rig_wait(k, WIRE_REPLY, id, 5 * ENV_SEC);
+	struct frame *f = rig_wait(k, WIRE_REPLY, id, 20 * ENV_SEC);
 	struct wire_reply m;
 
 	assert_non_null(f);

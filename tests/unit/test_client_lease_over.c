@@ -48,6 +48,58 @@ static void test_leases_are_not_used_after_a_sleep(void **state)
 	assert_int_equal(orbit_lease_held(c, &id), ORBIT_LEASE_SHARED);
 }
 
+/* The keeper has a map that we have not: what it may say of our shards comes first. */
+static void test_validity_waits_for_the_map(void **state)
+{
+	struct orbit_id id = id_on(&w, 1);
+	uint64_t until;
+
+	(void)state;
+	hold(id, ORBIT_LEASE_SHARED);
+	w.session_epoch = w.map->epoch + 1;
+	until = orbit_valid_until(c);
+	w_for(&w, 5 * SEC);
+	assert_int_equal(orbit_valid_until(c), until);
+	next_map();
+	map_to_client();
+	assert_true(orbit_valid_until(c) > until + SEC);
+	w_for(&w, 30 * SEC);
+	assert_int_equal(told.valids, 0);
+	assert_int_equal(orbit_lease_held(c, &id), ORBIT_LEASE_SHARED);
+}
+
+/* The new primary of a shard may not know of us, if all copies lost power: what it does not hear in
+ * time is given up, while the rest of the session goes on. */
+static void test_what_cannot_be_told_is_not_trusted_for_ever(void **state)
+{
+	struct orbit_id id = id_on(&w, 1), other = id_on(&w, 0);
+	uint64_t until;
+
+	(void)state;
+	hold(id, ORBIT_LEASE_EXCLUSIVE);
+	hold(other, ORBIT_LEASE_SHARED);
+	holding.status = WIRE_RETRY;
+	w_for(&w, SEC);
+	fail_over(1, 2);
+	map_to_client();
+	until = orbit_valid_until(c);
+	w_run(&w, until - 1);
+	assert_int_equal(orbit_lease_held(c, &id), ORBIT_LEASE_EXCLUSIVE);
+	assert_int_equal(told.recalls, 0);
+	w_run(&w, until);
+	assert_int_equal(orbit_lease_held(c, &id), ORBIT_LEASE_NONE);
+	assert_int_equal(told.recalls, 1);
+	assert_int_equal(told.keep, ORBIT_LEASE_NONE);
+	assert_int_equal(orbit_lease_held(c, &other), ORBIT_LEASE_SHARED);
+	assert_int_equal(told.valids, 0);
+	/* it is said all the same, as it is still held */
+	holding.status = WIRE_OK;
+	w_for(&w, SEC);
+	assert_int_equal(holding.one[0].mode, WIRE_LEASE_EXCLUSIVE);
+	orbit_return(c, &id, ORBIT_LEASE_NONE);
+	hold(id, ORBIT_LEASE_EXCLUSIVE);
+}
+
 /* The answer came late: what counts is when was asked. */
 static uint64_t held_back_until;
 
@@ -322,6 +374,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 		T(leases_are_valid_as_long_as_the_session_is_renewed),
 		T(leases_are_not_used_after_a_sleep),
+		T(validity_waits_for_the_map),
+		T(what_cannot_be_told_is_not_trusted_for_ever),
 		T(validity_counts_from_the_question),
 		T(all_are_lost_with_the_session),
 		T(all_are_lost_when_a_map_fences_the_session),

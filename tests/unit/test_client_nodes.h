@@ -391,7 +391,7 @@ static inline void fake_decide(struct fake *n, struct tlink *t, struct frame *f)
 static inline void fake_session(struct fake *n, struct tlink *t, struct frame *f)
 {
 	struct wire_session_open m;
-	struct wire_session s = {.timeout_ms = 10000};
+	struct wire_session s = {.timeout_ms = 10000, .epoch = n->w->session_epoch};
 	struct frame *r = fake_reply(f, WIRE_SESSION);
 
 	assert_int_equal(wire_get_session_open(frame_cur(f), &m), 0);

@@ -72,8 +72,9 @@ struct world {
 	unsigned nnodes;
 	struct ring_map *map;
 	uint32_t next_session;
-	bool lossy;           /* links reorder nothing, but nodes may drop and double answers */
-	unsigned drop, twice; /* per thousand */
+	uint64_t session_epoch; /* that the keeper says */
+	bool lossy;             /* links reorder nothing, but nodes may drop and double answers */
+	unsigned drop, twice;   /* per thousand */
 	uint64_t jitter;
 	/* Shards move, with all that is known of them: then that lies with the shard, not with the
 	 * node, and what was sent under an older epoch than @since is refused. */

@@ -285,6 +285,86 @@ static void test_lease_of_who_is_fenced_is_nobodys(void **state)
 	more_fini(&m);
 }
 
+/* All copies lose power, and come back. */
+static void all_dark(struct more *m, enum disk_crash how)
+{
+	rig_hangup(&m->a);
+	rig_hangup(&m->b);
+	for (unsigned i = 0; i < NODES; i++)
+		crash(&m->t, i, how);
+	for (unsigned i = 0; i < NODES; i++)
+		restart(&m->t, i);
+	MEMBERS(&m->t, 1, 0, 2);
+	for (unsigned i = 0; how != DISK_PROCESS && i < ring_nshards(m->t.r.map); i++)
+		m->t.r.map->shards[i].suspect = 7;
+	for (unsigned i = 0; i < NODES; i++)
+		give(&m->t, i);
+	rig_connect(&m->t.r, &m->a, 1);
+	rig_connect(&m->t.r, &m->b, 1);
+	sim_run(m->t.r.s, ENV_SEC);
+}
+
+static void sync_all(struct more *m)
+{
+	struct history h = store_history(m->t.r.n[0].store, m->shard);
+	struct wire_effect e = {.shard = m->shard, .term = h.term, .seq = h.seq};
+	struct frame *f = frame_new(WIRE_SYNC, m->t.k[0].next++, 64);
+	uint64_t rid = f->id;
+
+	wire_put_sync(&f->b, 1, &e, 1);
+	link_send(m->t.k[0].l, f);
+	assert_int_equal(rig_status(&m->t.k[0], rid), WIRE_OK);
+}
+
+/* Who held something may be forgotten then: for as long as a session may trust what it holds
+ * nothing happens that it would have to be asked for. */
+static void test_lease_holders_are_waited_for_though_their_record_is_lost(void **state)
+{
+	struct wire_lease_one one;
+	struct buf b = {0};
+	uint64_t rid, other;
+	struct more m;
+	struct key k;
+
+	(void)state;
+	more_init(&m);
+	sync_all(&m); /* the object stays */
+	rid = send_wish(&m.a, 1, 2, &m.t.id, EXCLUSIVE, false);
+	assert_int_equal(rig_status(&m.a, rid), WIRE_OK);
+	one = granted(&m.a, rid, &m.t.id);
+	one.version = 0;
+	all_dark(&m, DISK_LOSE);
+	key_leaser(&k, m.shard, 1);
+	assert_int_equal(store_get(m.t.r.n[1].store, k.b, k.len, &b), -ENOENT);
+	rid = get_by(&m.b, 2, &m.t.id);
+	other = add_by(&m.b, 2, 1, &m.t.id);
+	sim_run(m.t.r.s, 3 * ENV_SEC);
+	assert_false(has_reply(&m.b, rid));
+	/* it may remember what is gone; what it kept back it can send */
+	assert_int_equal(say_holding(&m.a, 1, m.shard, term(&m), false, 1, &one), WIRE_OK);
+	run(&m);
+	assert_int_equal(recalled(&m.a, 0).mode, 0);
+	assert_int_equal(store_get(m.t.r.n[1].store, k.b, k.len, &b), 0);
+	assert_int_equal(rig_status(&m.a, add_by(&m.a, 1, 3, &m.t.id)), WIRE_OK);
+	give_back(&m.a, 1, recalled(&m.a, 0), 0);
+	run(&m);
+	assert_false(has_reply(&m.b, rid));
+	/* the next primary knows that, too, and begins anew */
+	all_dark(&m, DISK_PROCESS);
+	assert_int_equal(say_holding(&m.a, 1, m.shard, term(&m), false, 0, NULL), WIRE_OK);
+	rid = get_by(&m.b, 2, &m.t.id);
+	sim_run(m.t.r.s, 8 * ENV_SEC);
+	assert_false(has_reply(&m.b, rid));
+	sim_run(m.t.r.s, 2 * ENV_SEC);
+	assert_int_equal(rig_status(&m.b, rid), WIRE_OK);
+	other = add_by(&m.b, 2, 2, &m.t.id);
+	assert_int_equal(rig_status(&m.b, other), WIRE_OK);
+	key_leaser(&k, m.shard, LEASER_ANY);
+	assert_int_equal(store_get(m.t.r.n[1].store, k.b, k.len, &b), -ENOENT);
+	buf_fini(&b);
+	more_fini(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_lease_waits_for_who_has_not_said_what_it_holds),
 		cmocka_unit_test(test_lease_exclusive_may_be_held_by_who_has_not_said_so),
 		cmocka_unit_test(test_lease_of_who_is_fenced_is_nobodys),
+		cmocka_unit_test(test_lease_holders_are_waited_for_though_their_record_is_lost),
 	};
 
 	return cmocka_run_group_tests_name("node_lease_lost", tests, NULL, NULL);

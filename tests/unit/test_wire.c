@@ -148,7 +148,7 @@ static void test_wire_map(void **state)
 static void test_wire_session(void **state)
 {
 	struct wire_session_open m, got;
-	struct wire_session s = {.session = 0x0a0b0c, .timeout_ms = 30000}, sgot;
+	struct wire_session s = {.session = 0x0a0b0c, .timeout_ms = 30000, .epoch = 0x505}, sgot;
 	struct buf b = {0}, v;
 
 	(void)state;
@@ -178,6 +178,7 @@ static void test_wire_session(void **state)
 	ASSERT_EXACT("session", wire_get_session, &sgot);
 	assert_int_equal(sgot.session, s.session);
 	assert_int_equal(sgot.timeout_ms, 30000);
+	assert_int_equal(sgot.epoch, 0x505);
 	ASSERT_REFUSES("session", wire_get_session, &sgot, 5, 1);
 }
 
