@@ -33,7 +33,13 @@ void step_touch(struct step *x, struct model_inode *i, bool data)
 	const struct span now = {x->s->begin, x->s->end};
 
 	i->ctime = now;
-	if (data)
+	if (!data)
+		return;
+	/* A time of a directory that was set into the future is raised, not overwritten, by a mount
+	 * that has not seen it (fs/ops/dirchange.c). */
+	if (S_ISDIR(i->mode) && i->mtime.hi > now.hi)
+		i->mtime.lo = now.lo;
+	else
 		i->mtime = now;
 }
 

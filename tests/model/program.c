@@ -45,6 +45,7 @@ struct taste {
 	unsigned together; /* of those that run with the next */
 	unsigned dirs;     /* of names that lie below the root */
 	bool kills, big;
+	bool moves; /* directories from one to the other, together */
 };
 
 /* What may be there when a step runs, if all goes well: most steps are about that. */
@@ -400,6 +401,23 @@ static void guess_on(struct guess *g, const struct step_of *s)
 	}
 }
 
+/* Two such steps together could each be harmless and make a circle. */
+static void move_step(struct rng *r, struct guess *g, struct step_of *s)
+{
+	s->kind = one_of(r, 4) ? CALL_MKDIR : CALL_RENAME;
+	s->mode = 0755;
+	s->at.kept = s->to.kept = 0;
+	if (s->kind == CALL_MKDIR || !there(r, g, "d", &s->at)) {
+		within(r, g, &s->at);
+		s->kind = CALL_MKDIR;
+	} else {
+		within(r, g, &s->to);
+		s->flags = one_of(r, 5) ? RENAME_EXCHANGE : 0;
+		s->with_next = !one_of(r, 3);
+	}
+	guess_on(g, s);
+}
+
 /* ---- */
 
 static void some_step(struct rng *r, const struct program *p, const struct taste *t,
@@ -415,6 +433,10 @@ static void some_step(struct rng *r, const struct program *p, const struct taste
 	s->gid = one_of(r, 3) ? 100 : 0;
 	if (below(r, 1000) < t->faults) {
 		fault_step(r, p, t, s);
+		return;
+	}
+	if (t->moves && !one_of(r, 4)) {
+		move_step(r, g, s);
 		return;
 	}
 	if (below(r, 1000) < t->names)
@@ -451,6 +473,7 @@ void program_make(struct program *p, uint64_t seed)
 	t.dirs = 100 + below(&r, 500);
 	t.kills = t.faults > 0 && one_of(&r, 3);
 	t.big = one_of(&r, 3);
+	t.moves = one_of(&r, 6);
 	p->n = 8 + below(&r, PROGRAM_STEPS - 8);
 	for (unsigned k = 0; k < p->n; k++)
 		some_step(&r, p, &t, &g, &p->step[k]);
