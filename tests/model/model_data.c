@@ -146,6 +146,8 @@ static bool step_lseek(struct step *x, struct model_inode *i)
 	const struct call *c = x->c;
 	uint64_t size = i->data->len, to = x->s->offset;
 
+	if (i->doubt)
+		return !x->s->known || x->s->rc == -ENXIO || step_rc(x, 0);
 	if (c->off >= size)
 		return step_rc(x, -ENXIO);
 	if (!x->s->known)
