@@ -127,7 +127,7 @@ struct ask {
 	struct wire_ask_m m;
 	keeper_ask_cb *done;
 	void *arg;
-	uint64_t at;     /* when it came */
+	uint64_t mark;   /* when it came: judge_mark() */
 	uint32_t awaits; /* a node without whose word it is not decided; 0: not known */
 	uint16_t status; /* once it is known */
 	uint64_t epoch;
@@ -154,7 +154,8 @@ struct heard {
 	uint64_t incarnation;
 	uint64_t at;      /* it said last that it is alive; later if we were late */
 	uint64_t said;    /* the same, to the letter */
-	uint64_t noticed; /* it was seen to be dead, and is not down yet; 0 */
+	uint64_t word;    /* which of all words that was, counted; 0: none */
+	uint64_t noticed; /* when it was seen to be dead, and is not down yet: judge_mark(); 0 */
 	uint64_t down_at; /* it was found down */
 	uint64_t used, available;
 	uint64_t lagged_at;  /* it was to vote, and could not be brought level; 0: never */
@@ -176,6 +177,7 @@ struct lead {
 	uint64_t step_at; /* the next step towards placement */
 	uint64_t *waits;  /* by shard: since when somebody has to leave it (struct plan_words) */
 	unsigned unsaid;  /* nodes whose word the step waits for */
+	uint64_t words;   /* that nodes have said that they live, counted */
 	bool barrier;
 	bool unsure; /* stood still for so long that another may lead by now; until a barrier */
 	bool asked;  /* the barrier is of after that */
@@ -246,8 +248,13 @@ int judge_alive(struct keeper *k, const struct wire_ask_m *m);
 /* The answer depends on who lives. */
 bool judge_concerns(const struct keeper *k, const struct wire_ask_m *m);
 void judge_take(struct keeper *k, struct ask *a);
-/* When the node said last that it lives; 0: not lately. */
+/*
+ * Words that nodes live are counted: several come within one moment of the clock, of which some are
+ * from before what they are waited for, and some follow it. What the node said last; 0: not lately.
+ */
 uint64_t judge_said(struct keeper *k, uint32_t number);
+/* Words from this one on are said after now. Never 0. */
+uint64_t judge_mark(const struct keeper *k);
 /* Draws the consequences; true: the draft has changed. */
 bool judge(struct keeper *k, struct ring_map *draft);
 bool judge_due(struct keeper *k);

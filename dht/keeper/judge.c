@@ -58,7 +58,12 @@ uint64_t judge_said(struct keeper *k, uint32_t number)
 {
 	const struct heard *h = judge_find(k, number);
 
-	return env_now(k->env) - h->said <= LATELY(k) ? h->said : 0;
+	return env_now(k->env) - h->said <= LATELY(k) ? h->word : 0;
+}
+
+uint64_t judge_mark(const struct keeper *k)
+{
+	return k->lead.words + 1;
 }
 
 int judge_alive(struct keeper *k, const struct wire_ask_m *m)
@@ -71,6 +76,7 @@ int judge_alive(struct keeper *k, const struct wire_ask_m *m)
 		return -ESTALE;
 	h = judge_find(k, map->nodes[at].number);
 	h->at = h->said = env_now(k->env);
+	h->word = ++k->lead.words;
 	h->noticed = 0;
 	h->incarnation = m->incarnation;
 	h->used = m->used;
@@ -129,7 +135,7 @@ static bool stayers_live(struct keeper *k, const struct ring_map *m, struct ask 
 			uint16_t node = sh->member[i];
 
 			if (node == leaves || !m->nodes[node].up || poked[node] ||
-				judge_said(k, m->nodes[node].number) >= a->at)
+				judge_said(k, m->nodes[node].number) >= a->mark)
 				continue;
 			all = false;
 			poked[node] = true;
@@ -268,20 +274,19 @@ static bool is_decided(struct keeper *k, const struct ring_map *m, struct ask *a
 
 	if (node == RING_NONE)
 		return true;
-	if (last != RING_NONE && m->nodes[last].up && judge_said(k, a->awaits) < a->at)
+	if (last != RING_NONE && m->nodes[last].up && judge_said(k, a->awaits) < a->mark)
 		return false;
 	a->awaits = 0;
 	if (a->m.what == ASK_SUSPECT && !m->nodes[node].up)
 		return true;
 	if (a->m.what == ASK_SUSPECT && m->nodes[node].number != k->number &&
-		judge_find(k, m->nodes[node].number)->at <= a->at)
+		judge_find(k, m->nodes[node].number)->word < a->mark)
 		return false;
 	return stayers_live(k, m, a, false);
 }
 
-/* When the last of them was noticed; *more: just now. */
-static uint64_t notice(
-	struct keeper *k, const struct ring_map *m, const bool *dead, uint64_t now, bool *more)
+/* When the last of them was noticed (judge_mark()); *more: just now. */
+static uint64_t notice(struct keeper *k, const struct ring_map *m, const bool *dead, bool *more)
 {
 	uint64_t last = 0;
 
@@ -292,18 +297,17 @@ static uint64_t notice(
 			continue;
 		*more |= !h->noticed;
 		if (!h->noticed)
-			h->noticed = now;
+			h->noticed = judge_mark(k);
 		last = h->noticed > last ? h->noticed : last;
 	}
 	return last;
 }
 
 /* Do those live who would go on without the dead? */
-static bool survivors_live(
-	struct keeper *k, const struct ring_map *m, const bool *dead, uint64_t now)
+static bool survivors_live(struct keeper *k, const struct ring_map *m, const bool *dead)
 {
 	bool *asked = mem_zalloc(m->nnodes * sizeof(*asked)), more = false, all = true;
-	uint64_t since = notice(k, m, dead, now, &more);
+	uint64_t since = notice(k, m, dead, &more);
 
 	for (unsigned s = 0; s < ring_nshards(m); s++) {
 		const struct ring_shard *sh = &m->shards[s];
@@ -315,7 +319,7 @@ static bool survivors_live(
 			uint16_t node = sh->member[i];
 
 			if (dead[node] || !m->nodes[node].up || asked[node] ||
-				judge_said(k, m->nodes[node].number) > since)
+				judge_said(k, m->nodes[node].number) >= since)
 				continue;
 			all = false;
 			asked[node] = true;
@@ -335,7 +339,7 @@ static bool any_dead(struct keeper *k, const struct ring_map *m)
 	if (!find_dead(k, m, now, NULL))
 		return false;
 	dead = mem_zalloc(m->nnodes * sizeof(*dead));
-	due = find_dead(k, m, now, dead) && survivors_live(k, m, dead, now);
+	due = find_dead(k, m, now, dead) && survivors_live(k, m, dead);
 	free(dead);
 	return due;
 }
@@ -386,7 +390,7 @@ bool judge(struct keeper *k, struct ring_map *d)
 	uint64_t now = env_now(k->env);
 	unsigned n = find_dead(k, d, now, dead);
 
-	if (n > 0 && !survivors_live(k, d, dead, now))
+	if (n > 0 && !survivors_live(k, d, dead))
 		n = 0;
 	for (unsigned i = 0; n > 0 && i < d->nnodes; i++) {
 		struct heard *h;

@@ -432,7 +432,7 @@ void keeper_ask(struct keeper *k, const struct wire_ask_m *m, keeper_ask_cb *don
 	a->m = *m;
 	a->done = done;
 	a->arg = arg;
-	a->at = env_now(k->env);
+	a->mark = judge_mark(k);
 	keeper_settle_soon(k);
 	if (!keeper_leads(k))
 		lead_answer(k, a, WIRE_NO_KEEPER, "not the keeper's leader");

@@ -295,7 +295,7 @@ static bool take_step(struct keeper *k, struct ring_map *d, uint64_t now)
 	bool *gone = gone_nodes(k, d, now), *asked = mem_zalloc(d->nnodes * sizeof(*asked));
 	uint64_t *said = mem_zalloc(d->nnodes * sizeof(*said));
 	const struct plan_words words = {
-		.now = now, .said = said, .asked = asked, .since = l->waits};
+		.now = judge_mark(k), .said = said, .asked = asked, .since = l->waits};
 	const struct plan_limits limits = {.learners_per_node = k->cfg.learn_shards,
 		.primaries = k->cfg.move_primaries,
 		.draws = DRAWS,

@@ -83,7 +83,7 @@ void plan_cache_fini(struct plan_cache *c);
 /* Who is known to live: nobody leaves a shard before those who stay have said that they live, after
  * it was first seen that somebody ought to. */
 struct plan_words {
-	uint64_t now;
+	uint64_t now;         /* by any clock; never 0 */
 	const uint64_t *said; /* by index of the node: when it said so last; 0: not lately */
 	uint64_t *since;      /* by shard, kept from step to step: when it was seen; 0: nobody has
 				 to leave. To begin with all are 0 */

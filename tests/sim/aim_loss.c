@@ -42,10 +42,10 @@ static void silent_and_dark(struct run *r)
 	aim_pass(r, 100 * ENV_MS + sim_below(s, 200 * ENV_MS));
 	aim_rest(r, true);
 	aim_isolate(r, (unsigned)a, true);
-	aim_pass(r, 300 * ENV_MS + sim_below(s, 1000 * ENV_MS));
-	/* what was decided on its last word is in the map when it dies */
+	aim_pass(r, 500 * ENV_MS + sim_below(s, 1200 * ENV_MS));
+	/* what was decided on its last word is on its way to the map when it dies */
 	aim_isolate(r, (unsigned)b, true);
-	aim_pass(r, 300 * ENV_MS);
+	aim_pass(r, 30 * ENV_MS);
 	if (!ring_may_lose(r, (unsigned)b))
 		return;
 	aim_kill(r, (unsigned)b, sim_chance(s, 500) ? DISK_LOSE : DISK_POWER);
