@@ -224,7 +224,7 @@ static bool clear_way(struct node *n, struct leased *o, uint32_t session, enum n
 /* Is it to be waited for, though nothing of others is in the way? */
 static bool firm_waits(const struct shard *s, const struct leased *o, const struct orbit_id *id)
 {
-	return (o && o->asked) || lock_conflict_write(&s->locks, id);
+	return (o && o->asked) || s->gate || lock_conflict_write(&s->locks, id);
 }
 
 struct shard *grants_meet(struct exec *x)
@@ -322,6 +322,9 @@ static bool grantable(
 	/* whoever gets it exclusively changes it unheard: not what a vote has read, either */
 	if (mode == WIRE_LEASE_EXCLUSIVE ? lock_conflict_write(&s->locks, id)
 					 : lock_conflict_read(&s->locks, id))
+		return false;
+	/* what reads bytes before it writes has met the leases that there were */
+	if (s->gate)
 		return false;
 	if (!s->grants)
 		return true;

@@ -438,6 +438,60 @@ static void test_lease_is_recalled_before_a_vote(void **state)
 	three_fini(&t);
 }
 
+/* What a vote has to read takes a while, in which it has met the leases that there were and has no
+ * locks yet: whoever wishes then gets none, or waits if it has to have one. */
+static void test_lease_is_not_granted_while_a_vote_reads(void **state)
+{
+	static uint8_t bytes[64 << 10];
+	unsigned late = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 80; i++) {
+		unsigned mode = i % 2 ? EXCLUSIVE : SHARED;
+		struct rig_head h = {.session = 2, .number = 1, .age = 1, .nparticipants = 2};
+		struct txn_build b;
+		struct three t;
+		uint64_t vote, wish;
+
+		three_init(&t);
+		h.participants[0] = rig_shard(&t.r, &t.id);
+		h.participants[1] = h.participants[0] + 1;
+		txn_init(&b);
+		txn_write(&b, &t.id, 0, bytes, sizeof(bytes));
+		assert_int_equal(
+			rig_status(&t.k[1],
+				rig_send_txn(&t.k[1], WIRE_TXN,
+					&(struct rig_head){.session = 1, .number = 2}, &b)),
+			WIRE_OK);
+		txn_fini(&b);
+		disk_mem_faults(t.r.n[0].disk)->miss = 1000;
+		txn_init(&b);
+		txn_read(&b, &t.id, 0, sizeof(bytes));
+		txn_add(&b, &t.id, 0, 1);
+		vote = rig_send_txn(&t.k[2], WIRE_PREPARE, &h, &b);
+		txn_fini(&b);
+		sim_run(t.r.s, i / 2 * ENV_MS / 10);
+		late += has_reply(&t.k[2], vote);
+		txn_init(&b);
+		txn_lease(&b, &t.id, mode, false);
+		wish = rig_send_txn(
+			&t.k[3], WIRE_TXN, &(struct rig_head){.session = 3, .number = 1}, &b);
+		txn_fini(&b);
+		run(&t);
+		if (has_reply(&t.k[3], wish) && granted(&t.k[3], wish, &t.id).mode) {
+			assert_false(has_reply(&t.k[2], vote));
+			give_back(&t.k[3], 3, recalled(&t.k[3], 0), 0);
+		} else {
+			assert_true(has_reply(&t.k[3], wish) == (mode == SHARED));
+		}
+		assert_int_equal(rig_status(&t.k[2], vote), WIRE_OK);
+		rig_send_decide(&t.k[2], WIRE_DECIDE, 2, 1, rig_shard(&t.r, &t.id), false);
+		assert_int_equal(rig_status(&t.k[3], wish), WIRE_OK);
+		three_fini(&t);
+	}
+	assert_true(late > 0 && late < 80);
+}
+
 /* What is not answered finds the session when its link comes, also by its first request. */
 static void test_lease_is_recalled_when_the_link_comes(void **state)
 {
@@ -619,6 +673,7 @@ int main(void)
 			test_lease_that_was_granted_anew_is_not_returned_by_an_older_answer),
 		cmocka_unit_test(test_lease_of_what_is_followed),
 		cmocka_unit_test(test_lease_is_recalled_before_a_vote),
+		cmocka_unit_test(test_lease_is_not_granted_while_a_vote_reads),
 		cmocka_unit_test(test_lease_is_recalled_when_the_link_comes),
 		cmocka_unit_test(test_lease_limit),
 		cmocka_unit_test(test_lease_of_who_does_not_answer_passes_on_with_the_map),
