@@ -73,7 +73,8 @@ void request_go(struct request *r, enum request_to to, uint16_t shard, struct fr
 void request_park(struct request *r)
 {
 	unqueue(r);
-	r->home = r->via = NULL;
+	/* nor does it have an answer any more that is on its way: it is to be asked anew */
+	r->home = r->via = r->former = NULL;
 	r->sent = false;
 }
 

@@ -120,6 +120,74 @@ static void test_session_unknown_to_a_node_is_asked_about(void **state)
 	assert_int_equal(orbit_session(c), 1);
 }
 
+/* The first read is kept for later, and no session is opened. */
+static struct frame *kept;
+static struct tlink *kept_on;
+
+static bool keeps_the_read(struct fake *n, struct tlink *t, struct frame *f)
+{
+	(void)n;
+	if (f->type != WIRE_TXN)
+		return false;
+	if (!kept) {
+		kept = frame_ref(f);
+		kept_on = t;
+	}
+	return true;
+}
+
+static bool opens_none(struct fake *n, struct tlink *t, struct frame *f)
+{
+	struct wire_session_open m;
+
+	(void)n;
+	(void)t;
+	return f->type == WIRE_SESSION_OPEN && !wire_get_session_open(frame_cur(f), &m) &&
+	       m.what == WIRE_SESSION_NEW;
+}
+
+/* A read whose shard has moved, and whose session has ended, waits for another session: what its
+ * former node still says does not end it behind the back of the list that it waits in. */
+static void test_session_lost_read_takes_no_late_answer(void **state)
+{
+	struct result rd = {0};
+	struct buf bytes = {0};
+	struct ring_map *m;
+	uint16_t s0 = shard_of_node(&w, 1, 0);
+
+	(void)state;
+	kept = NULL;
+	w.node[1]->hook = keeps_the_read;
+	w.node[0]->hook = opens_none;
+	get(c, id_in(&w, s0, 1), NULL, &rd);
+	w_for(&w, MS);
+	assert_non_null(kept);
+	ring_encode(w.map, &bytes);
+	assert_int_equal(ring_decode(bytes.data, bytes.len, &m), 0);
+	buf_fini(&bytes);
+	m->epoch++;
+	m->shards[s0].primary = m->shards[s0].member[0] = 2;
+	ring_unref(w.map);
+	w.map = m;
+	w.node[2]->deaf = true;
+	fake_say_epoch(w.node[0], m->epoch);
+	w_for(&w, 10 * MS);
+	w.next_session = 2; /* the keeper has ended session 1 */
+	session_suspect(c);
+	w_for(&w, 10 * MS);
+	assert_int_equal(orbit_session(c), 0);
+	fake_status(w.node[1], kept_on, kept, WIRE_OK, -1);
+	frame_unref(kept);
+	w_for(&w, 10 * MS);
+	w.node[1]->hook = w.node[0]->hook = NULL;
+	w.node[2]->deaf = false;
+	w_for(&w, 20 * SEC);
+	assert_int_equal(rd.calls, 1);
+	assert_int_equal(rd.rc, 0);
+	assert_int_equal(orbit_session(c), 2);
+	assert_idle(c);
+}
+
 static bool knows_session_2(struct fake *n, struct tlink *t, struct frame *f)
 {
 	struct wire_txn m;
@@ -485,6 +553,7 @@ int main(void)
 		T(test_session_is_renewed_four_times_within_its_timeout),
 		T(test_session_new_is_resent_as_it_was),
 		T(test_session_lost_fails_what_was_sent_under_it),
+		T(test_session_lost_read_takes_no_late_answer),
 		T(test_session_unknown_to_a_node_is_asked_about),
 		T(test_session_lost_at_a_node_lets_reads_go_on),
 		T(test_session_refused_is_asked_for_again),
