@@ -22,7 +22,7 @@ struct aim {
 };
 
 extern const struct aim aim_stale_reads, aim_hears_late, aim_forgotten_lease, aim_half_sent,
-	aim_counted_again, aim_late_request;
+	aim_one_is_behind, aim_counted_again, aim_late_request;
 extern const struct aim aim_joins, aim_joins_in_the_dark, aim_speaks_late, aim_silent_and_dark,
 	aim_all_dark;
 extern const struct aim aim_breaks_its_word, aim_asked_too_early, aim_strays, aim_brim;

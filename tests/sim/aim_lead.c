@@ -95,6 +95,43 @@ static void half_sent(struct run *r)
 
 const struct aim aim_half_sent = {.name = "half-sent", .choose = five_nodes, .once = half_sent};
 
+static void busy_nodes(struct run *r, struct cluster_config *cfg)
+{
+	cfg->nodes = 5; /* so that the keeper can do without two */
+	r->think = 20 * ENV_MS;
+}
+
+/*
+ * What a primary does reaches one member and not the other; then all that have it end, and the
+ * other one leads alone. It must not lack anything that clients were told.
+ */
+static void one_is_behind(struct run *r)
+{
+	struct sim *s = r->c->s;
+	int p = plain_primary(r), shard = p < 0 ? -1 : aim_led_shard(r, (unsigned)p);
+	int z = shard < 0 ? -1 : other_member(r, (unsigned)shard, p), q = z;
+
+	for (unsigned i = 0; z >= 0 && q == z && i < 20; i++)
+		q = other_member(r, (unsigned)shard, p);
+	if (z < 0 || q == z)
+		return;
+	for (unsigned i = 0; i < r->nactors; i++)
+		r->actor[i].only = aim_objects_of(r, (unsigned)p);
+	sim_cut_oneway(s, r->c->node[p].host, r->c->node[z].host);
+	aim_pass(r, 20 * ENV_MS + sim_below(s, 80 * ENV_MS));
+	aim_kill(r, (unsigned)p, DISK_PROCESS);
+	aim_kill(r, (unsigned)q, DISK_PROCESS);
+	aim_until(r, another_leads, (unsigned)shard * CLUSTER_NODES_MAX + (unsigned)p, 3 * ENV_SEC);
+	aim_pass(r, 500 * ENV_MS + sim_below(s, ENV_SEC));
+	aim_rejoin(r, (unsigned)p);
+	aim_start(r, (unsigned)p);
+	aim_start(r, (unsigned)q);
+	aim_pass(r, sim_below(s, ENV_SEC));
+}
+
+const struct aim aim_one_is_behind = {
+	.name = "one-is-behind", .choose = busy_nodes, .once = one_is_behind};
+
 static void may_lose_one(struct run *r, struct cluster_config *cfg)
 {
 	cfg->nodes = 5;

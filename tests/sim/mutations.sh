@@ -40,7 +40,7 @@ sync-says-yes dht/node/admin.c - s/status = WIRE_LOST;//
 sync-without-sync dht/node/admin.c - s/durable_start\(n, &q->durable[^;]*;/sync_done(&q->durable, 0);/
 terms-again dht/node/shard.c - s/\*term = s->term;/*term = 1;/
 ack-before-the-backups dht/node/repl.c - s/if \(c->required && c->acked < all\)/if (0)/
-ack-before-one-backup dht/node/repl.c - s/if \(c->required && c->acked < all\)/if (c->required && i == 0 && c->acked < all)/
+ack-before-one-backup dht/node/repl.c one-is-behind s/if \(c->required && c->acked < all\)/if (c->required && i == 0 && c->acked < all)/
 no-lease-wait dht/node/takeover.c - s/if \(lease_over\(n, s, &when\)\)/if (1)/
 answer-without-a-lease dht/node/lease.c stale-reads s/if \(!c->required \|\| c->peer->lease_until > now\)/if (1)/
 a-restarted-member-counts dht/node/copy.c counted-again s/incarnation && c->incarnation != incarnation/0/
