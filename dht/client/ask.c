@@ -5,6 +5,10 @@
 
 #include <errno.h>
 
+/* Before it is asked again whether a session that is ending has ended. */
+#define CHECK_MIN (10 * ENV_MS)
+#define CHECK_MAX (500 * ENV_MS)
+
 static const struct request_ops list_ops, status_ops, check_ops;
 
 static struct call *begin(
@@ -148,6 +152,15 @@ orbit_handle orbit_check_session(
 	return h;
 }
 
+/* It is ending, or has ended in a map that is on its way here: what is done then has to name that
+ * map, so that nobody lets the ended one do anything after it. */
+static void not_yet(struct request *r, struct peer *p, uint64_t epoch)
+{
+	follow_epoch(r->c, p, epoch);
+	request_backoff(
+		r, request_jitter(r->c, CHECK_MIN, r->wrong++, CHECK_MAX), "the session is ending");
+}
+
 static void on_check(struct request *r, struct peer *p, struct frame *f)
 {
 	struct wire_session m;
@@ -158,6 +171,9 @@ static void on_check(struct request *r, struct peer *p, struct frame *f)
 		request_wrong_node(r, p);
 	else if (m.status == WIRE_NO_KEEPER || m.status == WIRE_UNREACHABLE)
 		request_no_keeper(r, p);
+	else if (m.status == WIRE_RETRY ||
+		 (m.status == WIRE_NO_SESSION && r->c->map->epoch < m.epoch))
+		not_yet(r, p, m.epoch);
 	else if (m.status == WIRE_NO_SESSION) /* that one's, not ours */
 		finish(r, -ESTALE, NULL, 0, NULL);
 	else

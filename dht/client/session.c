@@ -4,7 +4,8 @@
  *   state    id   request in flight   leaves it
  *   NONE     0    -                   a map is there -> OPENING
  *   OPENING  0    NEW                 OK -> OPEN
- *   OPEN     set  RENEW, sometimes    NO_SESSION -> NONE (what is in flight of it fails);
+ *   OPEN     set  RENEW, sometimes    a map that fences it, or NO_SESSION and a map as new as that
+ *                                     answer -> NONE (what is in flight of it fails);
  *                                     session_end() -> ENDING
  *   ENDING   set  END                 any answer -> ENDED
  *   ENDED    0    -
@@ -119,6 +120,7 @@ static void lost(struct orbit_client *c)
 	}
 	s->nabandoned = 0;
 	s->noverflow = 0;
+	s->over = 0;
 	s->id = 0;
 	s->offered = 0;
 	s->state = SESSION_NONE;
@@ -152,7 +154,7 @@ void session_check(struct orbit_client *c)
 
 	if (s->state != SESSION_OPEN)
 		return;
-	if (!ring_fenced(c->map, s->id)) {
+	if (!ring_fenced(c->map, s->id) && !(s->over && c->map->epoch >= s->over)) {
 		take_offer(c);
 		return;
 	}
@@ -177,7 +179,10 @@ static void answered(struct orbit_client *c, const struct wire_session *m)
 		return;
 	}
 	if (m->status == WIRE_NO_SESSION) {
-		lost(c);
+		/* nobody may do any more what it asked for, and those who are asked next have to
+		 * know that, by the map that we have then */
+		s->over = m->epoch ? m->epoch : 1;
+		session_check(c);
 		return;
 	}
 	s->timeout = m->timeout_ms * ENV_MS;

@@ -24,6 +24,7 @@ struct session {
 	uint64_t abandoned[WIRE_ABANDONED_MAX]; /* in order, above the floor; little-endian */
 	uint64_t *overflow; /* abandoned too, but the list is full: no writes meanwhile */
 	size_t noverflow, overflow_cap;
+	uint64_t over; /* it has ended: in the map of that epoch, which is not here yet; 0 */
 	uint8_t nonce[16];
 	uint64_t timeout; /* ns */
 	uint64_t asked;   /* when req began */

@@ -95,8 +95,10 @@ void session_go(
 		say(k, WIRE_OK, m->session, done, arg); /* asked again */
 		return;
 	}
+	/* it has not ended before that is agreed on, and may go on if that fails: who is told that
+	 * it has relies on what the map says */
 	if (!s || s->ending || (s->run_out && m->what == WIRE_SESSION_RENEW)) {
-		say(k, WIRE_NO_SESSION, 0, done, arg);
+		say(k, s ? WIRE_RETRY : WIRE_NO_SESSION, 0, done, arg);
 		return;
 	}
 	if (m->what == WIRE_SESSION_RENEW)

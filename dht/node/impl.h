@@ -686,6 +686,13 @@ struct frame *route_carry(struct conn *c, struct frame *f);
 /* That node has a map of that epoch: fetches it if it is newer than ours. */
 void route_epoch(struct node *n, uint16_t node, uint64_t epoch);
 
+/* ---- requests of who has a newer map (ahead.c) ---- */
+
+/* True: it is kept until our map is as new, and then routed. */
+bool ahead_wait(struct conn *c, struct frame *f, uint64_t epoch);
+/* There is a new map. */
+void ahead_mapped(struct node *n);
+
 /* ---- the rest (admin.c) ---- */
 
 void admin_sync(struct conn *c, struct frame *f);
@@ -753,8 +760,10 @@ struct node {
 	bool fetch_whole;      /* all of it, as a difference made no sense */
 	uint64_t fetch_epoch;  /* the newest that is being fetched */
 	struct orbit_id fetch_from, told_by;
-	uint64_t told_epoch; /* the newest that another than that one has; 0: none */
-	uint64_t doubt_due;  /* when doubt_timer fires */
+	uint64_t told_epoch;             /* the newest that another than that one has; 0: none */
+	TAILQ_HEAD(aheads, ahead) ahead; /* requests that wait for it */
+	struct env_timer ahead_timer;
+	uint64_t doubt_due; /* when doubt_timer fires */
 
 	/* leases of sessions (grant.h) */
 	TAILQ_HEAD(, holder) granted; /* that are not to be given back; granted longest ago first */

@@ -206,6 +206,7 @@ int keep_adopt(struct node *n, struct ring_map *m)
 		k->levelled = true;
 		store_levelled(n->st);
 	}
+	ahead_mapped(n);
 	save_soon(n);
 	tell_epoch(n);
 	/* registers, or begins to say that it is alive */

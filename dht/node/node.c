@@ -96,6 +96,7 @@ static void init_lists(struct node *n)
 	TAILQ_INIT(&n->groups);
 	TAILQ_INIT(&n->sweeps);
 	TAILQ_INIT(&n->granted);
+	TAILQ_INIT(&n->ahead);
 }
 
 int node_new(struct node **out, struct env *e, struct store *st, const struct node_config *cfg)
@@ -234,6 +235,7 @@ void node_free(struct node *n)
 	env_timer_clear(n->env, &n->doubt_timer);
 	env_timer_clear(n->env, &n->forget_timer);
 	env_timer_clear(n->env, &n->sweep_timer);
+	env_timer_clear(n->env, &n->ahead_timer);
 	env_timer_clear(n->env, &n->stop_timer);
 	buf_fini(&n->tmp);
 	free(n);

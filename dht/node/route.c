@@ -230,6 +230,8 @@ void route_txn(struct conn *c, struct frame *f)
 		answer(c, f, WIRE_BAD_REQUEST);
 		return;
 	}
+	if (ahead_wait(c, f, m.epoch))
+		return;
 	if (!(m.flags & WIRE_TXN_FORWARDED))
 		grants_link(c, m.session);
 	if (!n->ring)
@@ -277,6 +279,8 @@ void route_prepare(struct conn *c, struct frame *f)
 	if (wire_get_txn(frame_cur(f), &m) || txn_check(m.body, m.body_len, &v) || !v.nobjects ||
 		!m.session || (m.flags & ~WIRE_TXN_READS))
 		answer(c, f, WIRE_BAD_REQUEST);
+	else if (ahead_wait(c, f, m.epoch))
+		return;
 	else if (!n->ring)
 		answer(c, f, WIRE_WRONG_NODE);
 	else if (!part_fits(n, &m, &v))

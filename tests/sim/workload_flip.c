@@ -44,7 +44,8 @@ void flip_choose(struct run *r, const struct cluster_config *cfg, uint64_t *x)
 	if (draw(x, 3))
 		r->faults &= ~moves;
 	else
-		r->faults &= moves | harmless;
+		/* fewer copies could leave the damaged one alone */
+		r->faults &= (moves & ~(1u << FAULT_REPLICAS)) | harmless;
 }
 
 /* ---- flipping ---- */

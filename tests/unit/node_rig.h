@@ -439,9 +439,11 @@ static inline uint64_t rig_send_add(struct rig_link *k, const struct rig_head *h
 	return rid;
 }
 
-static inline uint64_t rig_send_get(struct rig_link *k, const struct orbit_id *id)
+/* By somebody whose map is so many epochs behind the newest. */
+static inline uint64_t rig_send_get_of(
+	struct rig_link *k, const struct orbit_id *id, uint64_t older)
 {
-	struct rig_head h = {.number = 1};
+	struct rig_head h = {.number = 1, .older = older};
 	struct txn_build t;
 	uint64_t rid;
 
@@ -450,6 +452,11 @@ static inline uint64_t rig_send_get(struct rig_link *k, const struct orbit_id *i
 	rid = rig_send_txn(k, WIRE_TXN, &h, &t);
 	txn_fini(&t);
 	return rid;
+}
+
+static inline uint64_t rig_send_get(struct rig_link *k, const struct orbit_id *id)
+{
+	return rig_send_get_of(k, id, 0);
 }
 
 /* The slot as a read that was answered says it; -1: the object is absent. */

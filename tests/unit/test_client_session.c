@@ -217,6 +217,49 @@ static void test_session_lost_at_a_node_lets_reads_go_on(void **state)
 	assert_idle(c);
 }
 
+static bool ended_in_map_2(struct fake *n, struct tlink *t, struct frame *f)
+{
+	struct wire_session s = {.status = WIRE_NO_SESSION, .epoch = 2};
+	struct wire_session_open m;
+	struct frame *r;
+
+	(void)n;
+	if (f->type != WIRE_SESSION_OPEN || wire_get_session_open(frame_cur(f), &m) ||
+		m.what != WIRE_SESSION_RENEW)
+		return false;
+	r = fake_reply(f, WIRE_SESSION);
+	wire_put_session(&r->b, &s);
+	fake_send(t, r);
+	return true;
+}
+
+/* What is done after it goes out under the map that ends it, so that nobody lets it do more. */
+static void test_session_is_over_when_the_map_is_there(void **state)
+{
+	struct result sent = {0};
+	struct ring_map *m;
+
+	(void)state;
+	w.node[0]->hook = ended_in_map_2;
+	w.node[1]->deaf = true;
+	put(c, id_on(&w, 1), 1, NULL, &sent);
+	w.next_session = 2;
+	session_suspect(c);
+	w_for(&w, 200 * MS);
+	assert_int_equal(sent.calls, 0);
+	assert_int_equal(orbit_session(c), 1);
+	m = ring_draft(w.map);
+	ring_unref(w.map);
+	w.map = m;
+	w_for(&w, 200 * MS);
+	assert_int_equal(sent.calls, 1);
+	assert_int_equal(sent.rc, -ESTALE);
+	assert_int_equal(orbit_session(c), 2);
+	w.node[1]->deaf = false;
+	w_for(&w, SEC);
+	assert_idle(c);
+}
+
 static bool no_space_for_sessions(struct fake *n, struct tlink *t, struct frame *f)
 {
 	struct wire_session s = {.status = WIRE_NO_SPACE};
@@ -556,6 +599,7 @@ int main(void)
 		T(test_session_lost_read_takes_no_late_answer),
 		T(test_session_unknown_to_a_node_is_asked_about),
 		T(test_session_lost_at_a_node_lets_reads_go_on),
+		T(test_session_is_over_when_the_map_is_there),
 		T(test_session_refused_is_asked_for_again),
 		T(test_session_dead_keeper_leaves_data_alone),
 		T(test_number_floor_is_the_lowest_unfinished),

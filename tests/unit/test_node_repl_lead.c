@@ -374,6 +374,7 @@ static void test_repl_nobody_serves_before_all_members_have_all(void **state)
 /* Who has told what it has in a term must not have more of what was before. */
 static void test_repl_members_take_no_effects_of_an_older_term(void **state)
 {
+	struct rig_head h = {.session = 1, .older = 1};
 	struct trio t;
 	uint64_t rid, seq;
 
@@ -386,7 +387,8 @@ static void test_repl_members_take_no_effects_of_an_older_term(void **state)
 	sim_cut_oneway(t.r.s, t.r.n[1].host, t.r.n[0].host);
 	MEMBERS(&t, 0, 1, 2);
 	give(&t, 1);
-	rid = send_add(&t, 0, t.number++);
+	h.number = t.number++;
+	rid = rig_send_add(&t.k[0], &h, &t.id, 0, 1);
 	sim_run(t.r.s, 100 * ENV_MS);
 	assert_int_equal(past(&t, 0).seq, seq + 1);
 	assert_int_equal(past(&t, 1).seq, seq);

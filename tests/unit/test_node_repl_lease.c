@@ -20,7 +20,7 @@ static void test_repl_a_lease_counts_from_when_it_was_asked_for(void **state)
 	give(&t, 1);
 	one = rig_send_get(&t.k[1], &t.id);
 	for (unsigned i = 0; i < 1000; i++) {
-		rid[sent++] = rig_send_get(&t.k[0], &t.id);
+		rid[sent++] = rig_send_get_of(&t.k[0], &t.id, 1);
 		sim_run(t.r.s, 2 * ENV_MS);
 		if (!first && answered(&t, 1, one))
 			first = sim_now(t.r.s);
@@ -75,7 +75,7 @@ static void test_repl_nobody_answers_while_another_may(void **state)
 	one = rig_send_get(&t.k[1], &t.id);
 	/* the old primary is asked all the time, and does not know */
 	for (unsigned i = 0; i < 1000; i++) {
-		rid[sent++] = rig_send_get(&t.k[0], &t.id);
+		rid[sent++] = rig_send_get_of(&t.k[0], &t.id, 1);
 		sim_run(t.r.s, 2 * ENV_MS);
 		if (!first && answered(&t, 1, one))
 			first = sim_now(t.r.s);
@@ -173,6 +173,42 @@ static void test_repl_a_fenced_session_is_refused_under_the_map_that_says_so(voi
 	trio_fini(&t);
 }
 
+/* Whose map is newer relies on what it says: a session that it fences does nothing here after what
+ * such a request saw. So that one waits for the map; not for ever. */
+static void test_repl_a_request_of_a_newer_map_waits_for_it(void **state)
+{
+	struct rig_head next = {.session = 2, .number = 1, .older = UINT64_MAX}; /* one ahead */
+	struct rig_head late = {.session = 1, .number = 50, .older = UINT64_MAX};
+	uint64_t rid, old, began;
+	struct ring_map *m;
+	struct trio t;
+
+	(void)state;
+	trio_init(&t);
+	assert_int_equal(add(&t, 0), WIRE_OK);
+	began = sim_now(t.r.s);
+	rid = rig_send_add(&t.k[0], &next, &t.id, 0, 1);
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_RETRY);
+	assert_in_range(sim_now(t.r.s) - began, 400 * ENV_MS, 600 * ENV_MS);
+	rid = rig_send_add(&t.k[0], &next, &t.id, 0, 1);
+	old = rig_send_add(&t.k[0], &late, &t.id, 0, 1);
+	sim_run(t.r.s, 200 * ENV_MS);
+	assert_false(answered(&t, 0, rid));
+	assert_false(answered(&t, 0, old));
+	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 1);
+	m = ring_draft(t.r.map);
+	m->fenced = mem_zalloc(sizeof(*m->fenced));
+	m->fenced[0] = 1;
+	m->nfenced = 1;
+	ring_unref(t.r.map);
+	t.r.map = m;
+	give_all(&t);
+	assert_int_equal(rig_status(&t.k[0], rid), WIRE_OK);
+	assert_int_equal(rig_status(&t.k[0], old), WIRE_NO_SESSION);
+	assert_int_equal(rig_slot(&t.k[0], &t.id, 0), 2);
+	trio_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +218,7 @@ int main(void)
 		cmocka_unit_test(test_repl_a_killed_primary_costs_about_a_lease),
 		cmocka_unit_test(test_repl_who_is_being_added_has_to_give_its_lease),
 		cmocka_unit_test(test_repl_a_fenced_session_is_refused_under_the_map_that_says_so),
+		cmocka_unit_test(test_repl_a_request_of_a_newer_map_waits_for_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
