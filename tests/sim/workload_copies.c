@@ -278,6 +278,11 @@ static bool find_held(struct run *r, char *why, size_t len, uint64_t *looked)
 			if (place != RING_NONE && (ring_member(&m->shards[k], place) >= 0 ||
 							  ring_learner(&m->shards[k], place) >= 0))
 				continue;
+			/* who cannot read its log does not say that it has what is there */
+			if (r->flips && r->flipped >= 0 &&
+				ring_member(&m->shards[k],
+					cluster_place(r->c, (unsigned)r->flipped)) >= 0)
+				continue;
 			++*looked;
 			what = holds(cn, (uint16_t)k, room, sizeof(room));
 			if (!what)

@@ -221,10 +221,16 @@ static void mend_object(struct run *r, unsigned node, uint16_t shard, unsigned o
 		n = store_ranges(
 			st, shard, &r->id[object], at, TXN_STREAM_MAX - at, range, 64, &next);
 		store_blocking(st, false);
+		if (n == -EAGAIN) {
+			sim_run(r->c->s, 5 * ENV_MS);
+			continue;
+		}
+		if (n < 0)
+			broke(r, "node %u cannot say what object %u has: %d", node, object, n);
 		at = next;
 		for (int i = 0; i < n && !r->broken; i++)
 			mend_range(r, node, shard, object, &range[i]);
-	} while (n > 0 && at < TXN_STREAM_MAX && !r->broken);
+	} while ((n > 0 || n == -EAGAIN) && at < TXN_STREAM_MAX && !r->broken);
 }
 
 void flip_mend(struct run *r)
