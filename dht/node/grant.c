@@ -269,6 +269,9 @@ static bool free_to_see(void *arg, const struct orbit_id *id, uint64_t version)
 	(void)version;
 	x->blocked = node_shard(x->r.n, ring_shard_of(x->r.n->ring, id));
 	o = leased_find(x->blocked, id);
+	/* that the object which leads here is ours to see says nothing of this one */
+	if (x->blocked->grants && unknown_in_way(x->r.n, x->blocked, o, x->m.session, NEED_SEEN))
+		return false;
 	return !o || !clear_way(x->r.n, o, x->m.session, NEED_SEEN);
 }
 
@@ -279,7 +282,8 @@ struct shard *grants_meet_followed(struct exec *x)
 	for (unsigned i = 0; i < x->nparts; i++) {
 		const struct shard *s = x->parts[i].shard;
 
-		any |= s->grants && s->grants->objects;
+		any |= s->grants &&
+		       (s->grants->objects || s->grants->unknown[WIRE_LEASE_EXCLUSIVE]);
 	}
 	return any && !followed_each(x, free_to_see, x) ? x->blocked : NULL;
 }
