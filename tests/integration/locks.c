@@ -9,7 +9,6 @@
  *
  * Exit status 0, or 1 and a line for the first thing that is wrong.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
