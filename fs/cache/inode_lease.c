@@ -507,7 +507,9 @@ bool inode_try(struct inode_cache *ic, uint64_t ino, enum orbit_lease mode)
 	/* who came first goes first */
 	if (in->recall ? !in->drop || !in->late : !TAILQ_EMPTY(&in->waits))
 		return false;
-	if (inode_held(in) < mode)
+	/* A lease that came with a reply of which we made nothing (a guess that proved wrong) does
+	 * not say that what we know of the file is still so. */
+	if (inode_held(in) < mode || (!in->recall && !in->since))
 		return false;
 	in->uses++;
 	in->flushed = false;

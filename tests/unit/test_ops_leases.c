@@ -169,9 +169,36 @@ static void test_leases_end_of_file_is_told_from_below(void **state)
 	fsx_free(x);
 }
 
+/* A lookup guesses what a name still means, and gets a lease of that inode for nothing. */
+static void test_leases_that_come_with_a_wrong_guess_prove_nothing(void **state)
+{
+	struct fsx *x = fsx_new(32, 1, 2);
+	struct fsx_mount *a = x->m, *b = &x->m[1];
+	struct fs_attr d, at;
+	struct fs_file *f, *g;
+	char got[16];
+
+	(void)state;
+	assert_int_equal(fsx_mkdir(x, a, ROOT, "d", 0755, &d), 0);
+	assert_int_equal(fsx_create(x, a, d.ino, "f", 0644, O_RDWR, &f, &at), 0);
+	assert_int_equal(fsx_rename(x, a, d.ino, "f", ROOT, "f", 0), 0);
+	assert_int_equal(fsx_lookup(x, b, ROOT, "f", &at), 0);
+	assert_int_equal(dx_open(x, b, at.ino, O_RDWR, &g), 0);
+	assert_int_equal(fsx_rename(x, a, ROOT, "f", d.ino, "f", 0), 0);
+	sim_run(x->c->s, ENV_SEC);
+	assert_int_equal(dx_write(x, a, f, 0, "new", 3), 3);
+	assert_int_equal(fsx_lookup(x, b, ROOT, "f", NULL), -ENOENT);
+	assert_int_equal(dx_read(x, b, g, 0, got, sizeof(got)), 3);
+	assert_memory_equal(got, "new", 3);
+	assert_int_equal(dx_close(x, b, g), 0);
+	assert_int_equal(dx_close(x, a, f), 0);
+	fsx_free(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_leases_that_come_with_a_wrong_guess_prove_nothing),
 		cmocka_unit_test(test_leases_end_of_file_is_told_from_below),
 		cmocka_unit_test(test_leases_written_pages_go),
 		cmocka_unit_test(test_leases_unmount_while_somebody_waits),
