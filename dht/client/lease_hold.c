@@ -253,7 +253,9 @@ void lease_mapped(struct orbit_client *c)
 		uint64_t term = c->map->shards[s].term;
 		struct peer *p = primary_of(c, (uint16_t)s);
 
-		if (changed(c->map, sh, (uint16_t)s) && sh->wished)
+		/* unless its CLAIM came before the map, and was answered */
+		if (changed(c->map, sh, (uint16_t)s) && sh->wished &&
+			(sh->term < term || sh->saying))
 			owed(c, sh);
 		/* a CLAIM may have come before the map, and been answered; what is said of an
 		 * older term is not taken */
