@@ -60,6 +60,7 @@ joins-without-sync dht/node/copy.c+dht/node/learn.c joins-in-the-dark s/level_sy
 joins-before-it-is-level dht/node/appeal.c+dht/node/teach.c joins s/!c \|\| !c->required \|\| c->member/!c || c->member/ @@ s/!l->level \|\| m.seq < l->level_seq/0/
 walk-deletes-nothing dht/node/learn_walk.c - s/delete_key\(w, o->key, o->klen\);//
 dead-without-survivors dht/keeper/judge.c silent-and-dark s/if \(n > 0 && !survivors_live\(k, d, dead\)\)/if (0)/ && s/find_dead\(k, m, now, dead\) && survivors_live\(k, m, dead\)/1/
+surplus-to-the-dead dht/ring/plan_step.c - s/w->said\[node\] >= \*since/1/
 lost-power-but-whole dht/node/keep.c - s/if \(store_info\(n->st\)->whole\)/if (1)/
 forgets-with-strays dht/node/intent.c strays s/if \(o->forgotten && !o->strays\)/if (o->forgotten)/
 nothing-is-repaired dht/node/exec.c - s/rc == -EIO && repair_exec\(x\)/0/
