@@ -1,11 +1,11 @@
 /*
  * locks COMMAND ...: locks of files that are seen through two mounts, in the directories A and B.
  *
- *   locks meet A B          flock, fcntl and their like on one mount are in the way on the other;
- * waiting, signals, death, closing locks count A B ROUNDS  processes on both mounts count in one
- * file, under each kind of lock in turn locks hold FILE         takes an exclusive lock of each
- * kind, says so, and keeps them locks take FILE         takes the same, waiting for them; prints
- * after how many ms
+ *   locks meet A B          flock, fcntl and their like on one mount are in the way on the other:
+ *                           waiting, signals, death, closing
+ *   locks count A B ROUNDS  processes on both mounts count in one file, under each kind in turn
+ *   locks hold FILE         takes an exclusive lock of each kind, says so, and keeps them
+ *   locks take FILE         takes the same, waiting for them; prints after how many ms
  *
  * Exit status 0, or 1 and a line for the first thing that is wrong.
  */
