@@ -74,7 +74,7 @@ floor-passes-all dht/client/session.c - s/return n \? n->n : s->next;/return s->
 gives-up-silently dht/client/session.c - s/(void number_abandon\(struct session \*s, struct number \*n\)\n\{)/$1\n\tnumber_finish(s, n);\n\treturn;/
 one-yes-is-enough dht/client/commit.c - s/if \(all_yes\(cm\)\)/if (1)/
 no-is-yes dht/client/commit.c - s/\} else if \(m.status == WIRE_OK\) \{/} else if (m.status == WIRE_OK || m.status == WIRE_RETRY) {/ && s/if \(m.status == WIRE_OK\)\n\t\tkeep_vote/if (m.status == WIRE_OK || m.status == WIRE_RETRY)\n\t\tkeep_vote/
-forgets-too-early dht/client/commit.c - s/(\t\tdecide\(p, true\);\n)/$1\t\tforget_part(p);\n/
+forgets-too-early dht/client/commit.c - s/(\t\tdecide\(p, true\);\n)/$1\t\tforget_part(p, false);\n/
 forgets-losses dht/client/sync.c - s/k->sync->rc = m.status == WIRE_LOST \? -EIO :/k->sync->rc = m.status == WIRE_LOST ? 0 :/
 sleeps-for-ever dht/client/client.c - s/if \(r->ops->retry\)\n\t\t\tr->ops->retry\(r\);\n\t\telse\n\t\t\trequest_stalled\(r\);/request_stalled(r);/
 lease-changes-without-recall dht/node/grant.c - s/\t\twait = true;\n\t\}\n\tdrop_pending/\t}\n\tdrop_pending/

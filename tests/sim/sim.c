@@ -5,6 +5,10 @@
  * belong to a host, and goes with it when the host is killed. A host's generation tells late echoes
  * of an earlier life from the present one.
  */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include "tests/sim/sim_impl.h"
 
 #include <assert.h>
@@ -425,6 +429,17 @@ const char *sim_host_name(const struct sim_host *h)
 	return h->name;
 }
 
+/* What a worker has in hand goes with its process: nobody will free it. */
+static void job_lost(const struct sim_event *ev)
+{
+#ifdef __SANITIZE_ADDRESS__
+	if (ev->run == job_run || ev->run == job_done)
+		__lsan_ignore_object(ev->arg);
+#else
+	(void)ev;
+#endif
+}
+
 void sim_host_kill(struct sim_host *h, bool silent)
 {
 	struct sim *s = h->sim;
@@ -442,6 +457,7 @@ void sim_host_kill(struct sim_host *h, bool silent)
 		next = RB_NEXT(sim_events, &s->events, ev);
 		if (ev->host != h)
 			continue;
+		job_lost(ev);
 		if (ev->fini)
 			ev->fini(ev);
 		sim_unschedule(s, ev);

@@ -331,7 +331,7 @@ static void test_data_trim_spares_blocks_of_a_later_cut(void **state)
 static void test_data_foreign_cut_comes_after_what_is_dirty(void **state)
 {
 	struct fsx *x = fsx_new(8, nodes, 2);
-	uint8_t *p = dx_bytes(0, 3 * MB, 8), *q = dx_bytes(0, 3 * MB, 9);
+	uint8_t *p = dx_bytes(0, 3 * MB, 8), *q = dx_bytes(0, 4 * MB, 9);
 	struct fs_attr a, b;
 	struct fs_file *f = make(x, "f", &a);
 

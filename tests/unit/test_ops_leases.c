@@ -164,6 +164,9 @@ static void test_leases_end_of_file_is_told_from_below(void **state)
 	assert_int_equal(fsx_wait(x, &between), 0);
 	assert_int_equal(fsx_wait(x, &high), 0);
 	assert_int_equal(high.call.len, 0);
+	free(low.copy);
+	free(between.copy);
+	free(high.copy);
 	assert_int_equal(dx_close(x, x->m, f), 0);
 	free(p);
 	fsx_free(x);
