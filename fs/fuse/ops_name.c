@@ -49,15 +49,19 @@ void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
-	(void)ino;
+	const struct fuse_mount *m = fuse_req_userdata(req);
+
 	(void)n;
+	fs_forget(m->fs, fuse_ino_in(ino));
 	fuse_reply_none(req);
 }
 
 void on_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
-	(void)count;
-	(void)forgets;
+	const struct fuse_mount *m = fuse_req_userdata(req);
+
+	for (size_t i = 0; i < count; i++)
+		fs_forget(m->fs, fuse_ino_in(forgets[i].ino));
 	fuse_reply_none(req);
 }
 

@@ -13,7 +13,7 @@
 #include "fs/ops/acl.h"
 #include "fs/cache/inode.h"
 #include "fs/ops/op.h"
-#include "fs/ops/readdir.h"
+#include "fs/ops/removed.h"
 #include "fs/ops/truncate.h"
 
 /* ---- getattr ---- */
@@ -37,7 +37,7 @@ static void getattr_done(void *arg, const struct orbit_reply *r)
 	 * (files that are open stay), or a name that another mount removed. That one has to be
 	 * looked up again, which is what ESTALE makes the kernel do. */
 	if (rc == -ENOENT)
-		rc = dir_remembered(fs, g->ino, &a) ? 0 : -ESTALE;
+		rc = removed_remembered(fs, g->ino, &a) ? 0 : -ESTALE;
 	if (!rc) {
 		data_overlay(fs->data, &a);
 		g->op.call->attr = a;

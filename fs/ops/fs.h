@@ -131,6 +131,8 @@ void fs_readlink(struct fs *fs, struct fs_call *c, uint64_t ino);
 
 /* ---- attributes (attr.c, xattr.c, statfs.c) ---- */
 void fs_getattr(struct fs *fs, struct fs_call *c, uint64_t ino);
+/* The kernel knows @ino no longer. */
+void fs_forget(struct fs *fs, uint64_t ino);
 /* For how long, in ns, the kernel may keep attributes of @ino that it is given now. */
 uint64_t fs_keep_attr(struct fs *fs, uint64_t ino);
 /* The same for the entry of @dir with that name. */

@@ -17,10 +17,10 @@ struct file_table;
 struct flush;
 struct lock_table;
 struct reaper;
+struct removed;
 struct statfs_cache;
 struct unmount;
 
-#define MOUNT_REMOVED 128 /* directories whose attributes are kept after they went */
 #define MOUNT_STAMPS 4096 /* powers of two */
 #define MOUNT_CHANGED_DIRS 64
 
@@ -50,11 +50,10 @@ struct fs {
 	struct lock_table *locks; /* flock, fcntl (lock.c) */
 	struct reaper *reaper;    /* removes orphans that nobody holds (reaper.c) */
 
-	struct hints *hints;                   /* what was seen last of inodes and names (hint.h) */
-	TAILQ_HEAD(mount_dirs, fs_dir) dirs;   /* open directories (readdir.c) */
-	struct fs_attr removed[MOUNT_REMOVED]; /* directories that went lately, in a ring */
-	unsigned nremoved;
-	struct statfs_cache *statfs;            /* statfs.c */
+	struct hints *hints;                 /* what was seen last of inodes and names (hint.h) */
+	TAILQ_HEAD(mount_dirs, fs_dir) dirs; /* open directories (readdir.c) */
+	struct removed *removed;     /* directories that the kernel still knows (removed.c) */
+	struct statfs_cache *statfs; /* statfs.c */
 	TAILQ_HEAD(mount_txns, mount_txn) txns; /* what mount_submit() sent and awaits */
 	TAILQ_HEAD(, mount_txn) spare;          /* to be used again */
 	struct mount_txn *current;              /* whose callback runs, */

@@ -9,7 +9,7 @@
 #include "dht/ring/ring.h"
 #include "fs/cache/inode.h"
 #include "fs/ops/file.h"
-#include "fs/ops/readdir.h"
+#include "fs/ops/removed.h"
 #include "fs/ops/reaper.h"
 
 #define TRIES_AT_ONCE 10
@@ -211,7 +211,7 @@ void op_orphaned(struct fs *fs, const struct fs_attr *a)
 {
 	hint_forget(fs, a->ino);
 	if (S_ISDIR(a->mode))
-		dir_removed(fs, a);
+		removed_add(fs, a);
 	reaper_expect(fs, a);
 	/* while it is open here, the last close tells the reaper */
 	if (!file_unlinked(fs, a->ino))

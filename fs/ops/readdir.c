@@ -24,6 +24,7 @@
 #include "fs/cache/data.h"
 #include "fs/cache/inode.h"
 #include "fs/ops/op.h"
+#include "fs/ops/removed.h"
 
 #define BATCH_MIN 32
 #define BATCH_MAX 512
@@ -126,7 +127,7 @@ static void opendir_done(void *arg, const struct orbit_reply *r)
 	if (!rc)
 		rc = op_attr(fs, r, o->get, o->ino, &a);
 	if (rc == -ENOENT) /* removed; who has it open may open it anew, through /proc or as "." */
-		rc = dir_remembered(fs, o->ino, &a) ? 0 : -ESTALE;
+		rc = removed_remembered(fs, o->ino, &a) ? 0 : -ESTALE;
 	if (!rc && !S_ISDIR(a.mode))
 		rc = -ENOTDIR;
 	if (!rc)
@@ -181,12 +182,7 @@ void fs_releasedir(struct fs *fs, struct fs_dir *d)
 		dir_free(d);
 }
 
-void dir_removed(struct fs *fs, const struct fs_attr *a)
-{
-	fs->removed[fs->nremoved++ % MOUNT_REMOVED] = *a;
-}
-
-static const struct fs_attr *dir_find(struct fs *fs, uint64_t ino)
+const struct fs_attr *readdir_attr(struct fs *fs, uint64_t ino)
 {
 	struct fs_dir *d;
 
@@ -194,23 +190,7 @@ static const struct fs_attr *dir_find(struct fs *fs, uint64_t ino)
 		if (d->attr.ino == ino)
 			return &d->attr;
 	}
-	for (unsigned i = 0; i < MOUNT_REMOVED; i++) {
-		if (fs->removed[i].ino == ino)
-			return &fs->removed[i];
-	}
 	return NULL;
-}
-
-bool dir_remembered(struct fs *fs, uint64_t ino, struct fs_attr *a)
-{
-	const struct fs_attr *seen = dir_find(fs, ino);
-
-	if (!seen)
-		return false;
-	*a = *seen;
-	a->nlink = 0;
-	a->children = 0;
-	return true;
 }
 
 static void fsyncdir_done(void *arg, const struct orbit_reply *r)

@@ -333,6 +333,41 @@ static void test_readdir_of_a_removed_directory(void **state)
 	fsx_free(x);
 }
 
+/* Somebody works in it, with nothing open: it is there for him, dead, however many go meanwhile;
+ * until the kernel forgets it. */
+static void test_readdir_remembers_what_was_removed(void **state)
+{
+	struct fsx *x = fsx_new(7, nodes, 1);
+	struct fsx_mount *m = x->m;
+	struct fs_attr d, other, a;
+	struct fs_dir *dir;
+	struct list l = {.bite = 1};
+	char name[16];
+
+	(void)state;
+	assert_int_equal(fsx_mkdir(x, m, ROOT, "d", 0755, &d), 0);
+	assert_int_equal(fsx_rmdir(x, m, ROOT, "d"), 0);
+	for (int i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "d%d", i);
+		assert_int_equal(fsx_mkdir(x, m, ROOT, name, 0755, &other), 0);
+		assert_int_equal(fsx_rmdir(x, m, ROOT, name), 0);
+	}
+	sim_run(x->c->s, 3 * ENV_SEC);
+	assert_false(fsx_object(x, m, d.ino, NULL));
+	assert_int_equal(fsx_getattr(x, m, d.ino, &a), 0);
+	assert_int_equal(a.nlink, 0);
+	assert_int_equal(fsx_opendir(x, m, d.ino, &dir), 0);
+	list_all(x, m, dir, &l);
+	assert_int_equal(l.n, 2);
+	free(l.e);
+	fs_releasedir(m->fs, dir);
+	sim_run(x->c->s, ENV_SEC);
+	fs_forget(m->fs, d.ino);
+	assert_int_equal(fsx_getattr(x, m, d.ino, &a), -ESTALE);
+	assert_int_equal(fsx_getattr(x, m, other.ino, &a), 0);
+	fsx_free(x);
+}
+
 static void test_readdir_rewinds_and_sees_what_is_new(void **state)
 {
 	struct fsx *x = fsx_new(8, nodes, 2);
@@ -423,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_readdir_with_equal_hashes),
 		cmocka_unit_test(test_readdir_shows_no_attributes_and_leaves_out_the_dangling),
 		cmocka_unit_test(test_readdir_of_a_removed_directory),
+		cmocka_unit_test(test_readdir_remembers_what_was_removed),
 		cmocka_unit_test(test_readdir_rewinds_and_sees_what_is_new),
 		cmocka_unit_test(test_readdir_at_once),
 		cmocka_unit_test(test_readdir_touches_atime_when_that_tells_something),
