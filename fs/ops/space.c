@@ -1,8 +1,9 @@
 /*
  * space: fallocate and lseek.
  *
- * Holes are made object by object, without a cut: who writes there at the same time finds his bytes
- * or the hole, as anywhere. Nothing is reserved: mode 0 only moves the end of the file.
+ * Holes are made object by object, without a cut, under the file's exclusive lease: so no other
+ * mount reads or writes while it is half done, and what they remember goes first. On this mount a
+ * writer finds his bytes or the hole. Nothing is reserved: mode 0 only moves the end of the file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 
 #include "dht/base/mem.h"
 #include "dht/ring/ring.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/attr.h"
 #include "fs/ops/flush.h"
 #include "fs/ops/op.h"
@@ -23,6 +25,8 @@
 struct space {
 	struct op op;
 	struct fs_file *f; /* our own: the caller may be gone before we are done */
+	struct inode_wait lease;
+	bool leased; /* it is in use */
 	int mode;
 	uint64_t from, to;
 	uint64_t removed;
@@ -40,6 +44,8 @@ static void space_end(struct space *s, int rc)
 	struct fs_file *f = s->f;
 
 	mount_op_begin(fs);
+	if (s->leased)
+		inode_unuse(fs->inodes, s->lease.ino);
 	op_end(&s->op, rc);
 	fs_release(fs, f);
 	mount_op_end(fs);
@@ -127,6 +133,7 @@ static void space_trimmed(void *arg, int rc, uint64_t removed)
 	struct space *s = arg;
 
 	flush_unpark(&s->op);
+	data_drop(s->f->data, s->from);
 	if (rc) {
 		space_end(s, rc);
 		return;
@@ -185,6 +192,47 @@ static void flush_and_refresh(struct space *s)
 	data_flush(fs->data, fs_ino_of(s->f), space_flushed, s);
 }
 
+static void space_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
+{
+	struct space *s = call->impl;
+
+	if (!fatal && !inode_wait_stalled(fs->inodes, &s->lease))
+		return;
+	inode_wait_cancel(fs->inodes, &s->lease);
+	flush_unpark(&s->op);
+	space_end(s, -EINTR);
+}
+
+static void space_leased(struct inode_wait *lease, int rc, const struct fs_attr *a)
+{
+	struct space *s = container_of(lease, struct space, lease);
+
+	flush_unpark(&s->op);
+	s->leased = !rc;
+	if (rc) {
+		space_end(s, rc == -ESTALE ? -EIO : rc);
+		return;
+	}
+	if (a)
+		data_note(s->f->data, a);
+	flush_and_refresh(s);
+}
+
+/* Gets the lease, then does all else. */
+static void space_begin(struct space *s, enum orbit_lease mode)
+{
+	struct fs *fs = s->op.fs;
+
+	s->lease = (struct inode_wait){.done = space_leased,
+		.ino = fs_ino_of(s->f),
+		.mode = mode,
+		.policy = data_policy(s->f->data)};
+	s->op.call->impl = s;
+	s->op.call->interrupt = space_interrupt;
+	if (inode_use(fs->inodes, &s->lease))
+		space_leased(&s->lease, 0, NULL);
+}
+
 static int check_mode(int mode)
 {
 	int what = mode & ~FALLOC_FL_KEEP_SIZE;
@@ -218,7 +266,7 @@ void fs_fallocate(
 	s->mode = mode;
 	s->from = off;
 	s->to = off + len;
-	flush_and_refresh(s);
+	space_begin(s, ORBIT_LEASE_EXCLUSIVE);
 }
 
 /* ---- lseek ---- */
@@ -417,5 +465,8 @@ void fs_lseek(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off,
 	k->s.next = seek_ready;
 	k->hole = whence == SEEK_HOLE;
 	k->at = off;
-	flush_and_refresh(&k->s);
+	if (fs->cfg.cache == FS_CACHE_STRICT)
+		space_begin(&k->s, ORBIT_LEASE_SHARED); /* nobody writes while we look around */
+	else
+		flush_and_refresh(&k->s);
 }

@@ -198,6 +198,90 @@ static void test_leases_that_come_with_a_wrong_guess_prove_nothing(void **state)
 	fsx_free(x);
 }
 
+/* Is every byte of it like the pattern (1), or 0 (0)? Neither: -1. */
+static int all_or_nothing(const uint8_t *got, const uint8_t *full, size_t len)
+{
+	if (memcmp(got, full, len) == 0)
+		return 1;
+	for (size_t i = 0; i < len; i++) {
+		if (got[i])
+			return -1;
+	}
+	return 0;
+}
+
+/* @mode on a whole file of several blocks, while the other mount reads all of it again and again.
+ */
+static void punched_at_once(uint64_t seed, int mode)
+{
+	size_t len = 5 * MB;
+	uint8_t *full = dx_bytes(0, len, seed);
+	unsigned before = 0;
+	struct fsx_wait w, r;
+	struct pair p;
+
+	pair_new(&p, seed);
+	assert_int_equal(dx_write(p.x, p.m[0], p.f[0], 0, full, len), len);
+	assert_int_equal(dx_flush(p.x, p.m[0], p.f[0]), 0);
+	dx_expect(p.x, p.m[1], p.f[1], 0, full, len);
+	fsx_call(p.m[0], &w);
+	fs_fallocate(p.m[0]->fs, &w.call, p.f[0], mode, 0, len);
+	while (!w.done) {
+		int is;
+
+		data_drop(p.f[1]->data, 0); /* each asks the nodes */
+		fsx_call(p.m[1], &r);
+		fs_read(p.m[1]->fs, &r.call, p.f[1], 0, len);
+		assert_int_equal(fsx_wait(p.x, &r), 0);
+		assert_int_equal(r.call.len, len);
+		is = all_or_nothing(r.copy, full, len);
+		assert_int_not_equal(is, -1);
+		free(r.copy);
+		before += is == 1;
+	}
+	assert_int_equal(w.rc, 0);
+	assert_true(before > 0 || p.k[1].pages > 0);
+	dx_expect_zeros(p.x, p.m[1], p.f[1], 0, len);
+	free(full);
+	pair_free(&p);
+}
+
+/* Nobody on another mount sees a hole half made. */
+static void test_leases_holes_are_made_at_once(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 40; seed < 45; seed++) {
+		punched_at_once(seed, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+		punched_at_once(seed, FALLOC_FL_ZERO_RANGE);
+	}
+}
+
+/* What another mount remembers has gone before the first block is punched, and a signal ends the
+ * waiting for that. */
+static void test_leases_a_signal_ends_the_waiting_for_a_hole(void **state)
+{
+	uint8_t *full = dx_bytes(0, 2 * MB, 46);
+	struct fsx_wait w;
+	struct pair p;
+
+	(void)state;
+	pair_new(&p, 46);
+	assert_int_equal(dx_write(p.x, p.m[1], p.f[1], 0, full, 2 * MB), 2 * MB);
+	fsx_unreach(p.x, p.m[1]); /* cannot send it, nor answer the recall */
+	fsx_call(p.m[0], &w);
+	fs_fallocate(
+		p.m[0]->fs, &w.call, p.f[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2 * MB);
+	sim_run(p.x->c->s, 50 * ENV_MS);
+	assert_false(w.done);
+	fs_interrupt(p.m[0]->fs, &w.call, true);
+	assert_true(w.done);
+	assert_int_equal(w.rc, -EINTR);
+	fsx_reach(p.x, p.m[1]);
+	dx_expect(p.x, p.m[0], p.f[0], 0, full, 2 * MB);
+	free(full);
+	pair_free(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +290,8 @@ int main(void)
 		cmocka_unit_test(test_leases_written_pages_go),
 		cmocka_unit_test(test_leases_unmount_while_somebody_waits),
 		cmocka_unit_test(test_leases_relaxed_readers_hold_up_nothing),
+		cmocka_unit_test(test_leases_holes_are_made_at_once),
+		cmocka_unit_test(test_leases_a_signal_ends_the_waiting_for_a_hole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
