@@ -251,6 +251,9 @@ static void keep_fire(struct env_timer *t)
 
 	if (n->stopping || (k->retiring && !n->registered))
 		return;
+	/* others would leave to us what we can not keep any more */
+	if (node_broken(n))
+		return;
 	if (n->ring && n->registered && keeper_leads(n->keeper) && n->ring->nnodes == 1)
 		return; /* it need not tell itself; the next map sets the timer */
 	if (n->ring && n->registered) {

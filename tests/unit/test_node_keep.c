@@ -254,12 +254,68 @@ static void test_keep_tells_whether_its_store_is_whole(void **state)
 	assert_true(comes_back_suspect(DISK_LOSE));
 }
 
+/* The number of a shard that the node leads by its own map. */
+static unsigned led_by(const struct rig *r, unsigned i)
+{
+	const struct ring_map *m = node_ring(r->n[i].node);
+	struct orbit_id id = rig_node_id(i);
+	unsigned s = 0;
+
+	while (s < ring_nshards(m) && m->shards[s].primary != ring_find(m, &id))
+		s++;
+	assert_true(s < ring_nshards(m));
+	return s;
+}
+
+/* Between the moment in which a log fails and the one in which its node stops nobody leaves to it
+ * what it can not keep. */
+static void test_keep_leaves_nothing_to_a_log_that_failed(void **state)
+{
+	struct wire_ask_m m = {.what = ASK_REPLICAS, .replicas = 2};
+	struct rig_head h = {.session = 7, .number = 1};
+	const uint8_t name[24] = {1};
+	uint64_t slot[TXN_SLOTS] = {5};
+	const struct ring_map *map;
+	struct txn_build t;
+	struct orbit_id id;
+	struct rig_link k;
+	bool done = false;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 2);
+	keeper_ask(r.n[0].node->keeper, &m, asked, &done);
+	sim_run(r.s, 20 * ENV_SEC);
+	id = orbit_id_make((uint64_t)led_by(&r, 1) << (64 - RIG_BITS), name);
+	rig_connect(&r, &k, 1);
+	disk_mem_faults(r.n[1].disk)->write_fails = true;
+	txn_init(&t);
+	txn_create(&t, &id, 1, slot);
+	rig_send_txn(&k, WIRE_TXN, &h, &t);
+	txn_fini(&t);
+	for (unsigned i = 0; i < 1000 && !node_broken(r.n[1].node); i++)
+		sim_run(r.s, ENV_MS / 10);
+	assert_true(node_broken(r.n[1].node));
+	m.replicas = 1;
+	keeper_ask(r.n[0].node->keeper, &m, asked, &done);
+	for (unsigned i = 0; i < 500; i++) {
+		sim_run(r.s, ENV_MS);
+		map = node_ring(r.n[0].node);
+		id = rig_node_id(0);
+		for (unsigned s = 0; s < ring_nshards(map); s++)
+			assert_true(ring_member(&map->shards[s], ring_find(map, &id)) >= 0);
+	}
+	rig_hangup(&k);
+	rig_fini(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keep_survives_a_leader_that_hangs),
 		cmocka_unit_test(test_keep_takes_no_map_while_it_stops),
 		cmocka_unit_test(test_keep_tells_whether_its_store_is_whole),
+		cmocka_unit_test(test_keep_leaves_nothing_to_a_log_that_failed),
 		cmocka_unit_test(test_keep_fetches_elsewhere_what_the_dead_do_not_give),
 		cmocka_unit_test(test_keep_stops_while_the_map_changes),
 		cmocka_unit_test(test_keep_gives_differences_or_the_map),
