@@ -8,6 +8,7 @@
  * torn mounts names A B ROUNDS             two processes create, rename and remove in one directory
  *   mounts cycle A B SECONDS            two processes move directories into each other: no cycle
  *   mounts torn A B SECONDS             one writes whole blocks of one byte, one reads: never two
+ *   mounts grown A B ROUNDS             which calls find the end of a file that the other has moved
  *   mounts crowd ROUNDS A B C ...       the same of up to eight
  *   mounts touch A B FILES ROUNDS       A only: stat and read FILES files, ROUNDS times in all
  *
@@ -16,11 +17,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -569,6 +574,190 @@ static int touch(int files, int rounds)
 	return 0;
 }
 
+/* ---- grown ---- */
+
+#define GROWN_OLD 10000u
+#define GROWN_NEW 300000u
+
+static sigjmp_buf no_page;
+
+static void on_bus(int sig)
+{
+	(void)sig;
+	siglongjmp(no_page, 1);
+}
+
+/* How far each call sees a file: how many bytes it finds from @off on, to the end. */
+typedef long see_fn(int fd, long off);
+
+static long see_stat(int fd, long off)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		fail("fstat");
+	return (long)st.st_size - off;
+}
+
+static long see_end(int fd, long off)
+{
+	return (long)lseek(fd, 0, SEEK_END) - off;
+}
+
+static long see_hole(int fd, long off)
+{
+	return (long)lseek(fd, off, SEEK_HOLE) - off;
+}
+
+static long see_read(int fd, long off)
+{
+	static char buf[GROWN_NEW + 1];
+	long n, sum = 0;
+
+	while ((n = pread(fd, buf, sizeof(buf), off + sum)) > 0)
+		sum += n;
+	return sum;
+}
+
+static long see_mapped(int fd, long off)
+{
+	const volatile char *p = mmap(NULL, GROWN_NEW, PROT_READ, MAP_SHARED, fd, 0);
+	volatile long sum = 0; /* set before the jump */
+	long n = 0;
+
+	if (p == MAP_FAILED)
+		fail("mmap");
+	if (!sigsetjmp(no_page, 1)) {
+		for (long i = off; i < (long)GROWN_NEW && p[i]; i++)
+			sum++;
+	}
+	n = sum;
+	munmap((void *)(uintptr_t)p, GROWN_NEW);
+	return n;
+}
+
+/* Through calls that send from one descriptor to another. */
+static long see_sent(int fd, long off, int how)
+{
+	int to = open(at(1, "grown-copy"), O_RDWR | O_CREAT | O_TRUNC, 0600), p[2];
+	long n, sum = 0;
+	off_t from = off;
+
+	if (to < 0 || pipe(p))
+		fail("open");
+	for (;;) {
+		if (how == 0)
+			n = copy_file_range(fd, &from, to, NULL, GROWN_NEW, 0);
+		else if (how == 1)
+			n = sendfile(to, fd, &from, GROWN_NEW);
+		else
+			n = splice(fd, &from, p[1], NULL, 4096, 0);
+		if (n < 0)
+			fail("copying, way %d", how);
+		if (n == 0)
+			break;
+		if (how == 2 && splice(p[0], NULL, to, NULL, (size_t)n, 0) != n)
+			fail("splice");
+		sum += n;
+	}
+	close(p[0]);
+	close(p[1]);
+	close(to);
+	return sum;
+}
+
+static long see_copied(int fd, long off)
+{
+	return see_sent(fd, off, 0);
+}
+
+static long see_sendfile(int fd, long off)
+{
+	return see_sent(fd, off, 1);
+}
+
+static long see_spliced(int fd, long off)
+{
+	return see_sent(fd, off, 2);
+}
+
+/* What looks at the size that Linux knows, without asking the filesystem: through a descriptor that
+ * was open before, it sees the new end once anything has asked. Opening asks. */
+static const struct {
+	const char *name;
+	see_fn *fn;
+	int asks;
+} see[] = {
+	{"fstat", see_stat, 1},
+	{"lseek to the end", see_end, 1},
+	{"lseek to a hole", see_hole, 1},
+	{"read", see_read, 1},
+	{"mmap", see_mapped, 0},
+	{"copy_file_range", see_copied, 0},
+	{"sendfile", see_sendfile, 0},
+	{"splice", see_spliced, 0},
+};
+
+/* A file that B knows grows on A: what does this call of B see? @early: B has it open all along. */
+static int grown_one(unsigned which, int early, long off, long to)
+{
+	static char bytes[GROWN_NEW];
+	int a = open(at(0, "grown/f"), O_RDWR | O_TRUNC), b;
+	long n;
+
+	memset(bytes, 'x', sizeof(bytes));
+	if (a < 0 || pwrite(a, bytes, GROWN_OLD, 0) != GROWN_OLD)
+		fail("write");
+	b = open(at(1, "grown/f"), O_RDONLY);
+	if (b < 0 || see_stat(b, 0) != GROWN_OLD || see_read(b, 0) != GROWN_OLD)
+		fail("the file as it was");
+	if (!early)
+		close(b);
+	if (pwrite(a, bytes, (size_t)to - GROWN_OLD, GROWN_OLD) != to - (long)GROWN_OLD)
+		fail("write");
+	if (!early)
+		b = open(at(1, "grown/f"), O_RDONLY);
+	if (b < 0)
+		fail("open");
+	if (early && !see[which].asks)
+		see_stat(b, 0);
+	n = see[which].fn(b, off);
+	close(b);
+	close(a);
+	if (n == to - off)
+		return 0;
+	printf("%s from %ld, %s: %ld bytes of %ld\n", see[which].name, off,
+		early ? "open all along" : "opened then", n, to - off);
+	return 1;
+}
+
+/* Which calls find the end of a file that another mount has moved. */
+static int grown(int rounds)
+{
+	static const long to[] = {GROWN_OLD + 100, GROWN_NEW};
+	int bad = 0;
+
+	signal(SIGBUS, on_bus);
+	/* nobody changes this directory meanwhile: its entries are known to the kernel */
+	if ((mkdir(at(1, "grown"), 0700) && errno != EEXIST) ||
+		mknod(at(1, "grown/f"), S_IFREG | 0600, 0))
+		fail("grown/f");
+	for (int r = 0; r < rounds; r++) {
+		for (unsigned i = 0; i < sizeof(see) / sizeof(see[0]); i++) {
+			for (int early = 0; early < 2; early++) {
+				for (int k = 0; k < 2; k++) {
+					bad += grown_one(i, early, 0, to[k]);
+					bad += grown_one(i, early, GROWN_OLD, to[k]);
+				}
+			}
+		}
+	}
+	unlink(at(0, "grown/f"));
+	rmdir(at(0, "grown"));
+	unlink(at(0, "grown-copy"));
+	return bad != 0;
+}
+
 int main(int argc, char **argv)
 {
 	int n = argc > 4 ? atoi(argv[4]) : 0;
@@ -596,6 +785,8 @@ int main(int argc, char **argv)
 		return names(n);
 	if (!strcmp(argv[1], "cycle"))
 		return cycle(n);
+	if (!strcmp(argv[1], "grown"))
+		return grown(n);
 	if (!strcmp(argv[1], "torn"))
 		return torn(n);
 	if (!strcmp(argv[1], "touch") && argc > 5)

@@ -18,6 +18,7 @@ check "appended records are whole" two append "$M" "$B" 500
 check "names are neither lost nor doubled" two names "$M" "$B" 100
 check "no directory in itself" two cycle "$M" "$B" "${CYCLE:-5}"
 check "no read of two writes" two torn "$M" "$B" 3
+check "a file grown by the other is seen whole" two grown "$M" "$B" 3
 
 mkdir "$M/touch"
 for i in $(seq 0 99); do echo "file $i" >"$M/touch/$i"; done
