@@ -460,7 +460,7 @@ static void grant(struct node *n, struct pending *p, struct buf *b)
 	struct wire_lease_one one = {.shard = s->number, .id = p->o->id, .version = p->version};
 
 	h->mode = p->mode > h->mode ? p->mode : h->mode;
-	h->number = s->term << NUMBER_BITS | ++s->grants->counter;
+	h->number = s->term << NUMBER_BITS | ++s->grants_made;
 	TAILQ_REMOVE(&n->granted, h, line);
 	TAILQ_INSERT_TAIL(&n->granted, h, line);
 	one.mode = h->mode;

@@ -89,7 +89,6 @@ struct grants {
 	struct leased *objects;
 	TAILQ_HEAD(, leaser) leasers;
 	unsigned unknown[WIRE_LEASE_EXCLUSIVE + 1]; /* leasers that are, by recorded mode */
-	uint64_t counter;
 };
 
 /* ---- grant.c ---- */

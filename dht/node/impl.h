@@ -197,6 +197,7 @@ struct shard {
 
 	struct lock_table locks;
 	struct grants *grants;   /* leases of sessions; NULL: none */
+	uint64_t grants_made;    /* so far: it may lead again in a term in which it gave some */
 	const struct req *gate;  /* it evaluated, and nobody may apply before it does */
 	struct req_list waiting; /* for locks, the gate, or until it is served */
 	struct req_list answers; /* wait for a seq to be committed, in that order */

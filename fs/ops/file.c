@@ -45,6 +45,7 @@ int file_init(struct fs *fs)
 	hold_init(fs->files);
 	TAILQ_INIT(&fs->files->files);
 	TAILQ_INIT(&fs->syncs);
+	TAILQ_INIT(&fs->cuts);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "dht/client/orbit.h"
 #include "fs/ops/fs.h"
 
+struct cut;
 struct data_cache;
 struct inode_cache;
 struct hints;
@@ -39,6 +40,7 @@ struct fs {
 	struct inode_cache *inodes; /* fs/cache: what is remembered under leases */
 	struct file_table *files;   /* open files and their holds (file.c) */
 	TAILQ_HEAD(, flush) syncs;  /* calls that wait for disks (flush.c) */
+	TAILQ_HEAD(, cut) cuts;     /* files whose size is being changed (truncate.c) */
 	struct {
 		uint32_t session; /* ours when the range was taken; another has one of its own */
 		uint32_t range;   /* upper part of the numbers that are given out now */

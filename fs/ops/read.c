@@ -113,6 +113,7 @@ struct read_call {
 	bool empty; /* all of it lies behind the end: answered after reads before it */
 	uint64_t off;
 	size_t len;
+	uint64_t limit; /* the least size that this mount has given the file meanwhile */
 	TAILQ_ENTRY(read_call) entry; /* of the inode's reads */
 };
 
@@ -185,17 +186,42 @@ static void read_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 	read_end(p, -EINTR);
 }
 
+/*
+ * A cut by another mount waits until nobody reads; one by this mount does not. Then nodes that have
+ * carried it out give zeros, or nothing, for what was cut off, while the size here is still the old
+ * one. So the answer ends where the file does after the cut.
+ */
+void read_cut(struct fs *fs, uint64_t ino, uint64_t size)
+{
+	struct file_inode *fi = hold_find(fs, ino);
+	struct read_call *p;
+
+	if (!fi)
+		return;
+	TAILQ_FOREACH (p, &fi->reads, entry) {
+		if (p->limit > size)
+			p->limit = size;
+	}
+}
+
+static size_t within(const struct read_call *p, size_t len)
+{
+	uint64_t most = p->limit > p->off ? p->limit - p->off : 0;
+
+	return len < most ? len : (size_t)most;
+}
+
 static void read_done(struct data_read *r, int rc)
 {
 	struct read_call *p = container_of(r, struct read_call, read);
 	struct fs_call *call = p->call;
 
 	call->data = r->data;
-	call->len = r->len;
+	call->len = within(p, r->len);
 	call->keep = r->keep;
 	if (!rc)
 		inode_give_pages(p->fs->inodes, p->lease.ino, p->off + p->len);
-	if (!rc && !r->len && !is_first(p)) {
+	if (!rc && !call->len && !is_first(p)) {
 		call->data = "";
 		call->keep = NULL;
 		p->empty = true;
@@ -246,6 +272,7 @@ static void read_start(struct read_call *p)
 		.mode = ORBIT_LEASE_SHARED,
 		.end = p->off + p->len,
 		.policy = data_policy(p->f->data)};
+	p->limit = TAILQ_EMPTY(&fs->cuts) ? UINT64_MAX : truncate_least(fs, fs_ino_of(p->f));
 	mount_op_begin(fs);
 	TAILQ_INSERT_TAIL(&p->f->fi->reads, p, entry);
 	p->call->impl = p;

@@ -32,6 +32,7 @@ struct cut {
 	bool caps;        /* security.capability goes as well */
 	int get;
 	int64_t now;
+	TAILQ_ENTRY(cut) entry; /* of those under way */
 };
 
 /* Compares of CUT and SMALL that failed. */
@@ -238,8 +239,21 @@ void truncate_finish_cache(void *ctx, const struct fs_attr *a,
 
 /* ---- a change of size ---- */
 
+uint64_t truncate_least(struct fs *fs, uint64_t ino)
+{
+	uint64_t least = UINT64_MAX;
+	const struct cut *k;
+
+	TAILQ_FOREACH (k, &fs->cuts, entry) {
+		if (k->ino == ino && k->size < least)
+			least = k->size;
+	}
+	return least;
+}
+
 static void cut_end(struct cut *k, int rc)
 {
+	TAILQ_REMOVE(&k->op.fs->cuts, k, entry);
 	op_end(&k->op, rc);
 }
 
@@ -523,6 +537,8 @@ void truncate_setattr(
 	k->size = set->size;
 	k->what = what;
 	k->set = *set;
+	TAILQ_INSERT_TAIL(&fs->cuts, k, entry);
+	read_cut(fs, ino, k->size);
 	flush_park(&k->op);
 	if (data_dirty(fs->data, ino))
 		data_flush(fs->data, ino, cut_flushed, k);

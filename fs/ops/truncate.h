@@ -14,6 +14,11 @@
 void truncate_setattr(
 	struct fs *fs, struct fs_call *c, uint64_t ino, unsigned what, const struct fs_attr *set);
 
+/* What the sizes that @ino is being given by this mount just now are at least; UINT64_MAX: none. */
+uint64_t truncate_least(struct fs *fs, uint64_t ino);
+/* Reads that are under way do not go past @size: read.c. */
+void read_cut(struct fs *fs, uint64_t ino, uint64_t size);
+
 /*
  * Removes the block objects of @ino that hold bytes at or past @from, of writers with a cut below
  * @cut (UINT64_MAX: all of them), among the blocks of a file that was at most @size long; stops

@@ -22,8 +22,8 @@
 #include "tests/model/world.h"
 
 /* Seeds that have shown bugs which few others show. */
-static const uint64_t pinned[] = {
-	1861, 2453, 6753, 21538, 22492, 50342, 50609, 50654, 57424, 65476, 65490, 66477};
+static const uint64_t pinned[] = {1861, 2453, 6753, 21538, 22492, 50342, 50609, 50654, 57424, 54398,
+	64089, 65476, 65490, 66477};
 #define NPINNED (sizeof(pinned) / sizeof(pinned[0]))
 
 #define SECONDS_MAX 30 /* of CPU time, which a program needs a fraction of one of */

@@ -33,9 +33,9 @@ void step_kill_priv(struct model_inode *i)
 		i->mode &= ~(uint32_t)S_ISGID;
 }
 
-void step_clean(struct step *x, struct model_inode *i)
+/* All that was written is sent. */
+static void sent(struct model_inode *i)
 {
-	(void)x;
 	if (i->doubt)
 		return;
 	for (unsigned k = 0; k < i->nwas; k++)
@@ -44,10 +44,18 @@ void step_clean(struct step *x, struct model_inode *i)
 	i->writer = 0;
 }
 
+/* fsync(2) and close(2) send what their own mount has written: should another one die, what it had
+ * not sent is lost, as with other filesystems that several machines mount. */
+void step_clean(struct step *x, struct model_inode *i)
+{
+	if (i->writer == x->c->mount + 1)
+		sent(i);
+}
+
 void step_dirty(struct step *x, struct model_inode *i)
 {
-	if (i->writer != x->c->mount + 1 && !i->doubt)
-		step_clean(x, i);
+	if (i->writer != x->c->mount + 1)
+		sent(i);
 	i->writer = x->c->mount + 1;
 	if (i->nwas < MODEL_VERSIONS)
 		i->was[i->nwas++] = bytes_ref(i->data);
@@ -90,6 +98,9 @@ static bool step_read(struct step *x, struct model_inode *i)
 	uint64_t len = x->c->len < size - off ? x->c->len : size - off;
 
 	i->atime = (struct span){INT64_MIN, INT64_MAX};
+	/* others see what was sent */
+	if (x->s->known && i->writer != x->c->mount + 1)
+		sent(i);
 	return step_rc(x, 0) && (i->doubt || step_same(x, i->data->p + off, len));
 }
 

@@ -134,12 +134,18 @@ struct judging {
 	struct model *found[WORLD_MODELS];
 	unsigned pending_of[WORLD_MODELS];
 	unsigned nfound;
+	bool late;       /* a call of the dead has to happen meanwhile */
+	unsigned before; /* that have not happened */
 	char why[160], last[160];
 };
 
 /* A model that explains all: kept, unless there is one like it. */
 static void keep(struct judging *j, struct model *m, unsigned pending)
 {
+	if (j->late && pending == j->before) {
+		model_free(m);
+		return;
+	}
 	for (unsigned k = 0; k < j->nfound; k++) {
 		if (j->pending_of[k] == pending && model_equal(j->found[k], m)) {
 			model_free(m);
@@ -230,6 +236,33 @@ static void together(struct flight *f, unsigned n)
 	}
 }
 
+static void explain(struct judging *j)
+{
+	struct world *w = j->w;
+
+	for (unsigned k = 0; k < w->nmodels; k++) {
+		j->before = w->pending_of[k];
+		if (!j->late || j->before)
+			orders(j, model_copy(w->model[k]), j->before, 0);
+	}
+}
+
+/* If a call of the dead happens just meanwhile, attributes may be those of a later moment, too: a
+ * name is looked up, what it names is replaced, and then its attributes are read. */
+static void explain_late(struct judging *j)
+{
+	bool loose[WORLD_TOGETHER];
+
+	j->late = true;
+	for (unsigned k = 0; k < j->n; k++) {
+		loose[k] = j->f[k].s.loose;
+		j->f[k].s.loose = j->f[k].c.kind != CALL_GETATTR;
+	}
+	explain(j);
+	for (unsigned k = 0; k < j->n; k++)
+		j->f[k].s.loose = loose[k];
+}
+
 void world_judge(struct world *w, struct flight *f, unsigned n)
 {
 	struct judging j = {.w = w, .f = f, .n = n};
@@ -240,8 +273,9 @@ void world_judge(struct world *w, struct flight *f, unsigned n)
 		f[k].s.racing = n > 1 || w->npending;
 	if (n > 1)
 		together(f, n);
-	for (unsigned k = 0; k < w->nmodels; k++)
-		orders(&j, model_copy(w->model[k]), w->pending_of[k], 0);
+	explain(&j);
+	if (w->npending && n == 1)
+		explain_late(&j);
 	forget_models(w);
 	memcpy(w->model, j.found, sizeof(j.found));
 	memcpy(w->pending_of, j.pending_of, sizeof(j.pending_of));

@@ -131,6 +131,37 @@ static void test_lease_is_not_granted_through_another_node(void **state)
 	more_fini(&m);
 }
 
+/* The holder goes by numbers: what was granted last has the greatest, also where the primary forgot
+ * all grants and leads again in the same term. */
+static void test_lease_numbers_grow_when_a_primary_leads_again_in_its_term(void **state)
+{
+	struct wire_lease_one first, again;
+	struct more m;
+	uint64_t rid;
+
+	(void)state;
+	more_init(&m);
+	rid = send_wish(&m.a, 1, 2, &m.t.id, SHARED, false);
+	assert_int_equal(rig_status(&m.a, rid), WIRE_OK);
+	first = granted(&m.a, rid, &m.t.id);
+	for (unsigned i = 0; i < 2; i++) {
+		struct ring_map *map = ring_draft(m.t.r.map);
+
+		map->nodes[0].up = i == 1;
+		ring_unref(m.t.r.map);
+		m.t.r.map = map;
+		give_all(&m.t);
+	}
+	assert_int_equal(say_holding(&m.a, 1, m.shard, term(&m), false, 1, &first), WIRE_OK);
+	rid = send_wish(&m.a, 1, 3, &m.t.id, EXCLUSIVE, false);
+	assert_int_equal(rig_status(&m.a, rid), WIRE_OK);
+	again = granted(&m.a, rid, &m.t.id);
+	assert_int_equal(again.mode, EXCLUSIVE);
+	assert_int_equal(again.number >> 40, first.number >> 40);
+	assert_true(again.number > first.number);
+	more_fini(&m);
+}
+
 /* Whoever has a link is asked at once, and reported when it does not answer. */
 static void test_lease_holders_are_asked_when_the_shard_is_served(void **state)
 {
@@ -373,6 +404,7 @@ int main(void)
 		cmocka_unit_test(test_lease_that_was_waited_for_is_granted),
 		cmocka_unit_test(test_lease_is_not_granted_over_another_link),
 		cmocka_unit_test(test_lease_is_not_granted_through_another_node),
+		cmocka_unit_test(test_lease_numbers_grow_when_a_primary_leads_again_in_its_term),
 		cmocka_unit_test(test_lease_holders_are_asked_when_the_shard_is_served),
 		cmocka_unit_test(test_lease_holders_are_known_to_all_copies),
 		cmocka_unit_test(test_lease_waits_for_who_has_not_said_what_it_holds),

@@ -243,6 +243,49 @@ static void test_data_truncate_leaves_nothing_behind(void **state)
 	fsx_free(x);
 }
 
+/* A read during a cut by the same mount sees the bytes before it, or that there are none. */
+static void read_during_cut(uint64_t size, uint64_t cut, uint64_t between, bool read_first)
+{
+	struct fsx *x = fsx_new(6 + between, nodes, 1);
+	uint8_t *p = dx_bytes(0, size, 6);
+	struct fs_attr a, set = {.size = cut};
+	struct fs_file *f = make(x, "f", &a);
+	struct fsx_wait r, w;
+
+	assert_int_equal(dx_write(x, x->m, f, 0, p, size), size);
+	assert_int_equal(dx_flush(x, x->m, f), 0);
+	fsx_call(x->m, &r);
+	fsx_call(x->m, &w);
+	if (read_first) {
+		fs_read(x->m->fs, &r.call, f, 0, size);
+		sim_run(x->c->s, between);
+	}
+	fs_setattr(x->m->fs, &w.call, a.ino, FS_SET_SIZE, &set);
+	if (!read_first) {
+		sim_run(x->c->s, between);
+		fs_read(x->m->fs, &r.call, f, 0, size);
+	}
+	assert_int_equal(fsx_wait(x, &r), 0);
+	assert_int_equal(fsx_wait(x, &w), 0);
+	assert_true(r.call.len == size || r.call.len == cut);
+	assert_memory_equal(r.copy, p, r.call.len);
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	free(r.copy);
+	free(w.copy);
+	free(p);
+	fsx_free(x);
+}
+
+static void test_data_read_during_a_cut_shows_no_zeros(void **state)
+{
+	(void)state;
+	for (uint64_t us = 0; us < 1500; us += 50) {
+		read_during_cut(5000, 100, us * (ENV_MS / 1000), false);
+		read_during_cut(5000, 100, us * (ENV_MS / 1000), true);
+		read_during_cut(MB + 70 * KB, 66 * KB, us * (ENV_MS / 1000), us % 100 == 0);
+	}
+}
+
 /* A block whose only bytes are cut or punched away is not left behind. */
 static void test_data_cut_leaves_no_empty_block(void **state)
 {
@@ -883,6 +926,7 @@ int main(void)
 		cmocka_unit_test(test_data_random_small_writes_coalesce),
 		cmocka_unit_test(test_data_holes_and_far_offsets),
 		cmocka_unit_test(test_data_truncate_leaves_nothing_behind),
+		cmocka_unit_test(test_data_read_during_a_cut_shows_no_zeros),
 		cmocka_unit_test(test_data_cut_leaves_no_empty_block),
 		cmocka_unit_test(test_data_whoever_meets_the_trim_mark_finishes),
 		cmocka_unit_test(test_data_trim_spares_blocks_of_a_later_cut),
