@@ -141,7 +141,9 @@ static void renew_member(struct plan_edit *e, uint16_t node, bool whole)
 	plan_edit_settle(e, node);
 }
 
-static void register_known(struct ring_map *m, uint16_t node, bool anew, bool whole)
+/* A primary that was down and comes back has forgotten what it granted and refused, as it stopped
+ * serving; what others said to it before must not count for it now. So that is another term. */
+static void register_known(struct ring_map *m, uint16_t node, bool anew, bool back, bool whole)
 {
 	for (unsigned s = 0; s < ring_nshards(m); s++) {
 		struct plan_edit e;
@@ -149,6 +151,7 @@ static void register_known(struct ring_map *m, uint16_t node, bool anew, bool wh
 		if (ring_member(&m->shards[s], node) < 0)
 			continue;
 		plan_edit_begin(&e, m, (uint16_t)s);
+		e.renew = back && e.primary == node;
 		if (anew)
 			renew_member(&e, node, whole);
 		else
@@ -161,7 +164,7 @@ int plan_register(struct ring_map *m, const struct ring_node *node, bool whole)
 {
 	uint16_t at = ring_find_number(m, node->number);
 	struct ring_node *n;
-	bool anew;
+	bool anew, back;
 
 	if (at == RING_NONE)
 		at = ring_find(m, &node->id);
@@ -180,12 +183,13 @@ int plan_register(struct ring_map *m, const struct ring_node *node, bool whole)
 		n->weight = node->weight;
 	n->witness = node->witness;
 	anew = n->incarnation != node->incarnation;
+	back = !n->up;
 	n->incarnation = node->incarnation;
 	n->up = true;
 	memcpy(n->zone, node->zone, sizeof(n->zone));
 	n->naddrs = node->naddrs;
 	memcpy(n->addr, node->addr, sizeof(n->addr));
-	register_known(m, at, anew, whole);
+	register_known(m, at, anew, back, whole);
 	return 0;
 }
 

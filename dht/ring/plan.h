@@ -5,7 +5,8 @@
  * Pure functions over a draft (ring_draft()): the same input gives the same map. Nothing here
  * decides that a node is dead; it is told so. docs/REPLICATION.md has the rules and why they hold.
  *
- * A change of members or of the primary adds 1 to the shard's term; learners come and go without.
+ * A change of members or of the primary adds 1 to the shard's term, and so does a primary that was
+ * down and comes back; learners come and go without.
  * A shard never loses its last member that is not suspect, and never its last member.
  */
 #ifndef ORBIT_RING_PLAN_H

@@ -1,6 +1,6 @@
 /*
  * One shard's members while they change. Whatever happened to them in one call, its term counts one
- * when the set, the primary or a member's incarnation is another.
+ * when the set, the primary or a member's incarnation is another (or the caller says so).
  */
 #include <assert.h>
 #include <stdlib.h>

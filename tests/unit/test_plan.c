@@ -95,6 +95,9 @@ static void check_call(struct world *w, const struct ring_map *was)
 			    number_of(was, x->primary) == number_of(w->m, y->primary);
 		bool renewed = w->restarted && (members(was, s, false) >> w->restarted & 1);
 
+		/* its primary was down, and is not any more */
+		renewed |= same && x->primary != RING_NONE && !was->nodes[x->primary].up &&
+			   w->m->nodes[y->primary].up;
 		assert_int_equal(y->term, x->term + (!same || renewed));
 		/* a good copy is still there and still good, unless its node was restarted */
 		if (w->restarted)

@@ -620,6 +620,24 @@ static void test_plan_restarts(void **state)
 	ring_unref(m);
 }
 
+/* Nobody else could lead what it leads; but it stopped serving meanwhile, and begins anew. */
+static void test_plan_a_primary_that_comes_back_leads_in_another_term(void **state)
+{
+	struct ring_map *m = map_of(3, 6, 1);
+	struct ring_node n = node_of(0);
+	uint16_t a = at(m, 0);
+
+	(void)state;
+	plan_down(m, a);
+	for (unsigned s = 0; s < 64; s++)
+		assert_int_equal(m->shards[s].term, 1);
+	assert_int_equal(plan_register(m, &n, true), 0);
+	assert_int_equal(plan_register(m, &n, true), 0);
+	for (unsigned s = 0; s < 64; s++)
+		assert_int_equal(m->shards[s].term, m->shards[s].primary == a ? 2 : 1);
+	ring_unref(m);
+}
+
 /* Power is gone everywhere, nobody was found dead: all restart, none is whole. */
 static void test_plan_all_suspect(void **state)
 {
@@ -898,6 +916,7 @@ int main(void)
 		cmocka_unit_test(test_plan_the_last_good_copy_stays),
 		cmocka_unit_test(test_plan_of_those_that_die_together_any_may_return),
 		cmocka_unit_test(test_plan_restarts),
+		cmocka_unit_test(test_plan_a_primary_that_comes_back_leads_in_another_term),
 		cmocka_unit_test(test_plan_all_suspect),
 		cmocka_unit_test(test_plan_all_suspect_but_one_that_never_returns),
 		cmocka_unit_test(test_plan_drop_concerns_only_what_the_primary_leads),
