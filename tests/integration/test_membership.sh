@@ -67,8 +67,10 @@ wait_healthy
 is "it is gone" "$("$BIN/orbitctl" ring show -o "cluster=$CLUSTER" | grep -c '^ *2 ')" 0
 
 # one that dies for good
-kill_node 3
 begin_change
+MADE=$((MADE - $(figure learn.shards_done 3))) # nobody will say it any more
+BYTES=$((BYTES - $(figure learn.bytes 3)))
+kill_node 3
 check "remove a dead one" wait_for 10 "$BIN/orbitctl" node remove 3 -o "cluster=$CLUSTER"
 NNODES=2
 end_change "a dead node is removed"
