@@ -180,6 +180,11 @@ bool exec_ready(struct exec *x)
 {
 	struct shard *wait = NULL;
 
+	/* it may have waited, and who saw the map that fences its session must not see it later */
+	if (!x->any_epoch && session_ended(x->r.n, x->m.session)) {
+		exec_refuse(x, WIRE_NO_SESSION, 0);
+		return false;
+	}
 	for (unsigned i = 0; i < x->nparts; i++) {
 		struct shard *s = x->parts[i].shard;
 

@@ -316,6 +316,43 @@ static void test_lease_of_who_is_fenced_is_nobodys(void **state)
 	more_fini(&m);
 }
 
+/* What it sent and still waits has no effect any more: others may have seen that it had none. */
+static void test_lease_waits_of_who_is_fenced_end(void **state)
+{
+	uint64_t rid, vote;
+	struct ring_map *map;
+	struct txn_build t;
+	struct more m;
+
+	(void)state;
+	more_init(&m);
+	assert_int_equal(wish_for(&m.a, 1, 2, &m.t.id, EXCLUSIVE, false), EXCLUSIVE);
+	rid = add_by(&m.b, 2, 1, &m.t.id);
+	txn_init(&t);
+	txn_add(&t, &m.t.id, 0, 1);
+	vote = rig_send_txn(&m.b, WIRE_PREPARE,
+		&(struct rig_head){.session = 2,
+			.number = 2,
+			.age = 1,
+			.nparticipants = 2,
+			.participants = {m.shard, m.shard ^ 1}},
+		&t);
+	txn_fini(&t);
+	run(&m);
+	assert_false(has_reply(&m.b, rid));
+	assert_false(has_reply(&m.b, vote));
+	map = ring_draft(m.t.r.map);
+	plan_fence(map, 1);
+	plan_fence(map, 2);
+	ring_unref(m.t.r.map);
+	m.t.r.map = map;
+	give_all(&m.t);
+	assert_int_equal(rig_status(&m.b, rid), WIRE_NO_SESSION);
+	assert_int_equal(rig_status(&m.b, vote), WIRE_NO_SESSION);
+	assert_int_equal(rig_slot(&m.b, &m.t.id, 0), 0);
+	more_fini(&m);
+}
+
 /* All copies lose power, and come back. */
 static void all_dark(struct more *m, enum disk_crash how)
 {
@@ -410,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_lease_waits_for_who_has_not_said_what_it_holds),
 		cmocka_unit_test(test_lease_exclusive_may_be_held_by_who_has_not_said_so),
 		cmocka_unit_test(test_lease_of_who_is_fenced_is_nobodys),
+		cmocka_unit_test(test_lease_waits_of_who_is_fenced_end),
 		cmocka_unit_test(test_lease_holders_are_waited_for_though_their_record_is_lost),
 	};
 
