@@ -4,8 +4,9 @@
  *   bench DIR ROW [MB]      prints: ROW VALUE UNIT
  *
  * Rows: seqwrite (write + fsync), seqread (of what seqwrite left), randread, randwrite (4 KiB, of
- * that file), create, stat, read, rename, unlink (4 KiB files, with suffix 1 or 4: threads).
- * Whoever calls decides what is cold: drop the caches before seqread or randread.
+ * that file; no place is read twice), create, stat, read, rename, unlink (4 KiB files, with suffix
+ * 1 or 4: threads), restat, reread (of 100 of these files, kept open, again and again). Whoever
+ * calls decides what is cold: drop the caches before seqread or randread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,8 @@
 #define SMALL 4096
 #define CHUNK (1 << 20)
 #define RANDOM_SECS 2.0
+#define FEW 100
+#define AGAIN 2000 /* times each of the few */
 
 static const char *dir;
 static size_t megabytes = 512;
@@ -98,20 +101,24 @@ static double random_io(int writing)
 {
 	char buf[SMALL];
 	int fd = open_big(writing ? O_RDWR : O_RDONLY);
-	uint64_t blocks = megabytes * CHUNK / SMALL, seed = 12345, n = 0;
+	uint64_t blocks = megabytes * CHUNK / SMALL, span = 1, seed = 12345, n = 0;
 	double t = now(), el;
 
 	fill(buf, sizeof(buf), 2);
+	while (span < blocks)
+		span *= 2;
 	do {
 		off_t at;
 
-		seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
-		at = (off_t)((seed >> 20) % blocks * SMALL);
+		do /* modulo a power of two this comes by each number once */
+			seed = (seed * 1664525 + 1013904223) % span;
+		while (seed >= blocks);
+		at = (off_t)(seed * SMALL);
 		if ((writing ? pwrite(fd, buf, SMALL, at) : pread(fd, buf, SMALL, at)) != SMALL)
 			die("random");
 		n++;
 		el = now() - t;
-	} while (el < RANDOM_SECS);
+	} while (el < RANDOM_SECS && n < blocks);
 	if (writing && close(fd)) /* what is still buffered counts */
 		die("close");
 	el = now() - t;
@@ -200,6 +207,27 @@ static double small_files(void (*one)(const char *, const char *), int threads)
 	return (double)threads * FILES / (now() - t);
 }
 
+static double again(int reading)
+{
+	char path[4200], buf[SMALL];
+	struct stat st;
+	int fd[FEW];
+	double t = 0;
+
+	for (int round = -1; round < AGAIN; round++) { /* the first is not counted */
+		if (round == 0)
+			t = now();
+		for (int i = 0; i < FEW; i++) {
+			snprintf(path, sizeof(path), "%s/small/f0-%d", dir, i);
+			if (round < 0 && (fd[i] = open(path, O_RDONLY)) < 0)
+				die(path);
+			if (reading ? pread(fd[i], buf, SMALL, 0) != SMALL : stat(path, &st) != 0)
+				die(path);
+		}
+	}
+	return (double)FEW * AGAIN / (now() - t);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -226,6 +254,10 @@ int main(int argc, char **argv)
 		value = random_io(0);
 	else if (!strcmp(row, "randwrite"))
 		value = random_io(1);
+	else if (!strcmp(row, "restat"))
+		value = again(0);
+	else if (!strcmp(row, "reread"))
+		value = again(1);
 	else {
 		size_t len = strlen(row);
 

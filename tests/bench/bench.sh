@@ -101,7 +101,12 @@ start_nodes() { # target folder copies
 	"$bin/orbitctl" mkfs -o cluster="$(cat "$w/addrs")" >/dev/null || fail "mkfs"
 }
 
-drop() { sync; echo 3 >/proc/sys/vm/drop_caches 2>/dev/null || warn_cold=1; }
+drop() { # [names]
+	local what=3
+	[ -z "${1:-}" ] || what=2
+	sync
+	echo $what >/proc/sys/vm/drop_caches 2>/dev/null || warn_cold=1
+}
 warn_cold=
 
 declare -A value
@@ -118,7 +123,12 @@ round() {
 	note "$t" randread "$("$work/bench" "$dir" randread "$mb")"
 	note "$t" randwrite "$("$work/bench" "$dir" randwrite "$mb")"
 	rm -f "$dir/big"
-	for r in create1 stat1 read1 rename1 unlink1 create4 stat4 read4 rename4 unlink4; do
+	for r in create1 stat1 read1 restat reread; do
+		note "$t" $r "$("$work/bench" "$dir" $r)"
+	done
+	drop names # the kernel's; a mount's own are left
+	note "$t" mountstat "$("$work/bench" "$dir" stat1)"
+	for r in rename1 unlink1 create4 stat4 read4 rename4 unlink4; do
 		note "$t" $r "$("$work/bench" "$dir" $r)"
 	done
 	rm -rf "$dir/small"
@@ -147,7 +157,7 @@ printf '%-22s' "row (median of $rounds)"
 for t in "${targets[@]}"; do printf '%16s' "$t"; done
 echo "   ratio to passthrough"
 for r in seqwrite:MB/s coldread:MB/s warmread:MB/s randread:IOPS randwrite:IOPS \
-	create1:ops/s stat1:ops/s read1:ops/s rename1:ops/s unlink1:ops/s \
+	create1:ops/s stat1:ops/s read1:ops/s restat:ops/s reread:ops/s mountstat:ops/s rename1:ops/s unlink1:ops/s \
 	create4:ops/s stat4:ops/s read4:ops/s rename4:ops/s unlink4:ops/s untar:files/s; do
 	n=${r%%:*}
 	printf '%-22s' "$n ${r##*:}"
