@@ -46,6 +46,8 @@ SIM_LIB  := $(filter-out tests/sim/main.c,$(SIM_SRC))
 SIM_BIN  := $(if $(wildcard tests/sim/main.c),$(OUT)/tests/sim/sim)
 MODEL_SRC:= $(wildcard tests/model/*.c)
 MODEL_BIN:= $(if $(MODEL_SRC),$(OUT)/tests/model/model)
+CRASH_SRC:= $(wildcard tests/crash/*.c)
+CRASH_BIN:= $(if $(CRASH_SRC),$(OUT)/tests/crash/crash)
 FUZZ     := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ:%=$(OUT)/tests/fuzz/%)
 HELP_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard tests/integration/*.c))
@@ -120,6 +122,10 @@ $(OUT)/tests/model/model: $(MODEL_SRC:%.c=$(OUT)/%.o) $(OUT)/libsim.a $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+$(OUT)/tests/crash/crash: $(CRASH_SRC:%.c=$(OUT)/%.o) $(OUT)/libsim.a $(LIB)
+	@echo "  LD $@"
+	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIB)
 	@echo "  LD $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
@@ -145,10 +151,11 @@ lint: | dev-deps ## check layers, format and forbidden calls (warnings are error
 unit-%: $(OUT)/tests/unit/test_%
 	@$<
 
-.PHONY: build-unit build-sim build-model build-integration
+.PHONY: build-unit build-sim build-model build-crash build-crash-quick build-integration
 build-unit: $(UNIT_BIN)
 build-sim: $(SIM_BIN)
 build-model: $(MODEL_BIN)
+build-crash build-crash-quick: $(CRASH_BIN)
 build-integration: all $(HELP_BIN) $(POSIX_BIN)
 
 .PHONY: unit
@@ -162,6 +169,13 @@ sim: build-sim ## run the simulator: SEEDS=n how many, SEED=n replays one, AIM=n
 .PHONY: model
 model: build-model ## random file operations on several mounts beside a model: SEEDS=n how many, SEED=n shows one
 	@$(RUN) 600 model $(MODEL_BIN) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: crash crash-quick
+crash: build-crash ## power lost before every change of a disk, in all sequences of three file operations (minutes)
+	@$(CRASH_BIN) --all --seed $(or $(SEED),1)
+
+crash-quick: build-crash ## a part of it
+	@$(RUN) 300 crash $(CRASH_BIN)
 
 .PHONY: sim-scale
 sim-scale: build-sim ## figures about big clusters: 1,000 nodes, 16,384 shards (docs/SCALE.md)
@@ -187,15 +201,15 @@ posix: build-integration ## the conformance suite on a plain directory and on a 
 
 .PHONY: check
 check: ## from clean: lint, build, and all tests; ends with their sum
-	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=$(VARIANT)" $(OUT) $(JOBS) lint all unit sim model integration
+	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=$(VARIANT)" $(OUT) $(JOBS) lint all unit sim model crash-quick integration
 
 .PHONY: check-asan
 check-asan: ## unit tests and simulator under AddressSanitizer and UBSan
-	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=asan" $(BUILD)/asan $(JOBS) unit sim model
+	@tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=asan" $(BUILD)/asan $(JOBS) unit sim model crash-quick
 
 .PHONY: check-tsan
 check-tsan: ## unit tests and simulator under ThreadSanitizer
-	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=tsan" $(BUILD)/tsan $(JOBS) unit sim model
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp tests/check.sh "$(MAKE) --no-print-directory BUILD=$(BUILD) VARIANT=tsan" $(BUILD)/tsan $(JOBS) unit sim model crash-quick
 
 .PHONY: fuzz
 fuzz: ## run each fuzzer for FUZZ_SECONDS=30

@@ -90,6 +90,10 @@ struct disk_mem_faults {
 	 * faults are now. */
 	bool (*spared)(void *arg);
 	void *spared_arg;
+	/* Asked before each change that is made, with NULL never: true, and the power goes now: it
+	 * and all after it fail with -EIO, until disk_mem_crash(). */
+	bool (*dark)(void *arg);
+	void *dark_arg;
 };
 
 /* The faults in force; change them at will. */

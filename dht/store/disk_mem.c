@@ -66,6 +66,8 @@ static struct mem_file *find(struct mem_disk *m, const char *name)
 /* Counts a change: 0 to make it, 1 to make it in part and then die, -EIO when dead. */
 static int change(struct mem_disk *m)
 {
+	if (!m->dead && m->faults.dark && m->faults.dark(m->faults.dark_arg))
+		m->dead = true;
 	if (m->dead)
 		return -EIO;
 	if (++m->changes == m->faults.die_at) {
