@@ -21,11 +21,6 @@
 #include "dht/base/log.h"
 #include "tests/model/world.h"
 
-/* Seeds that have shown bugs which few others show. */
-static const uint64_t pinned[] = {1861, 2453, 6753, 21538, 22492, 50342, 50609, 50654, 57424, 54398,
-	64089, 65476, 65490, 66477};
-#define NPINNED (sizeof(pinned) / sizeof(pinned[0]))
-
 #define SECONDS_MAX 30 /* of CPU time, which a program needs a fraction of one of */
 #define SHORTEN_MAX 400
 
@@ -171,7 +166,8 @@ static unsigned job(const struct todo *t, long j)
 	unsigned failed = 0;
 
 	for (uint64_t k = (uint64_t)j; k < t->npinned + t->seeds; k += (uint64_t)t->jobs) {
-		uint64_t seed = k < t->npinned ? pinned[k] : t->first + (k - t->npinned);
+		uint64_t seed =
+			k < t->npinned ? program_pinned[k].seed : t->first + (k - t->npinned);
 
 		failed += !run_seed(seed, false);
 		if (failed >= 5)
@@ -253,6 +249,7 @@ int main(int argc, char **argv)
 		return run_seed(strtoull(one, NULL, 10), true) ? 0 : 1;
 	if (t.jobs < 1 || t.jobs > 64)
 		t.jobs = 2;
-	t.npinned = t.first == 1 ? NPINNED : 0;
+	while (t.first == 1 && program_pinned[t.npinned].words)
+		t.npinned++;
 	return run_many(&t);
 }

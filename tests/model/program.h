@@ -62,6 +62,12 @@ struct program {
 	struct step_of step[PROGRAM_STEPS];
 };
 
+struct program_pin {
+	uint64_t seed;
+	unsigned words;
+};
+extern const struct program_pin program_pinned[]; /* up to one of 0 words */
+
 void program_make(struct program *p, uint64_t seed);
 void program_print(const struct program *p, FILE *to);
 const char *program_kind(unsigned kind);

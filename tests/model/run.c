@@ -239,11 +239,11 @@ static void told(struct world *w, const struct step_of *s, unsigned at, const ch
 static void told_answers(struct world *w, const struct flight *f, unsigned n)
 {
 	for (unsigned k = 0; k < n && w->verbose; k++)
-		printf("     %16s %s ino=%" PRIx64 " len=%zu\n", "->",
+		printf("     %16s %s ino=%" PRIx64 " len=%zu after %.3f ms\n", "->",
 			!f[k].s.known ? "?"
 			: f[k].s.rc   ? strerrorname_np(-f[k].s.rc)
 				      : "0",
-			f[k].s.attr.ino, f[k].s.len);
+			f[k].s.attr.ino, f[k].s.len, (double)(f[k].s.end - f[k].s.begin) / 1e6);
 }
 
 /* Its time has come, if it is one of those that have calls on their way. */
@@ -305,22 +305,6 @@ static bool may_join(const struct step_of *s)
 	       s->kind != CALL_LSEEK && s->kind != CALL_LISTXATTR;
 }
 
-static bool changes_bytes(const struct call *c)
-{
-	return c->kind == CALL_WRITE || (c->kind == CALL_SETATTR && c->what & FS_SET_SIZE) ||
-	       (c->kind == CALL_OPEN && c->flags & O_TRUNC);
-}
-
-/* The kernel of one mount lets only one at a time change the bytes of a file. */
-static bool excluded(const struct call *c, unsigned n)
-{
-	for (unsigned k = 0; k < n; k++)
-		if (c[k].mount == c[n].mount && c[k].ino == c[n].ino && changes_bytes(&c[k]) &&
-			changes_bytes(&c[n]))
-			return true;
-	return false;
-}
-
 /* The steps from @at on that run together; how many. */
 static unsigned run_group(struct runner *r, unsigned at)
 {
@@ -337,8 +321,6 @@ static unsigned run_group(struct runner *r, unsigned at)
 		if (n && !may_join(&s))
 			break;
 		there = actor(w, &s) && prepare(w, &s, &c[ncalls], &h[ncalls]);
-		if (there && excluded(c, ncalls))
-			break;
 		told(w, &s, at + n, there ? "" : "(nothing)");
 		ncalls += there;
 		more = s.with_next && may_join(&s);

@@ -1,0 +1,132 @@
+/*
+ * Programs with an aim: situations in which a rule matters and which chance hardly ever makes. Each
+ * is a story that is told several times, with what the seed decides about it.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "fs/ops/fs.h"
+#include "tests/model/program_int.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+enum { A, B, C };
+
+static struct where at(uint8_t name)
+{
+	return (struct where){.name = name};
+}
+
+static struct where below_one(uint8_t dir, uint8_t name)
+{
+	return (struct where){.depth = 1, .dir = {dir}, .name = name};
+}
+
+static struct where below_two(uint8_t dir, uint8_t dir2, uint8_t name)
+{
+	return (struct where){.depth = 2, .dir = {dir, dir2}, .name = name};
+}
+
+/* One more step, zeroed but for kind and mount. */
+static struct step_of *more(struct program *p, unsigned kind, unsigned mount)
+{
+	struct step_of *s = &p->step[p->n < PROGRAM_STEPS ? p->n++ : PROGRAM_STEPS - 1];
+
+	*s = (struct step_of){.kind = (uint8_t)kind, .mount = (uint8_t)mount};
+	return s;
+}
+
+static void make_dir(struct program *p, unsigned mount, struct where where)
+{
+	struct step_of *s = more(p, CALL_MKDIR, mount);
+
+	s->at = where;
+	s->mode = 0755;
+}
+
+static struct step_of *move(struct program *p, unsigned mount, struct where from, struct where to)
+{
+	struct step_of *s = more(p, CALL_RENAME, mount);
+
+	s->at = from;
+	s->to = to;
+	return s;
+}
+
+static void pause_some(struct program *p, struct rng *r, unsigned ms)
+{
+	struct step_of *s = more(p, STEP_PAUSE_NODE, 0);
+
+	s->node = (uint8_t)below(r, p->nodes);
+	s->ms = 1 + below(r, ms);
+}
+
+/* Two directories are each moved into the other at the same time: one of them has to be told that
+ * it can't. */
+static void cross(struct program *p, struct rng *r)
+{
+	p->mounts = 2 + below(r, 3);
+	for (unsigned k = 0; k < 5; k++) {
+		unsigned m = below(r, p->mounts), deep = below(r, 3);
+
+		for (unsigned d = A; d <= B; d++) {
+			make_dir(p, below(r, p->mounts), at((uint8_t)d));
+			make_dir(p, below(r, p->mounts), below_one((uint8_t)d, (uint8_t)!d));
+		}
+		if (one_of(r, 3))
+			pause_some(p, r, 3);
+		move(p, m, at(A), deep ? below_two(B, A, C) : below_one(B, C))->with_next = true;
+		move(p, (m + 1) % p->mounts, at(B),
+			deep > 1 ? below_two(A, B, C) : below_one(A, C));
+		move(p, m, deep ? below_two(B, A, C) : below_one(B, C), at(A));
+		move(p, m, deep > 1 ? below_two(A, B, C) : below_one(A, C), at(B));
+	}
+}
+
+/* What is written meets a cut of the same file, whose blocks are trimmed before the inode hears of
+ * the writing, as a node takes its time. Each time another file, whose blocks lie elsewhere. */
+static void cut_under_write(struct program *p, struct rng *r)
+{
+	struct step_of *s;
+
+	p->nodes = 2 + below(r, 2);
+	p->replicas = one_of(r, 4) ? 2 : 1;
+	p->mounts = 1 + below(r, 3);
+	for (unsigned k = 0; k < 7; k++) {
+		uint64_t end = one_of(r, 3) ? 65536 : MIB;
+		unsigned m = below(r, p->mounts);
+
+		more(p, CALL_CREATE, m)->flags = O_RDWR;
+		s = more(p, CALL_OPEN, m);
+		s->flags = O_RDWR | O_SYNC;
+		s->handle = 1;
+		more(p, STEP_KEEP, m)->kept = 1;
+		s = more(p, CALL_WRITE, m);
+		s->len = 2 * MIB;
+		s->salt = below(r, 1000);
+		more(p, CALL_FSYNC, m);
+		pause_some(p, r, 200);
+		s = more(p, CALL_SETATTR, m);
+		s->kept = 1;
+		s->what = FS_SET_SIZE;
+		s->len = end;
+		s->with_next = true;
+		s = more(p, CALL_WRITE, m);
+		s->handle = 1;
+		s->off = end - below(r, 5000);
+		s->len = 5000 + below(r, 5000);
+		s->salt = below(r, 1000);
+		s = more(p, CALL_READ, m);
+		s->len = MODEL_SIZE_MAX;
+		more(p, CALL_CLOSE, m);
+		more(p, CALL_CLOSE, m)->handle = 1;
+		more(p, CALL_UNLINK, m);
+	}
+}
+
+static void (*const aims[])(struct program *p, struct rng *r) = {cross, cut_under_write};
+
+void program_aim(struct program *p, struct rng *r)
+{
+	aims[below(r, sizeof(aims) / sizeof(aims[0]))](p, r);
+}
