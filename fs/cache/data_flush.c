@@ -27,8 +27,15 @@ static void inode_drop_dirty(struct data_inode *di);
 
 orbit_handle data_submit(struct data_inode *di, struct txn_build *t, orbit_done_cb *done, void *arg)
 {
-	di->dc->landing++;
-	return orbit_submit(di->dc->client, t, data_policy(di), done, arg);
+	struct data_cache *dc = di->dc;
+	orbit_handle h;
+
+	dc->landing++;
+	h = orbit_submit(dc->client, t, data_policy(di), done, arg);
+	/* what waited for its turn while the rest was cancelled; its end has to come, too */
+	if (dc->cancelling)
+		orbit_cancel(dc->client, h, false);
+	return h;
 }
 
 bool inode_clean(const struct data_inode *di)

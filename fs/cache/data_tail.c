@@ -280,26 +280,37 @@ uint64_t tail_round(struct data_inode *di, struct txn_build *t, uint64_t size)
 	return past;
 }
 
+/* Forgets what the unit's block has at or past @size. */
+static void written_within(struct unit *u, uint64_t size)
+{
+	uint64_t base = unit_base(u->index);
+	uint32_t had = u->written.bytes;
+
+	ranges_drop_past(&u->written, size > base ? (uint32_t)(size - base) : 0);
+	u->di->dc->used -= had - u->written.bytes;
+}
+
 void tail_rounded(struct data_inode *di)
 {
 	struct unit *u, *next;
+	uint64_t past;
 	bool more;
 
 	di->tail = di->tail_next;
 	di->tail_to = di->tail_next_to;
 	if (!di->tail || di->size > di->a.size)
 		return;
-	written_past(di, di->a.size, &more);
-	if (more)
+	past = written_past(di, di->a.size, &more);
+	if (more || !past)
 		return;
 	/* Bytes before these were lost, so nobody will say that the file reaches that far. They
 	 * and the mark stay for whoever meets it. */
 	RB_FOREACH_SAFE (u, units, &di->units, next) {
-		if (u->index == 0)
+		if (u->index == 0 || unit_end(u->index) <= di->a.size)
 			continue;
-		unit_clear(u, &u->written);
+		written_within(u, di->a.size);
 		unit_drop_if_clean(u);
 	}
-	di->gained = 0;
+	di->gained -= (int64_t)past;
 	di->tail = di->tail_to = 0;
 }

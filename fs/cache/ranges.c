@@ -96,6 +96,16 @@ void ranges_drop_below(struct ranges *r, uint32_t to)
 	}
 }
 
+void ranges_drop_past(struct ranges *r, uint32_t from)
+{
+	unsigned n = ranges_find(r, from);
+
+	r->bytes -= ranges_past(r, from);
+	if (n < r->n && r->v[n].from < from)
+		r->v[n++].to = from;
+	r->n = n;
+}
+
 uint32_t ranges_past(const struct ranges *r, uint32_t at)
 {
 	uint32_t bytes = 0;

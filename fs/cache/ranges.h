@@ -30,6 +30,8 @@ void ranges_add(struct ranges *r, uint32_t from, uint32_t to);
 void ranges_clear(struct ranges *r);
 /* Takes out what lies below @to. */
 void ranges_drop_below(struct ranges *r, uint32_t to);
+/* Takes out what lies at or past @from. */
+void ranges_drop_past(struct ranges *r, uint32_t from);
 /* Moves the first @max ranges of @from into @to. */
 void ranges_move(struct ranges *to, struct ranges *from, unsigned max);
 

@@ -108,6 +108,7 @@ void world_init(struct world *w, const struct program *p, bool verbose)
 		.nodes = p->nodes,
 		.replicas = p->nodes > 1 ? p->replicas : 0,
 		.shard_bits = 4,
+		.bursts = sim_seed_bursts(p->seed),
 	};
 	struct flight f = {.call = {.done = root_done}};
 

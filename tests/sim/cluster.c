@@ -176,6 +176,7 @@ struct cluster *cluster_new_with(const struct cluster_config *cfg)
 
 	c->cfg = *cfg;
 	c->s = sim_new(cfg->seed);
+	sim_net(c->s)->bursts = cfg->bursts;
 	memset(c->fsid, 0x5a, sizeof(c->fsid));
 	c->admin = sim_host_new(c->s, "admin");
 	c->nnodes = cfg->join ? 1 : cfg->nodes;

@@ -52,6 +52,7 @@ struct cluster_config {
 	uint64_t session_timeout; /* 0: the default */
 	uint64_t in_doubt;        /* after which participants ask each other; 0: the default */
 	uint64_t capacity;        /* bytes of each disk; 0: no limit */
+	bool bursts;              /* what comes over the net comes in bursts (sim.h) */
 	bool clocks;              /* are up to 1 % wrong, and begin some time */
 	unsigned miss, stall; /* of 1000: reads that are not in memory, changes that have to wait */
 };

@@ -128,6 +128,11 @@ struct sim_net *sim_net(struct sim *s)
 	return &s->net;
 }
 
+bool sim_seed_bursts(uint64_t seed)
+{
+	return seed % 13 == 4 || seed % 13 == 5;
+}
+
 const struct sim_counts *sim_counts(const struct sim *s)
 {
 	return &s->counts;
@@ -383,7 +388,7 @@ static void host_job(struct env *e, struct env_job *j)
 		if (lane->busy_until > start)
 			start = lane->busy_until;
 	}
-	start += sim_between(s, s->net.job_min, s->net.job_max);
+	start = sim_burst_at(s, start + sim_between(s, s->net.job_min, s->net.job_max));
 	if (lane)
 		lane->busy_until = start + 1;
 	sim_schedule(s, h, start, job_run, j);

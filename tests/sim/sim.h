@@ -67,10 +67,16 @@ struct sim_net {
 	unsigned corrupt_ppm;          /* frames with a flipped bit; the receiver closes the link */
 	uint64_t job_min, job_max;     /* ns that a job takes; default 20 us .. 2 ms */
 	/* What comes at one instant is dealt with before the tasks that it posts, as in one round
-	 * of the loop. */
+	 * of the loop; and more comes at one instant: frames and ends of jobs wait for the next of
+	 * those that are SIM_BURST apart. */
 	bool bursts;
 };
+#define SIM_BURST (100000u) /* ns */
 struct sim_net *sim_net(struct sim *s);
+
+/* Whether a run of that seed is to have bursts, where chance decides: few of many do. (None of
+ * those that were pinned before there were bursts.) */
+bool sim_seed_bursts(uint64_t seed);
 
 /* From now on nothing passes between a and b: existing links go silent (@silent) or break with
  * -ECONNRESET, new connects hang (time out after 10 s) or are refused. Until sim_heal(). */

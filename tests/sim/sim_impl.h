@@ -82,6 +82,12 @@ static inline struct sim_host *sim_host_of(struct env *e)
 	return container_of(e, struct sim_host, env);
 }
 
+/* When what happens at @at is noticed. */
+static inline uint64_t sim_burst_at(const struct sim *s, uint64_t at)
+{
+	return s->net.bursts ? (at + SIM_BURST - 1) / SIM_BURST * SIM_BURST : at;
+}
+
 uint64_t sim_between(struct sim *s, uint64_t min, uint64_t max);
 struct sim_event *sim_schedule(struct sim *s, struct sim_host *h, uint64_t at,
 	void (*run)(struct sim_event *ev), void *arg);

@@ -262,13 +262,14 @@ out:
 static void inbox_add(struct sim_link *h, uint8_t *bytes, size_t len)
 {
 	struct inbox_item *it = mem_zalloc(sizeof(*it));
-	uint64_t at = h->host->sim->now + link_delay(h->other, h->host);
+	struct sim *s = h->host->sim;
+	uint64_t at = sim_burst_at(s, s->now + link_delay(h->other, h->host));
 
 	it->bytes = bytes;
 	it->len = len;
 	TAILQ_INSERT_TAIL(&h->inbox, it, entry);
 	if (at <= h->last_at)
-		at = h->last_at + 1;
+		at = s->net.bursts ? sim_burst_at(s, h->last_at) : h->last_at + 1;
 	h->last_at = at;
 	half_schedule(h, at, arrive_run, h->host);
 }

@@ -154,7 +154,10 @@ static void close_actors(struct run *r)
 static void begin(struct run *r)
 {
 	unsigned nodes = r->cfg->nodes ? r->cfg->nodes : 1 + (unsigned)(r->cfg->seed * 7 % 4);
-	struct cluster_config cfg = {.seed = r->cfg->seed, .nodes = nodes, .shard_bits = 4};
+	struct cluster_config cfg = {.seed = r->cfg->seed,
+		.nodes = nodes,
+		.shard_bits = 4,
+		.bursts = sim_seed_bursts(r->cfg->seed)};
 	struct sim *s;
 
 	r->ring = r->cfg->aim || r->cfg->seed % 4 < r->cfg->rings;

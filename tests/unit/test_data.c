@@ -309,6 +309,44 @@ static void test_data_unmount_gives_up_in_time(void **state)
 	fsx_free(x);
 }
 
+/* Also what is not even on its way then: more than may be in flight, and bytes of a block that is
+ * (@again). */
+static void give_up_what_waits(bool again)
+{
+	struct fsx *x = fsx_new(6, 1, 1);
+	uint8_t *p = dx_bytes(0, 24 * MB, 6);
+	struct fs_attr a;
+	struct fs_file *f = make(x, "f", &a);
+	struct fsx_wait flush, w = {0};
+
+	assert_int_equal(dx_write(x, x->m, f, 0, p, 2 * MB), 2 * MB);
+	sim_run(x->c->s, 100 * ENV_MS); /* what lies beyond the end may be sent */
+	cluster_crash(x->c, 0, DISK_PROCESS);
+	if (again) {
+		assert_int_equal(dx_write(x, x->m, f, 2 * MB, p, MB), MB);
+		assert_int_equal(dx_write(x, x->m, f, 2 * MB, p, 1000), 1000);
+		fsx_call(x->m, &flush);
+		fs_flush(x->m->fs, &flush.call, f);
+	} else {
+		assert_int_equal(dx_write(x, x->m, f, 2 * MB, p, 24 * MB), 24 * MB);
+	}
+	fs_unmount(x->m->fs, 3 * ENV_SEC, fsx_rc, &w);
+	x->m->fs = NULL;
+	sim_run(x->c->s, 10 * ENV_SEC);
+	assert_true(w.done);
+	assert_int_equal(w.rc, -ETIMEDOUT);
+	assert_true(!again || flush.done);
+	free(p);
+	fsx_free(x);
+}
+
+static void test_data_unmount_gives_up_what_waits_to_be_sent(void **state)
+{
+	(void)state;
+	give_up_what_waits(false);
+	give_up_what_waits(true);
+}
+
 static unsigned primary_of(struct fsx *x, const struct orbit_id *id)
 {
 	const struct ring_map *m = orbit_ring(x->m->client);
@@ -481,6 +519,7 @@ int main(void)
 		cmocka_unit_test(test_data_soft_policy_of_one_file),
 		cmocka_unit_test(test_data_writes_survive_a_restart_of_the_node),
 		cmocka_unit_test(test_data_unmount_gives_up_in_time),
+		cmocka_unit_test(test_data_unmount_gives_up_what_waits_to_be_sent),
 		cmocka_unit_test(test_data_size_stops_at_a_block_that_was_lost),
 		cmocka_unit_test(test_data_full_disk),
 		cmocka_unit_test(test_data_writes_with_faults),

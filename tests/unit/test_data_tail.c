@@ -385,6 +385,52 @@ static void test_tail_of_a_writer_who_lost_bytes(void **state)
 	fsx_free(x);
 }
 
+/* A block in a hole of the file that arrives while the inode is being told of others is neither
+ * past the end nor lost: it is counted by the next round. */
+static void test_tail_of_what_comes_during_a_round(void **state)
+{
+	struct fsx *x = fsx_new(12, 3, 1);
+	uint8_t *p = dx_bytes(0, MB, 12);
+	struct orbit_id inode, first, second;
+	uint64_t n = 1, late = 0;
+	struct fsx_wait flush;
+	struct fs_file *f, *g;
+	struct txn_object o;
+	struct fs_attr a;
+
+	(void)state;
+	f = make(x, &a);
+	assert_int_equal(dx_write(x, x->m, f, 64 * MB, p, 1), 1);
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	inode = layout_inode_id(a.ino);
+	do {
+		first = layout_block_id(a.ino, ++n);
+	} while (primary_of(x, &first) == primary_of(x, &inode));
+	late = n;
+	do {
+		second = layout_block_id(a.ino, ++late);
+	} while (primary_of(x, &second) == primary_of(x, &inode) ||
+		 primary_of(x, &second) == primary_of(x, &first));
+	assert_int_equal(dx_open(x, x->m, a.ino, O_RDWR, &g), 0);
+	/* its block is answered first, then the other, and then the inode */
+	sim_host_pause(x->c->node[primary_of(x, &first)].host, 30 * ENV_MS);
+	sim_host_pause(x->c->node[primary_of(x, &second)].host, 60 * ENV_MS);
+	assert_int_equal(dx_write(x, x->m, g, n * MB, p, 1000), 1000);
+	fsx_call(x->m, &flush);
+	fs_flush(x->m->fs, &flush.call, g);
+	sim_run(x->c->s, 10 * ENV_MS); /* the mark is there */
+	sim_host_pause(x->c->node[primary_of(x, &inode)].host, 90 * ENV_MS);
+	assert_int_equal(dx_write(x, x->m, g, late * MB, p, MB), MB);
+	assert_int_equal(fsx_wait(x, &flush), 0);
+	assert_int_equal(dx_close(x, x->m, g), 0);
+	expect_no_mark(x, x->m, a.ino, &o);
+	assert_int_equal(o.slot[SLOT_TAIL], 0);
+	assert_int_equal(o.slot[SLOT_CUT], 0);
+	assert_int_equal(o.slot[SLOT_BYTES], 1 + 1000 + MB);
+	free(p);
+	fsx_free(x);
+}
+
 /* ---- random lives and deaths ---- */
 
 #define WORLD (12 * MB)
@@ -658,6 +704,7 @@ int main(void)
 		cmocka_unit_test(test_tail_bytes_that_a_dead_writer_did_not_count_are_reaped),
 		cmocka_unit_test(test_tail_far_away_is_quickly_removed),
 		cmocka_unit_test(test_tail_of_a_writer_who_lost_bytes),
+		cmocka_unit_test(test_tail_of_what_comes_during_a_round),
 		cmocka_unit_test(test_tail_random_deaths),
 		cmocka_unit_test(test_tail_random_lives),
 		cmocka_unit_test(test_tail_check_knows_writers_who_live_and_who_died),
