@@ -203,6 +203,7 @@ struct keeper {
 
 	uint32_t number; /* 0: not known yet */
 	bool running;    /* libraft is */
+	bool has_led;    /* in this process */
 	struct raft raft;
 	struct raft_fsm fsm;
 	struct keep_io io;
@@ -271,6 +272,8 @@ void voters_pump(struct keeper *k);
 
 /* All sessions get a full timeout. */
 void sessions_on(struct keeper *k);
+/* Those of processes that are gone end with the next change: all, if nobody else can have one. */
+void sessions_inherited(struct keeper *k);
 void sessions_tick(struct keeper *k, uint64_t now, uint64_t late);
 /* Has it end with the next change. */
 void session_fence(struct keeper *k, uint32_t session);

@@ -446,6 +446,8 @@ void lead_on(struct keeper *k)
 		keeper_refused(k, k->refused);
 	k->refused = 0;
 	sessions_on(k);
+	sessions_inherited(k);
+	k->has_led = true;
 	log_info("mod=keeper number=%" PRIu32 " term=%llu epoch=%" PRIu64 " msg=\"leads\"",
 		k->number, k->raft.current_term, k->state.map->epoch);
 }

@@ -140,6 +140,25 @@ void sessions_on(struct keeper *k)
 	k->lead.sweep_at = now + k->cfg.session_timeout / 8;
 }
 
+/*
+ * Where the only node is reached from inside its own process alone, sessions of before this keeper
+ * led for the first time are those of processes that had the store open before: its lock says that
+ * they have let go of it, so what they still may do they can do to nobody. They are not waited for.
+ */
+void sessions_inherited(struct keeper *k)
+{
+	struct session *s, *tmp;
+
+	if (k->has_led || !ring_embedded(k->state.map))
+		return;
+	HASH_ITER (hh, k->state.sessions, s, tmp) {
+		log_info("mod=keeper session=%" PRIu32 " msg=\"of a process that is gone, fenced\"",
+			s->number);
+		s->ending = true;
+		session_fence(k, s->number);
+	}
+}
+
 /* A leader that was stopped, or whose machine slept, heard nobody meanwhile: only the time in which
  * it listened counts as silence. */
 void sessions_tick(struct keeper *k, uint64_t now, uint64_t late)

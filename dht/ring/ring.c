@@ -296,6 +296,19 @@ uint16_t ring_find_number(const struct ring_map *m, uint32_t number)
 	return RING_NONE;
 }
 
+bool ring_embedded(const struct ring_map *m)
+{
+	static const char local[] = "local:";
+
+	if (m->nnodes != 1 || !m->nodes[0].naddrs)
+		return false;
+	for (unsigned i = 0; i < m->nodes[0].naddrs; i++) {
+		if (strncmp(m->nodes[0].addr[i], local, sizeof(local) - 1))
+			return false;
+	}
+	return true;
+}
+
 bool ring_fenced(const struct ring_map *m, uint32_t session)
 {
 	unsigned lo = 0, hi = m->nfenced;

@@ -101,6 +101,10 @@ uint16_t ring_find_number(const struct ring_map *m, uint32_t number);
 
 bool ring_fenced(const struct ring_map *m, uint32_t session);
 
+/* Is it the map of one node that only its own process can reach ("local:" addresses)? Then whoever
+ * has a session is in the process that has the store open now, or is gone. */
+bool ring_embedded(const struct ring_map *m);
+
 /* Whether one record in one log commits a transaction of these shards (of the map, n >= 1): they
  * have the same primary, and are one shard, or each has it as its only copy. Anything else goes
  * across shards: of several shards with more copies a power loss could leave some. */

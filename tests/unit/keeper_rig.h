@@ -49,6 +49,7 @@ struct world {
 	struct sim *s;
 	struct keeper_config cfg;
 	struct ring_map *first;
+	const char *addr; /* of the first one */
 	unsigned n;
 	struct member m[WORLD_MAX];
 	unsigned votes;               /* that were asked for, or given */
@@ -213,7 +214,8 @@ static inline void world_crash(struct world *w, unsigned i, enum disk_crash how,
 }
 
 /* The first one runs, with a map of its own. */
-static inline void world_init_with(struct world *w, uint64_t seed, const struct keeper_config *cfg)
+static inline void world_init_at(
+	struct world *w, uint64_t seed, const struct keeper_config *cfg, const char *addr)
 {
 	struct ring_node self = {.id = world_id(0), .weight = 100, .naddrs = 1};
 
@@ -221,6 +223,7 @@ static inline void world_init_with(struct world *w, uint64_t seed, const struct 
 	memset(w, 0, sizeof(*w));
 	w->s = sim_new(seed);
 	w->cfg = *cfg;
+	w->addr = addr;
 	w->n = WORLD_MAX;
 	for (unsigned i = 0; i < w->n; i++) {
 		struct orbit_id id = world_id(i);
@@ -233,9 +236,14 @@ static inline void world_init_with(struct world *w, uint64_t seed, const struct 
 		w->m[i].index = index_mem_new();
 		assert_int_equal(store_make_on(w->m[i].disk, world_fsid, &id), 0);
 	}
-	snprintf(self.addr[0], sizeof(self.addr[0]), "n0:1");
+	snprintf(self.addr[0], sizeof(self.addr[0]), "%s", addr);
 	assert_int_equal(ring_make(&w->first, world_fsid, WORLD_BITS, 1, &self, 1), 0);
 	world_boot(w, 0);
+}
+
+static inline void world_init_with(struct world *w, uint64_t seed, const struct keeper_config *cfg)
+{
+	world_init_at(w, seed, cfg, "n0:1");
 }
 
 static inline void world_init(struct world *w)
@@ -338,6 +346,8 @@ static inline void world_live(struct world *w, unsigned i)
 		m->at = 0;
 	}
 	snprintf(q.addr[0], sizeof(q.addr[0]), "n%u:1", i);
+	if (i == 0)
+		snprintf(q.addr[0], sizeof(q.addr[0]), "%s", w->addr);
 	m->asking = true;
 	keeper_ask(w->m[leader].k, &q, world_asked, m);
 }

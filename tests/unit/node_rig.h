@@ -61,6 +61,7 @@ struct rig {
 
 static uint64_t rig_seed;   /* 0: always the same */
 static unsigned rig_voters; /* 0: one */
+static bool rig_embedded;   /* one node that its own process alone can reach, the client's */
 static unsigned rig_tail;   /* effects that a store can read back; 0: the default */
 static const uint8_t rig_fsid[16] = "0123456789abcde";
 
@@ -166,6 +167,8 @@ static inline void rig_make(
 
 		snprintf(name, sizeof(name), "n%u", i);
 		snprintf(n->addr, sizeof(n->addr), "n%u:1", i);
+		if (rig_embedded)
+			snprintf(n->addr, sizeof(n->addr), "local:node");
 		n->host = sim_host_new(r->s, name);
 		n->disk = disk_mem_new();
 		n->index = index_mem_new();
@@ -179,7 +182,7 @@ static inline void rig_make(
 	for (unsigned i = 0; i < nnodes; i++)
 		rig_boot(r, i);
 	rig_settle(r);
-	r->client = sim_host_new(r->s, "client");
+	r->client = rig_embedded ? r->n[0].host : sim_host_new(r->s, "client");
 }
 
 /* Its nodes are all in the map; the first is the only voter. */

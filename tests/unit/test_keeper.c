@@ -94,6 +94,36 @@ static void test_keeper_fences_silent_sessions(void **state)
 	world_fini(&w);
 }
 
+/* Of a store that only its own process can reach, sessions of an earlier one are over at once;
+ * those of this one are not, whatever becomes of the leader. */
+static void test_keeper_waits_for_nobody_who_cannot_come(void **state)
+{
+	const struct keeper_config cfg = {0};
+	struct world w;
+
+	(void)state;
+	for (unsigned local = 0; local < 2; local++) {
+		world_init_at(&w, 7, &cfg, local ? "local:node" : "n0:1");
+		/* as many as it likes */
+		for (unsigned i = 1; i <= 3; i++)
+			assert_int_equal(open_session(&w, i), i);
+		world_crash(&w, 0, DISK_PROCESS, 1);
+		world_boot(&w, 0);
+		world_await_leader(&w);
+		assert_int_equal(open_session(&w, 4), 4);
+		for (unsigned i = 1; i <= 3; i++) {
+			assert_int_equal(check(&w, i), local ? WIRE_NO_SESSION : WIRE_OK);
+			assert_int_equal(ring_fenced(world_ring(&w), i), local);
+		}
+		lead_off(w.m[0].k);
+		keeper_settle(w.m[0].k);
+		world_await_leader(&w);
+		world_run(&w, ENV_SEC);
+		assert_int_equal(check(&w, 4), WIRE_OK);
+		world_fini(&w);
+	}
+}
+
 /* A session that keeps what it is to give back is fenced, however often it is renewed. */
 static void test_keeper_lets_the_time_of_a_session_run_out(void **state)
 {
@@ -714,6 +744,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_numbers_sessions),
 		cmocka_unit_test(test_keeper_forgets_nothing_in_a_power_loss),
 		cmocka_unit_test(test_keeper_fences_silent_sessions),
+		cmocka_unit_test(test_keeper_waits_for_nobody_who_cannot_come),
 		cmocka_unit_test(test_keeper_lets_the_time_of_a_session_run_out),
 		cmocka_unit_test(test_keeper_that_was_stopped_ends_nobody),
 		cmocka_unit_test(test_keeper_changes_the_map_when_asked),

@@ -433,6 +433,63 @@ static void test_lease_holders_are_waited_for_though_their_record_is_lost(void *
 	more_fini(&m);
 }
 
+/* ---- an embedded store ---- */
+
+static uint32_t open_session(struct rig_link *k)
+{
+	struct wire_session_open m = {.what = WIRE_SESSION_NEW};
+	struct frame *f = frame_new(WIRE_SESSION_OPEN, k->next++, 64);
+	struct wire_session out;
+	uint64_t id = f->id;
+
+	memcpy(m.nonce, &id, sizeof(id));
+	wire_put_session_open(&f->b, &m);
+	link_send(k->l, f);
+	f = rig_wait(k, WIRE_SESSION, id, ENV_SEC);
+	assert_non_null(f);
+	assert_int_equal(wire_get_session(frame_cur(f), &out), 0);
+	assert_int_equal(out.status, WIRE_OK);
+	return out.session;
+}
+
+/* What a process that is gone held, or may have held, is in nobody's way. */
+static void embedded(enum disk_crash how)
+{
+	struct orbit_id id;
+	struct rig_link k;
+	uint32_t session;
+	uint64_t begin;
+	struct rig r;
+
+	rig_embedded = true;
+	rig_init(&r, 1);
+	rig_embedded = false;
+	id = rig_id(&r, 0, 0);
+	rig_connect(&r, &k, 0);
+	session = open_session(&k);
+	assert_int_equal(wish_for(&k, session, 1, &id, EXCLUSIVE, false), EXCLUSIVE);
+	rig_hangup(&k);
+	rig_crash(&r, 0, how);
+	begin = sim_now(r.s);
+	rig_restart(&r, 0);
+	rig_connect(&r, &k, 0);
+	k.next += 1000; /* another nonce */
+	session = open_session(&k);
+	assert_int_equal(session, 2);
+	assert_int_equal(rig_status(&k, get_by(&k, session, &id)), WIRE_OK);
+	assert_int_equal(wish_for(&k, session, 2, &id, EXCLUSIVE, false), EXCLUSIVE);
+	assert_in_range(sim_now(r.s) - begin, 0, 600 * ENV_MS);
+	rig_hangup(&k);
+	rig_fini(&r);
+}
+
+static void test_lease_of_an_embedded_store_ends_with_its_process(void **state)
+{
+	(void)state;
+	embedded(DISK_PROCESS);
+	embedded(DISK_LOSE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -449,6 +506,7 @@ int main(void)
 		cmocka_unit_test(test_lease_of_who_is_fenced_is_nobodys),
 		cmocka_unit_test(test_lease_waits_of_who_is_fenced_end),
 		cmocka_unit_test(test_lease_holders_are_waited_for_though_their_record_is_lost),
+		cmocka_unit_test(test_lease_of_an_embedded_store_ends_with_its_process),
 	};
 
 	return cmocka_run_group_tests_name("node_lease_lost", tests, NULL, NULL);
