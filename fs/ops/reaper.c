@@ -315,7 +315,7 @@ static void slow_trim(struct orphan *o)
 		truncate_finish(o->fs, a, slow_finished, o);
 	else
 		trim_blocks(o->fs, o->ino, 0, a->size, a->tail ? UINT64_MAX : o->block_bytes,
-			UINT64_MAX, slow_trimmed, o);
+			UINT64_MAX, TRIM_SEEN, slow_trimmed, o);
 }
 
 /* ---- who holds it ---- */

@@ -165,7 +165,7 @@ static void space_ready(void *arg, int rc)
 		end = ((a->size - 1) / LAYOUT_BLOCK + 1) * LAYOUT_BLOCK;
 	flush_park(&s->op);
 	trim_range(s->op.fs, fs_ino_of(s->f), s->from, end, a->tail ? UINT64_MAX : a->block_bytes,
-		UINT64_MAX, space_trimmed, s);
+		UINT64_MAX, TRIM_ANYHOW, space_trimmed, s);
 }
 
 static void space_flushed(void *arg, int rc)

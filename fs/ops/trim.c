@@ -11,12 +11,17 @@
  *
  * Batches are taken from both ends in turn, and it ends early when all bytes that the file had are
  * gone: a file of a tebibyte with a few bytes has them in its last block or in its first ones.
+ *
+ * What says that blocks are to go (the cut, or that no link is left) has to last before they go: if
+ * all nodes lost power then, a log that kept their deletion must not meet one that has forgotten
+ * why. Where one log has the inode and its blocks, it is in order; else that is synced first.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
+#include "dht/ring/ring.h"
 #include "fs/ops/op.h"
 #include "fs/ops/truncate.h"
 
@@ -326,6 +331,76 @@ static void trim_go(struct trim *t)
 		trim_end(t);
 }
 
+/* ---- what says so is to last ---- */
+
+static void why_synced(void *arg, const struct orbit_reply *r)
+{
+	struct trim *t = arg;
+
+	t->rc = r->rc == -ESTALE ? -EIO : r->rc;
+	trim_go(t);
+}
+
+static void why_sync(struct trim *t)
+{
+	struct mount_txn *m = mount_track(t->fs, NULL, why_synced, t);
+
+	mount_tracked(m, orbit_sync(t->fs->client, NULL, mount_track_done, m));
+}
+
+static void why_ours(void *arg, const struct orbit_reply *r)
+{
+	struct trim *t = arg;
+
+	if (r->rc == 0) {
+		why_sync(t);
+		return;
+	}
+	t->rc = r->rc == -ECANCELED ? -ESTALE : r->rc;
+	trim_go(t);
+}
+
+/* A sync is of what this session was told. So if it was somebody else who said so, something of
+ * ours comes after it first: a time that has passed changes nothing. */
+static void why_take(struct trim *t)
+{
+	struct orbit_id id = layout_inode_id(t->ino);
+	struct txn_build tx;
+
+	txn_init(&tx);
+	txn_exists(&tx, &id);
+	txn_max(&tx, &id, SLOT_CTIME, 0);
+	mount_submit(t->fs, NULL, t->ino, &tx, why_ours, t);
+	txn_fini(&tx);
+}
+
+/* Is any of the blocks in another log than the inode? If there are many, they are. */
+static bool elsewhere(const struct trim *t)
+{
+	const struct ring_map *map = orbit_ring(t->fs->client);
+	struct orbit_id id = layout_inode_id(t->ino);
+	uint32_t log = op_log_of(t->fs, &id);
+
+	for (uint64_t block = t->low; block < t->high && block - t->low < BATCH_MAX; block++) {
+		id = layout_block_id(t->ino, block);
+		if (op_log_of(t->fs, &id) != log)
+			return true;
+	}
+	return t->high - t->low > BATCH_MAX && map && map->nnodes > 1;
+}
+
+/* ---- the whole ---- */
+
+static void trim_start(struct trim *t, enum trim_why why)
+{
+	if (why == TRIM_ANYHOW || !elsewhere(t))
+		trim_go(t);
+	else if (why == TRIM_OURS)
+		why_sync(t);
+	else
+		why_take(t);
+}
+
 struct trim_later {
 	struct env_task task;
 	struct trim *t;
@@ -341,7 +416,8 @@ static void trim_begin(struct env_task *task)
 }
 
 void trim_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to, uint64_t bytes,
-	uint64_t cut, void (*done)(void *arg, int rc, uint64_t removed), void *arg)
+	uint64_t cut, enum trim_why why, void (*done)(void *arg, int rc, uint64_t removed),
+	void *arg)
 {
 	struct trim *t = mem_zalloc(sizeof(*t));
 	struct trim_later *l;
@@ -356,7 +432,7 @@ void trim_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to, uint64_
 	}
 	mount_op_begin(fs);
 	if (t->low < t->high && bytes > 0) {
-		trim_go(t);
+		trim_start(t, why);
 		return;
 	}
 	l = mem_zalloc(sizeof(*l)); /* nothing to do: done() comes later all the same */
@@ -366,10 +442,11 @@ void trim_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to, uint64_
 }
 
 void trim_blocks(struct fs *fs, uint64_t ino, uint64_t from, uint64_t size, uint64_t bytes,
-	uint64_t cut, void (*done)(void *arg, int rc, uint64_t removed), void *arg)
+	uint64_t cut, enum trim_why why, void (*done)(void *arg, int rc, uint64_t removed),
+	void *arg)
 {
 	/* all of the last block goes, also what lies in it past the size */
 	uint64_t to = size == 0 ? 0 : ((size - 1) / LAYOUT_BLOCK + 1) * LAYOUT_BLOCK;
 
-	trim_range(fs, ino, from, to, bytes, cut, done, arg);
+	trim_range(fs, ino, from, to, bytes, cut, why, done, arg);
 }

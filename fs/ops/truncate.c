@@ -50,6 +50,7 @@ struct finish {
 	uint64_t removed;
 	uint64_t tail; /* SLOT_TAIL after it */
 	bool cleared;  /* only the count of bytes is left to do */
+	bool ours;     /* the cut is this mount's */
 	int get;
 	void (*done)(void *arg, int rc, const struct fs_attr *a);
 	void *arg;
@@ -183,7 +184,7 @@ static void finish_trim(struct finish *f)
 	const struct fs_attr *a = &f->a;
 
 	trim_blocks(f->fs, a->ino, a->trim - 1, a->trim_to, a->tail ? UINT64_MAX : a->block_bytes,
-		a->cut, finish_trimmed, f);
+		a->cut, f->ours ? TRIM_OURS : TRIM_SEEN, finish_trimmed, f);
 }
 
 static void finish_taken(void *arg, const struct orbit_reply *r)
@@ -195,6 +196,7 @@ static void finish_taken(void *arg, const struct orbit_reply *r)
 	} else if (r->rc) {
 		finish_end(f, r->rc);
 	} else {
+		f->ours = true;
 		f->a.cut++;
 		f->a.tail = (f->a.tail & TAIL_LOW) | TAIL_UNCOUNTED;
 		f->a.version++;
@@ -218,17 +220,23 @@ static void finish_take(struct finish *f)
 	txn_fini(&t);
 }
 
-void truncate_finish(struct fs *fs, const struct fs_attr *a,
+static void finish_start(struct fs *fs, const struct fs_attr *a, bool ours,
 	void (*done)(void *arg, int rc, const struct fs_attr *a), void *arg)
 {
 	struct finish *f = mem_zalloc(sizeof(*f));
 
-	*f = (struct finish){.fs = fs, .a = *a, .done = done, .arg = arg};
+	*f = (struct finish){.fs = fs, .a = *a, .ours = ours, .done = done, .arg = arg};
 	mount_op_begin(fs);
 	if (a->tail & TAIL_OPEN)
 		finish_take(f);
 	else
 		finish_trim(f);
+}
+
+void truncate_finish(struct fs *fs, const struct fs_attr *a,
+	void (*done)(void *arg, int rc, const struct fs_attr *a), void *arg)
+{
+	finish_start(fs, a, false, done, arg);
 }
 
 void truncate_finish_cache(void *ctx, const struct fs_attr *a,
@@ -394,7 +402,7 @@ static void cut_was_cut(void *arg, const struct orbit_reply *r)
 		a.trim_to = k->a.size;
 		data_cut(k->op.fs->data, &a);
 		flush_park(&k->op);
-		truncate_finish(k->op.fs, &a, cut_trimmed, k);
+		finish_start(k->op.fs, &a, true, cut_trimmed, k);
 		return;
 	}
 	cut_done(k, &a);

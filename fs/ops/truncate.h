@@ -19,6 +19,13 @@ uint64_t truncate_least(struct fs *fs, uint64_t ino);
 /* Reads that are under way do not go past @size: read.c. */
 void read_cut(struct fs *fs, uint64_t ino, uint64_t size);
 
+/* What says that blocks may go, which has to be on disk before they do, unless one log has all. */
+enum trim_why {
+	TRIM_ANYHOW, /* nothing: it is the bytes themselves that are to go */
+	TRIM_OURS,   /* the inode, as this mount's own transaction has left it */
+	TRIM_SEEN,   /* the inode, as it was read */
+};
+
 /*
  * Removes the block objects of @ino that hold bytes at or past @from, of writers with a cut below
  * @cut (UINT64_MAX: all of them), among the blocks of a file that was at most @size long; stops
@@ -26,7 +33,8 @@ void read_cut(struct fs *fs, uint64_t ino, uint64_t size);
  * removed).
  */
 void trim_blocks(struct fs *fs, uint64_t ino, uint64_t from, uint64_t size, uint64_t bytes,
-	uint64_t cut, void (*done)(void *arg, int rc, uint64_t removed), void *arg);
+	uint64_t cut, enum trim_why why, void (*done)(void *arg, int rc, uint64_t removed),
+	void *arg);
 
 /* The file @a says that it is to be trimmed: does that and clears the mark; done(arg, rc,
  * attributes after it). */
@@ -40,6 +48,7 @@ void truncate_finish_cache(void *ctx, const struct fs_attr *a,
 /* As trim_blocks(), of the bytes [from, to) only: whole blocks are deleted, of others a part is
  * punched. */
 void trim_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to, uint64_t bytes,
-	uint64_t cut, void (*done)(void *arg, int rc, uint64_t removed), void *arg);
+	uint64_t cut, enum trim_why why, void (*done)(void *arg, int rc, uint64_t removed),
+	void *arg);
 
 #endif

@@ -27,7 +27,8 @@
  * - Its bytes beyond (in a block, another object) are on their own after the first so many changes.
  *   On one log they are not older than the inode: blocks are sent first. With several logs they may
  *   be, down to what was synced: blocks have other shards.
- * - What no step wrote is zero.
+ * - What no step wrote is zero, also when a file is made longer afterwards. With several logs only
+ *   after the checker: what blocks have kept behind the end may have lost its mark.
  * - The checker finds nothing but what docs/DATA.md says a dead client leaves, repairs that, and
  *   what is seen stays as it was.
  */

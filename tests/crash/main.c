@@ -47,6 +47,8 @@ struct part {
 static const struct part quick[] = {
 	{"one node, empty", BASE_EMPTY, 1, 1, 3, 4, 2},
 	{"one node, filled", BASE_FILLED, 1, 1, 3, 200, 2},
+	{"three nodes", BASE_FILLED, 3, 1, 2, 8, 2},
+	{"three copies", BASE_FILLED, 3, 3, 2, 20, 2},
 };
 
 static const struct part whole[] = {
@@ -125,7 +127,7 @@ static void after(struct rig *r)
 	rig_power(r, variant);
 	rig_back(r);
 	if (!r->failed)
-		rig_judge(r, &lost);
+		rig_judge(r, variant > 0, &lost);
 	if (lost)
 		add(&totals->lost);
 	if (r->failed) {

@@ -406,10 +406,28 @@ void rig_back(struct rig *r)
 	rig_mount(r);
 }
 
-void rig_judge(struct rig *r, int *lost)
+/* The checker has its say, and what was seen stays so. */
+static void check(struct rig *r, const struct seen *s)
 {
-	struct seen s, again;
 	bool repaired = false;
+	struct seen again;
+
+	rig_unmount(r);
+	if (!r->failed)
+		look_check(r, &repaired);
+	if (!r->failed)
+		rig_mount(r);
+	if (r->failed)
+		return;
+	look(r, &again);
+	if (!r->failed && !look_same(s, &again))
+		rig_fail(r, "not the same tree after the %s", repaired ? "repair" : "check");
+	look_free(&again);
+}
+
+void rig_judge(struct rig *r, bool grow_first, int *lost)
+{
+	struct seen s;
 
 	look(r, &s);
 	if (!r->failed && !legal(&r->h, &s, lost, r->why, sizeof(r->why)))
@@ -417,20 +435,16 @@ void rig_judge(struct rig *r, int *lost)
 	/* the dead session ends, and what it left is taken away by this mount */
 	if (!r->failed)
 		rig_run(r, 30 * ENV_SEC);
-	if (!r->failed)
-		rig_unmount(r);
-	if (!r->failed)
-		look_check(r, &repaired);
-	if (!r->failed)
-		rig_mount(r);
-	if (!r->failed) {
-		look(r, &again);
-		if (!r->failed && !look_same(&s, &again))
-			rig_fail(r, "not the same tree after %s",
-				repaired ? "the repair" : "the check");
-		if (!r->failed)
-			look_behind(r, &again);
-		look_free(&again);
+	if (!r->failed && grow_first && r->h.one_log) {
+		look_behind(r, &s);
+		if (!r->failed) {
+			look_free(&s);
+			look(r, &s);
+		}
 	}
+	if (!r->failed)
+		check(r, &s);
+	if (!r->failed && !(grow_first && r->h.one_log))
+		look_behind(r, &s);
 	look_free(&s);
 }

@@ -53,8 +53,10 @@ void rig_settle(struct rig *r);
 void rig_power(struct rig *r, unsigned n);
 /* The nodes come back, and a new client with a mount. */
 void rig_back(struct rig *r);
-/* Is what a mount sees legal, and does the checker agree? How many answered steps were lost. */
-void rig_judge(struct rig *r, int *lost);
+/* Is what a mount sees legal, and does the checker agree? How many answered steps were lost. With
+ * one log nothing may lie behind the ends of files even before the checker was there: @grow_first.
+ */
+void rig_judge(struct rig *r, bool grow_first, int *lost);
 
 /* Lets time pass. */
 void rig_run(struct rig *r, uint64_t ns);

@@ -236,6 +236,94 @@ static void test_reaper_of_two_mounts_at_once(void **state)
 
 /* ---- signals ---- */
 
+/* The node that has the inode loses power, and comes back without what it had not synced; a new
+ * mount finds the file as it was, or not any more, or cut to @size. */
+static void inode_node_loses_power(struct fsx *x, uint64_t ino, uint64_t size)
+{
+	struct orbit_id id = layout_inode_id(ino);
+	const struct ring_map *map = cluster_map(x->c);
+	int node = cluster_at(x->c, map->shards[ring_shard_of(map, &id)].primary);
+	struct fsx_mount *m = fsx_client(x, NULL);
+	struct fsx_wait w;
+	struct fs_attr a;
+
+	cluster_crash(x->c, (unsigned)node, DISK_LOSE);
+	sim_run(x->c->s, ENV_SEC);
+	cluster_start(x->c, (unsigned)node);
+	assert_int_equal(fsx_mount(x, m), 0);
+	if (fsx_lookup(x, m, ROOT, "f", &a) == -ENOENT || a.size == size)
+		return;
+	fsx_call(m, &w);
+	fs_open(m->fs, &w.call, ino, O_RDONLY);
+	assert_int_equal(fsx_wait(x, &w), 0);
+	for (uint64_t at = 0; at < a.size; at += LAYOUT_BLOCK / 2) {
+		struct fs_file *f = w.call.file;
+		struct fsx_wait r;
+
+		fsx_call(m, &r);
+		fs_read(m->fs, &r.call, f, at, 1);
+		assert_int_equal(fsx_wait(x, &r), 0);
+		assert_int_equal(r.call.len, 1);
+		assert_int_equal(*(char *)r.copy, 'x');
+		free(r.copy);
+	}
+	fs_release(m->fs, w.call.file);
+}
+
+/* Blocks are in other logs than the inode: none goes before it is sure why. */
+static void test_reaper_takes_no_bytes_of_what_power_loss_brings_back(void **state)
+{
+	struct fsx *x = fsx_new(7, nodes, 1);
+	struct fs_file *f;
+	uint64_t ino = make_file(x, x->m, "f", 2 << 20, &f);
+
+	(void)state;
+	fs_release(x->m->fs, f);
+	assert_int_equal(fsx_unlink(x, x->m, ROOT, "f"), 0);
+	sim_run(x->c->s, 5 * ENV_SEC);
+	assert_false(block_there(x, x->m, ino, 1));
+	inode_node_loses_power(x, ino, 0);
+	fsx_free(x);
+}
+
+/* The same when it was another mount that took the last name, and died. */
+static void test_reaper_takes_no_bytes_of_what_another_removed(void **state)
+{
+	struct fsx *x = fsx_new(8, nodes, 2);
+	struct fs_file *f;
+	uint64_t ino = make_file(x, &x->m[1], "f", 2 << 20, &f);
+	struct fs_file *g;
+
+	(void)state;
+	make_file(x, x->m, "g", 1, &g); /* synced: it has nothing of its own that is not */
+	fs_release(x->m->fs, g);
+	fs_release(x->m[1].fs, f);
+	assert_int_equal(fsx_unlink(x, &x->m[1], ROOT, "f"), 0);
+	sim_run(x->c->s, 5 * ENV_MS); /* the hold is dropped */
+	kill_mount(x, 1);
+	assert_true(block_there(x, x->m, ino, 1));
+	sim_run(x->c->s, 700 * ENV_SEC);
+	assert_false(block_there(x, x->m, ino, 1));
+	inode_node_loses_power(x, ino, 0);
+	sim_host_start(x->c->client_host[1]);
+	fsx_free(x);
+}
+
+static void test_cut_takes_no_bytes_that_power_loss_brings_back(void **state)
+{
+	const struct fs_attr set = {.size = 1000};
+	struct fsx *x = fsx_new(9, nodes, 1);
+	struct fs_file *f;
+	uint64_t ino = make_file(x, x->m, "f", 2 << 20, &f);
+
+	(void)state;
+	assert_int_equal(fsx_setattr(x, x->m, ino, FS_SET_SIZE, &set, NULL), 0);
+	assert_false(block_there(x, x->m, ino, 1));
+	inode_node_loses_power(x, ino, 1000);
+	fs_release(x->m->fs, f);
+	fsx_free(x);
+}
+
 static void test_interrupt_of_healthy_calls_does_nothing(void **state)
 {
 	struct fsx *x = fsx_new(8, nodes, 1);
@@ -359,6 +447,9 @@ int main(void)
 		cmocka_unit_test(test_reaper_is_done_when_unmount_is),
 		cmocka_unit_test(test_reaper_takes_many_at_once),
 		cmocka_unit_test(test_reaper_of_two_mounts_at_once),
+		cmocka_unit_test(test_reaper_takes_no_bytes_of_what_power_loss_brings_back),
+		cmocka_unit_test(test_reaper_takes_no_bytes_of_what_another_removed),
+		cmocka_unit_test(test_cut_takes_no_bytes_that_power_loss_brings_back),
 		cmocka_unit_test(test_interrupt_of_healthy_calls_does_nothing),
 		cmocka_unit_test(test_interrupt_frees_stalled_calls),
 		cmocka_unit_test(test_interrupt_of_what_waits_for_a_flush),
