@@ -1,7 +1,7 @@
 /*
- * learn: what the files that bring a copy level share: learn.c (the order of things), learn_pull.c
- * (effects from another copy's log), learn_walk.c (comparing all there is), walk.c (keys in order).
- * Private to this room.
+ * learn: what the files that bring a copy level share: learn.c (the order of things), learn_turn.c
+ * (which of them when, and how fast), learn_pull.c (effects from another copy's log), learn_walk.c
+ * (comparing all there is), walk.c (keys in order). Private to this room.
  */
 #ifndef ORBIT_NODE_LEARN_H
 #define ORBIT_NODE_LEARN_H
@@ -149,11 +149,25 @@ void learn_fail(struct learn *l, int rc, const char *what);
 /* As learn_fail(), for what an answer says. */
 void learn_refused(struct learn *l, const struct wire_reply *m, const char *what);
 
+/* Its turn has come. */
+void learn_ask(struct learn *l);
+/* It is not learned any more; it goes when its callbacks have come. */
+void learn_end(struct learn *l);
+void learn_release(struct learn *l);
+
+/* ---- learn_turn.c ---- */
+
+#define LEARN_MARK_FORMAT 1
+
 /* When something may be fetched; 0: now. And: that much was. */
 uint64_t learn_pace(struct node *n);
 void learn_fetched(struct node *n, size_t bytes);
 /* Bytes that may be asked for at once. */
 uint32_t learn_most(const struct node *n);
+/* Who waits for its turn may have it now. */
+void learn_poke(struct node *n);
+/* All that is here of a shard is gone. */
+void learn_cleared(struct node *n, uint16_t shard);
 
 /* ---- learn_walk.c ---- */
 
@@ -161,10 +175,5 @@ uint32_t learn_most(const struct node *n);
 void learn_walk(struct learn *l);
 void learn_walk_fini(struct learn *l);
 void learn_walked(struct learn *l);
-
-/* Who waits for its turn may have it now. */
-void learn_poke(struct node *n);
-/* All that is here of a shard is gone. */
-void learn_cleared(struct node *n, uint16_t shard);
 
 #endif
