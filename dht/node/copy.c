@@ -88,27 +88,9 @@ static void wake_crowd(struct peer *p)
 	struct copy *c;
 
 	p->crowded = false;
-	TAILQ_FOREACH (c, &p->copies, of_peer) {
-		if (c->shard->waiting.tqh_first)
-			c->shard->wake = true;
-	}
-	if (!p->n->wake_task.queued)
-		env_post(p->n->env, &p->n->wake_task);
-}
-
-/* Writes may go on; not from within whoever acknowledges. */
-void copy_wake_run(struct env_task *t)
-{
-	struct node *n = container_of(t, struct node, wake_task);
-
-	for (unsigned i = 0; i < n->nshards && !n->stopping; i++) {
-		struct shard *s = node_shard(n, i);
-
-		if (!s->wake)
-			continue;
-		s->wake = false;
-		shard_wake(s);
-	}
+	/* not from within whoever acknowledges */
+	TAILQ_FOREACH (c, &p->copies, of_peer)
+		shard_wake_soon(p->n, c->shard);
 }
 
 /* ---- filling a copy up from the log ---- */

@@ -190,7 +190,7 @@ static void decide_record(struct exec *x, struct prepared *p)
 		wake_asking(p);
 	}
 	exec_open_gate(x);
-	shard_wake(s);
+	shard_wake(n, s);
 }
 
 static void decide_finish(struct exec *x)

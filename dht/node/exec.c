@@ -98,7 +98,7 @@ void exec_open_gate(struct exec *x)
 	for (unsigned i = 0; i < x->nparts; i++)
 		x->parts[i].shard->gate = NULL;
 	for (unsigned i = 0; i < x->nparts; i++)
-		shard_wake(x->parts[i].shard);
+		shard_wake(x->r.n, x->parts[i].shard);
 }
 
 static void drop_evaluation(struct exec *x)

@@ -104,7 +104,7 @@ void holder_free(struct node *n, struct holder *h)
 	TAILQ_REMOVE(&n->granted, h, line);
 	n->nleases--;
 	free(h);
-	recall_wake(o->shard, n);
+	shard_wake_soon(n, o->shard);
 	leased_settle(o);
 }
 
@@ -118,7 +118,7 @@ void holder_lower(struct node *n, struct holder *h, uint8_t mode)
 	if (mode == WIRE_LEASE_NONE)
 		holder_free(n, h);
 	else
-		recall_wake(h->o->shard, n);
+		shard_wake_soon(n, h->o->shard);
 }
 
 void pending_free(struct node *n, struct pending *p)
@@ -129,7 +129,7 @@ void pending_free(struct node *n, struct pending *p)
 	TAILQ_REMOVE(&p->x->pending, p, of_exec);
 	/* not in vain: its own request would run again and again, if it waits, too */
 	if (p->met)
-		recall_wake(o->shard, n);
+		shard_wake_soon(n, o->shard);
 	free(p);
 	leased_settle(o);
 }

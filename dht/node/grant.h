@@ -115,8 +115,6 @@ void lessee_free(struct node *n, struct lessee *s);
 void recall_check(struct node *n, struct lessee *s);
 /* Begins to count the time of those who are asked. */
 void recall_watch(struct node *n);
-/* What waits for leases of the shard runs again, soon. */
-void recall_wake(struct shard *s, struct node *n);
 
 /* ---- holding.c ---- */
 

@@ -63,7 +63,7 @@ void leaser_known(struct node *n, struct leaser *l)
 	l->shard->grants->unknown[l->recorded]--;
 	if (!--of->unknown && TAILQ_EMPTY(&of->recalled))
 		of->reported = 0;
-	recall_wake(l->shard, n);
+	shard_wake_soon(n, l->shard);
 }
 
 void leaser_free(struct node *n, struct leaser *l)

@@ -57,6 +57,7 @@
 #define NODE_ABANDONED_MAX (1u << 16)  /* abandoned numbers of a session on a shard */
 #define NODE_DECLINED_MAX (1u << 16)   /* failures of a session that a shard remembers */
 #define NODE_DECIDE_SYNC (20 * ENV_MS) /* how long an outcome waits for others to sync with */
+#define NODE_WAKE_TURN 64              /* requests of those that waited, in a turn of the loop */
 #define NODE_FORGET_AFTER ENV_SEC      /* how long outcomes that may go are gathered */
 
 struct node;
@@ -110,6 +111,7 @@ struct req {
 	struct seen *seen; /* the shards it touches */
 	unsigned nseen, seen_cap;
 	struct seen seen_few[REQ_SEEN_FEW];
+	uint64_t slept;      /* in a shard's waiting: since that many wakes */
 	uint64_t waits;      /* in a shard's answers: for that one's seq */
 	struct frame *reply; /* waits for that */
 	TAILQ_ENTRY(req) entry, of_conn, of_node;
@@ -171,7 +173,7 @@ struct shard {
 	bool loading;         /* its tables are being loaded */
 	bool vouching;        /* the keeper is being told that it is served */
 	bool dropping;        /* the same, of a copy that was led by another node */
-	bool wake;            /* writes that wait may go on */
+	bool wake;            /* in n->woken: some that wait are to run again, soon */
 	bool losing;          /* while a map is adopted: served before, and not any more */
 	bool doubtful;        /* we are to lead it, and it may lack what was acknowledged */
 	uint64_t term, since; /* in the map; and the epoch from which on it is that */
@@ -199,7 +201,9 @@ struct shard {
 	struct grants *grants;   /* leases of sessions; NULL: none */
 	uint64_t grants_made;    /* so far: it may lead again in a term in which it gave some */
 	const struct req *gate;  /* it evaluated, and nobody may apply before it does */
-	struct req_list waiting; /* for locks, the gate, or until it is served */
+	struct req_list waiting; /* for locks, the gate, or until it is served; by r->slept */
+	uint64_t wakes;          /* whoever began to wait before the last of them runs again */
+	TAILQ_ENTRY(shard) wake_entry;
 	struct req_list answers; /* wait for a seq to be committed, in that order */
 };
 
@@ -215,8 +219,12 @@ bool shard_contains(const struct node *n, uint16_t shard, uint64_t term, uint64_
 /* At loading: 1: the key is of a shard whose tables are being loaded, 0: of another one; -EUCLEAN.
  */
 int shard_of_key(const struct node *n, const uint8_t *key, size_t klen);
-/* Runs again what waits for it. */
-void shard_wake(struct shard *s);
+/* Runs again what waits for it, in its order: at once, but for what would hold the loop up; that
+ * runs in the next turns, as all does if others are being woken. */
+void shard_wake(struct node *n, struct shard *s);
+/* The same, not from within the caller. */
+void shard_wake_soon(struct node *n, struct shard *s);
+void shard_wake_run(struct env_task *t);
 /* Does the map name this node as its primary? */
 bool shard_mine(const struct node *n, unsigned shard);
 
@@ -791,6 +799,9 @@ struct node {
 	struct load *load;           /* of tables, under way */
 	int load_rc;                 /* how that failed at the start */
 	struct env_task wake_task;   /* of shards that are to be woken */
+	TAILQ_HEAD(, shard) woken;   /* those */
+	unsigned wake_left;          /* requests that may run in this turn */
+	bool waking;                 /* such are running */
 	struct env_timer take_timer; /* the first lease that is waited for is over, */
 	uint64_t take_at;            /* then */
 	bool loading_all;            /* at the start: nothing else has to be done meanwhile */

@@ -97,6 +97,7 @@ static void init_lists(struct node *n)
 	TAILQ_INIT(&n->sweeps);
 	TAILQ_INIT(&n->granted);
 	TAILQ_INIT(&n->ahead);
+	TAILQ_INIT(&n->woken);
 }
 
 int node_new(struct node **out, struct env *e, struct store *st, const struct node_config *cfg)
@@ -115,6 +116,8 @@ int node_new(struct node **out, struct env *e, struct store *st, const struct no
 	n->decided_timer.fire = decided_fire;
 	n->doubt_timer.fire = doubt_fire;
 	n->forget_timer.fire = forget_fire;
+	n->wake_task.run = shard_wake_run;
+	n->wake_left = NODE_WAKE_TURN;
 	init_lists(n);
 	repl_init(n);
 	rc = keep_new(n);

@@ -18,15 +18,6 @@
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
 
-void recall_wake(struct shard *s, struct node *n)
-{
-	if (n->stopping || TAILQ_EMPTY(&s->waiting))
-		return;
-	s->wake = true;
-	if (!n->wake_task.queued)
-		env_post(n->env, &n->wake_task);
-}
-
 /* ---- sessions and their links ---- */
 
 struct lessee *lessee_find(struct node *n, uint32_t session)
@@ -271,7 +262,7 @@ void recall_over(struct node *n, struct holder *h)
 	TAILQ_INSERT_TAIL(&n->granted, h, line);
 	if (TAILQ_EMPTY(&s->recalled) && !s->unknown)
 		s->reported = 0;
-	recall_wake(h->o->shard, n);
+	shard_wake_soon(n, h->o->shard);
 }
 
 /* ---- RETURN ---- */

@@ -317,8 +317,7 @@ int repl_adopt(struct node *n, const struct ring_map *old)
 		/* also where nobody is left whose word counted */
 		if (s->role == ROLE_SERVING)
 			repl_commit(n, s);
-		if (!TAILQ_EMPTY(&s->waiting))
-			shard_wake(s);
+		shard_wake(n, s);
 	}
 	peers_renamed(n);
 	lease_flush(n);
@@ -398,7 +397,6 @@ void repl_init(struct node *n)
 	TAILQ_INIT(&n->level_syncs);
 	TAILQ_INIT(&n->taking);
 	TAILQ_INIT(&n->pulls);
-	n->wake_task.run = copy_wake_run;
 	n->started = env_now(n->env);
 }
 

@@ -87,8 +87,6 @@ void copy_send(struct copy *c, struct frame *f, uint64_t seq);
 void copy_restream(struct node *n, struct copy *c);
 /* The next piece of what it lacks, once the last one is there. */
 void copy_fill(struct copy *c);
-/* Writes that waited for a crowded copy may go on. */
-void copy_wake_run(struct env_task *t);
 void copies_free(struct node *n);
 
 /* ---- appeal.c ---- */

@@ -155,23 +155,75 @@ void req_wait_shard(struct req *r, struct shard *s)
 {
 	assert(!r->queue);
 	r->queue = &s->waiting;
+	r->slept = s->wakes;
 	TAILQ_INSERT_TAIL(r->queue, r, entry);
 }
 
-void shard_wake(struct shard *s)
+/* ---- waking ---- */
+
+static void wake_later(struct node *n, struct shard *s)
 {
-	struct req_list again = TAILQ_HEAD_INITIALIZER(again);
+	if (s->wake || n->stopping)
+		return;
+	s->wake = true;
+	TAILQ_INSERT_TAIL(&n->woken, s, wake_entry);
+	env_post(n->env, &n->wake_task);
+}
+
+void shard_wake_soon(struct node *n, struct shard *s)
+{
+	if (n->stopping || TAILQ_EMPTY(&s->waiting))
+		return;
+	s->wakes++;
+	wake_later(n, s);
+}
+
+static void run_waiting(struct node *n, struct shard *s)
+{
 	struct req *r;
 
-	/* in their order; whoever still has to wait ends up behind in the same order */
-	TAILQ_CONCAT(&again, &s->waiting, entry);
-	TAILQ_FOREACH (r, &again, entry)
-		r->queue = &again;
-	while ((r = TAILQ_FIRST(&again))) {
+	n->waking = true;
+	/* whoever still has to wait ends up behind, in the same order */
+	while ((r = TAILQ_FIRST(&s->waiting)) && r->slept < s->wakes &&
+		(n->wake_left || n->stopping)) {
+		n->wake_left -= n->wake_left > 0;
 		leave_queue(r);
 		if (!req_over(r))
 			r->ops->run(r);
 	}
+	n->waking = false;
+	if (r && r->slept < s->wakes)
+		wake_later(n, s);
+}
+
+void shard_wake(struct node *n, struct shard *s)
+{
+	if (TAILQ_EMPTY(&s->waiting))
+		return;
+	s->wakes++;
+	if (n->waking) {
+		wake_later(n, s);
+		return;
+	}
+	run_waiting(n, s);
+	/* in the next turn as many may run again */
+	if (!n->stopping)
+		env_post(n->env, &n->wake_task);
+}
+
+void shard_wake_run(struct env_task *t)
+{
+	struct node *n = container_of(t, struct node, wake_task);
+	struct shard *s;
+
+	n->wake_left = NODE_WAKE_TURN;
+	while (n->wake_left && !n->stopping && (s = TAILQ_FIRST(&n->woken))) {
+		TAILQ_REMOVE(&n->woken, s, wake_entry);
+		s->wake = false;
+		run_waiting(n, s);
+	}
+	if (!TAILQ_EMPTY(&n->woken) && !n->stopping)
+		env_post(n->env, t);
 }
 
 /* ---- answers ---- */

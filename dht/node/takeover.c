@@ -530,7 +530,7 @@ static void serve(struct node *n, struct shard *s)
 	repl_wake(n);
 	grants_serve(n, s);
 	/* what waits runs from its beginning */
-	shard_wake(s);
+	shard_wake(n, s);
 }
 
 static void step(struct node *n, struct shard *s)

@@ -373,7 +373,7 @@ static void bytes_repaired(void *arg, int rc)
 	if (q->gated) {
 		q->gated = false;
 		s->gate = NULL;
-		shard_wake(s);
+		shard_wake(q->r.n, s);
 	}
 	if (req_over(&q->r))
 		return;

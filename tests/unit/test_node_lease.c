@@ -166,6 +166,60 @@ static void test_lease_is_not_had_again_before_who_waits(void **state)
 	three_fini(&t);
 }
 
+struct turns {
+	struct env_task task;
+	struct three *t;
+	uint64_t waiting, most;
+	unsigned left;
+};
+
+/* One turn of the loop. */
+static void turn(struct env_task *task)
+{
+	struct turns *u = container_of(task, struct turns, task);
+	uint64_t waiting = stats(u->t).waiting;
+
+	if (u->waiting - waiting > u->most)
+		u->most = u->waiting - waiting;
+	u->waiting = waiting;
+	if (u->left--)
+		env_post(sim_env(u->t->r.n[0].host), task);
+}
+
+/* Those who wait for a lease run in their order, and not all in one turn of the loop. */
+static void test_lease_waiters_do_not_hold_up_the_loop(void **state)
+{
+	static uint64_t rid[1000];
+	struct turns u = {.left = 100, .task.run = turn};
+	struct three t;
+	uint64_t last = 0;
+
+	(void)state;
+	three_init(&t);
+	assert_int_equal(wish_for(&t.k[1], 1, 2, &t.id, EXCLUSIVE, false), EXCLUSIVE);
+	for (unsigned i = 0; i < ARRAY_LEN(rid); i++)
+		rid[i] = get_by(&t.k[2], 2, &t.id);
+	run(&t);
+	u.t = &t;
+	u.waiting = stats(&t).waiting;
+	assert_int_equal(u.waiting, ARRAY_LEN(rid));
+	grants_over(t.r.n[0].node, 1); /* so that both are posted in one */
+	env_post(sim_env(t.r.n[0].host), &u.task);
+	run(&t);
+	assert_int_equal(u.waiting, 0);
+	assert_in_range(u.most, 1, NODE_WAKE_TURN);
+	for (unsigned i = 0; i < t.k[2].ngot; i++) {
+		if (t.k[2].got[i]->type != WIRE_REPLY || t.k[2].got[i]->id < rid[0])
+			continue;
+		assert_true(t.k[2].got[i]->id > last);
+		last = t.k[2].got[i]->id;
+	}
+	assert_true(last == rid[ARRAY_LEN(rid) - 1]);
+	for (unsigned i = 0; i < ARRAY_LEN(rid); i++)
+		assert_int_equal(rig_status(&t.k[2], rid[i]), WIRE_OK);
+	three_fini(&t);
+}
+
 /* A reader leaves a writer a shared one. */
 static void test_lease_exclusive_meets_reads(void **state)
 {
@@ -666,6 +720,7 @@ int main(void)
 		cmocka_unit_test(test_lease_says_the_version_after_the_transaction),
 		cmocka_unit_test(test_lease_is_recalled_before_a_change),
 		cmocka_unit_test(test_lease_is_not_had_again_before_who_waits),
+		cmocka_unit_test(test_lease_waiters_do_not_hold_up_the_loop),
 		cmocka_unit_test(test_lease_exclusive_meets_reads),
 		cmocka_unit_test(test_lease_does_not_meet_holds),
 		cmocka_unit_test(test_lease_exclusive_is_waited_for_or_tried),
