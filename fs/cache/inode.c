@@ -73,7 +73,7 @@ void inode_forget(struct inode *in)
 	uint64_t now = env_now(in->ic->env);
 	struct dentry *d, *next;
 
-	in->known = false;
+	in->known = in->no_caps = false;
 	HASH_ITER (hh, in->entries, d, next) {
 		d->known = false;
 		if (d->given_until <= now)
@@ -210,6 +210,13 @@ bool inode_attr(struct inode_cache *ic, uint64_t ino, struct fs_attr *a)
 	return true;
 }
 
+bool inode_no_caps(struct inode_cache *ic, uint64_t ino)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	return in && in->no_caps && !in->changing && inode_good(in);
+}
+
 static struct dentry *dentry_find(struct inode *in, const uint8_t *key, size_t klen)
 {
 	struct dentry *d;
@@ -284,6 +291,14 @@ uint64_t inode_give_entry(struct inode_cache *ic, uint64_t dir, const uint8_t *k
 	if (d->given_until < now + ns)
 		d->given_until = now + ns;
 	return ns;
+}
+
+void inode_give_acl(struct inode_cache *ic, uint64_t ino)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	if (in)
+		in->acl = true;
 }
 
 void inode_give_pages(struct inode_cache *ic, uint64_t ino, uint64_t end)
@@ -434,6 +449,16 @@ void inode_saw_entry(struct inode_cache *ic, const struct orbit_reply *r, uint64
 	inode_trim(ic);
 }
 
+void inode_saw_no_caps(
+	struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark, uint64_t ino)
+{
+	struct inode *in = seen(ic, r, mark, ino);
+
+	if (in)
+		in->no_caps = true;
+	inode_trim(ic);
+}
+
 /* ---- our own changes ---- */
 
 uint64_t inode_tick(struct inode_cache *ic)
@@ -470,6 +495,23 @@ void inode_entry_changed(struct inode_cache *ic, const struct orbit_reply *r, ui
 	d = in->entries ? dentry_find(in, key, klen) : NULL;
 	if (d)
 		d->known = false;
+}
+
+void inode_made_no_caps(
+	struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark, uint64_t ino)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	if (in && alone(in, mark) && covers(in, r, mark))
+		in->no_caps = true;
+}
+
+void inode_maybe_caps(struct inode_cache *ic, uint64_t ino)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	if (in)
+		in->no_caps = false;
 }
 
 void inode_changed(struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark, uint64_t ino,

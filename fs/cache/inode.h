@@ -89,6 +89,9 @@ enum inode_entry { INODE_ENTRY_UNKNOWN, INODE_ENTRY_ABSENT, INODE_ENTRY_THERE };
 enum inode_entry inode_entry(struct inode_cache *ic, uint64_t dir, const uint8_t *key, size_t klen,
 	uint64_t *ino, uint8_t *type);
 
+/* Has it certainly no security.capability? */
+bool inode_no_caps(struct inode_cache *ic, uint64_t ino);
+
 /* ---- what the kernel is given ---- */
 
 /* For how long (ns) the kernel may keep attributes of @ino from now on; the record remembers that
@@ -96,6 +99,8 @@ enum inode_entry inode_entry(struct inode_cache *ic, uint64_t dir, const uint8_t
 uint64_t inode_give_attr(struct inode_cache *ic, uint64_t ino);
 /* The same for an entry of @dir, be it there or not. */
 uint64_t inode_give_entry(struct inode_cache *ic, uint64_t dir, const uint8_t *key, size_t klen);
+/* It hears of its access control lists, and keeps what it heard until it forgets the attributes. */
+void inode_give_acl(struct inode_cache *ic, uint64_t ino);
 /* The kernel may have pages of @ino below @end now: it has read or written there. */
 void inode_give_pages(struct inode_cache *ic, uint64_t ino, uint64_t end);
 /* Has the kernel's idea of the pages been good since inode_give_pages()? */
@@ -123,6 +128,9 @@ void inode_saw(struct inode_cache *ic, const struct orbit_reply *r, uint64_t mar
 /* An entry of @dir: @ino 0: there is none. */
 void inode_saw_entry(struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark,
 	uint64_t dir, const uint8_t *key, size_t klen, uint64_t ino, uint8_t type);
+/* The inode has no security.capability. */
+void inode_saw_no_caps(
+	struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark, uint64_t ino);
 
 /* ---- our own changes ---- */
 
@@ -132,6 +140,11 @@ void inode_change(struct inode_cache *ic, uint64_t mark, uint64_t ino);
 /* It took effect: the entry of @dir is like this now (@ino 0: gone). */
 void inode_entry_changed(struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark,
 	uint64_t dir, const uint8_t *key, size_t klen, uint64_t ino, uint8_t type);
+/* The same: it has no security.capability now. */
+void inode_made_no_caps(
+	struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark, uint64_t ino);
+/* It may get one. */
+void inode_maybe_caps(struct inode_cache *ic, uint64_t ino);
 /* It is over. @done: it took effect, or certainly did not; else nothing is known, and all that is
  * remembered of @ino is forgotten. @after: what it is like now; NULL: not known. */
 void inode_changed(struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark, uint64_t ino,

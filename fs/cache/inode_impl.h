@@ -48,8 +48,11 @@ struct inode {
 	unsigned changing;
 	uint64_t stamp; /* ic->clock when a change of ours last began or ended */
 
+	bool no_caps; /* it has no security.capability */
+
 	/* the kernel's */
 	uint64_t attr_until;
+	bool acl;           /* it may have what the access control lists say */
 	bool pages;         /* it may have some, and they are good */
 	uint64_t pages_end; /* below this offset */
 

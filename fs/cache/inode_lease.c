@@ -98,7 +98,7 @@ bool drop_begin(struct inode *in, bool wait)
 	d = mem_zalloc(sizeof(*d));
 	d->ic = ic;
 	d->ino = in->ino;
-	d->attr = in->attr_until > now;
+	d->attr = in->attr_until > now || in->acl;
 	d->pages = in->pages;
 	locked = locked_end(in);
 	d->end = in->pages_end > locked ? in->pages_end : locked;
@@ -109,7 +109,7 @@ bool drop_begin(struct inode *in, bool wait)
 		free(d);
 		return false;
 	}
-	in->pages = false;
+	in->pages = in->acl = false;
 	in->pages_end = 0;
 	in->attr_until = 0;
 	ic->ndrops++;

@@ -184,14 +184,13 @@ static void create_made(struct create *m, const struct orbit_reply *r)
 {
 	struct fs *fs = m->op.fs;
 	struct fs_call *call = m->op.call;
-	struct hint_inode *h;
 
 	mount_changed(fs, m->ino);
 	if (!m->nameless)
 		dirchange_done(fs, &m->change, r, 1, S_ISDIR(m->mode));
 	hint_learn(fs, &m->attr);
-	h = hint_inode(fs, m->ino);
-	h->no_caps_until = env_now(fs->env) + ENV_SEC;
+	hint_no_caps(fs, m->ino);
+	mount_no_caps(fs, m->ino);
 	mount_made(fs, &m->attr);
 	call->attr = m->attr;
 	if (m->open)

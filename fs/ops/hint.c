@@ -76,6 +76,14 @@ void hint_forget(struct fs *fs, uint64_t ino)
 		h->ino = 0;
 }
 
+void hint_no_caps(struct fs *fs, uint64_t ino)
+{
+	struct hint_inode *h = hint_inode(fs, ino);
+
+	if (h && fs->cfg.cache == FS_CACHE_RELAXED)
+		h->no_caps_until = env_now(fs->env) + fs->cfg.relaxed;
+}
+
 static struct hint_entry *name_place(struct fs *fs, uint64_t dir, uint64_t cookie)
 {
 	return &fs->hints->name[mix(dir ^ mix(cookie)) & (NAMES - 1)];

@@ -19,8 +19,8 @@ struct hint_inode {
 	uint64_t children;
 	uint64_t parent;
 	uint64_t seen;          /* env_now() */
-	uint64_t no_caps_until; /* env_now() until which it is known to have no security.capability
-				 */
+	uint64_t no_caps_until; /* env_now() until which it is believed to have no
+				   security.capability; FS_CACHE_RELAXED only */
 };
 
 struct hints *hint_new(void);
@@ -30,6 +30,8 @@ void hint_free(struct hints *h);
 struct hint_inode *hint_inode(struct fs *fs, uint64_t ino);
 void hint_learn(struct fs *fs, const struct fs_attr *a);
 void hint_forget(struct fs *fs, uint64_t ino);
+/* It has no security.capability: remembered for as long as the mount believes what it has seen. */
+void hint_no_caps(struct fs *fs, uint64_t ino);
 
 /* What the entry of @dir with @key named: true and *ino (0: there was none), *type; false when
  * nothing is known. */

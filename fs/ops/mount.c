@@ -174,6 +174,16 @@ void mount_made_entry(
 			fs->inodes, fs->reply, fs->current->mark, dir, key, klen, ino, type);
 }
 
+void mount_no_caps(struct fs *fs, uint64_t ino)
+{
+	const struct mount_txn *m = fs->current;
+
+	if (m && m->changes)
+		inode_made_no_caps(fs->inodes, fs->reply, m->mark, ino);
+	else if (m)
+		inode_saw_no_caps(fs->inodes, fs->reply, m->mark, ino);
+}
+
 struct mount_txn *mount_track(struct fs *fs, struct fs_call *call, orbit_done_cb *done, void *arg)
 {
 	struct mount_txn *m = txn_new(fs);

@@ -99,7 +99,8 @@ orbit_done_cb mount_track_done;
  * What the reply whose callback runs has shown may be remembered (fs/cache/inode.h). mount_saw():
  * attributes that a transaction without writes has read. mount_saw_entry(): the same for an entry
  * (@ino 0: there is none). After a transaction that changes: mount_made(), what an inode is like
- * now; mount_made_entry(), the same for an entry (@ino 0: gone).
+ * now; mount_made_entry(), the same for an entry (@ino 0: gone). After either, mount_no_caps(): it
+ * has no security.capability.
  */
 void mount_saw(struct fs *fs, const struct fs_attr *a);
 void mount_saw_entry(
@@ -107,6 +108,7 @@ void mount_saw_entry(
 void mount_made(struct fs *fs, const struct fs_attr *a);
 void mount_made_entry(
 	struct fs *fs, uint64_t dir, const uint8_t *key, size_t klen, uint64_t ino, uint8_t type);
+void mount_no_caps(struct fs *fs, uint64_t ino);
 
 /* Nothing more is to be said of the transaction whose callback runs: what it made is remembered. */
 void mount_settle(struct fs *fs);

@@ -1,8 +1,9 @@
 /*
  * Extended attributes: entries of the inode's map. One transaction each.
  *
- * The kernel asks for security.capability before every write. The answer "none" is remembered for
- * as long as the kernel may remember attributes, so that writing costs no extra transaction.
+ * The kernel asks for security.capability before it writes, and for access control lists when it
+ * checks permissions. The answer "none" is remembered as attributes are, so that neither costs a
+ * transaction each time.
  */
 #include <errno.h>
 #include <linux/limits.h>
@@ -11,6 +12,7 @@
 #include <sys/xattr.h>
 
 #include "dht/base/buf.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/acl.h"
 #include "fs/ops/file.h"
 #include "fs/ops/op.h"
@@ -26,6 +28,7 @@ struct xattr {
 	int get, read;
 	bool root;
 	bool caps;   /* it is CAPS_NAME */
+	bool acl;    /* it is one of acl_is_name() */
 	bool policy; /* it is POLICY_XATTR */
 	void *value; /* set: a copy of a policy's text; NULL: removed */
 	size_t len;
@@ -65,6 +68,7 @@ static struct xattr *xattr_new(struct fs *fs, struct fs_call *c, uint64_t ino, c
 	if (name) {
 		x->klen = layout_xattr_key(name, x->key);
 		x->caps = !strcmp(name, CAPS_NAME);
+		x->acl = acl_is_name(name);
 		x->policy = !strcmp(name, POLICY_XATTR);
 	}
 	return x;
@@ -87,7 +91,6 @@ static void get_done(void *arg, const struct orbit_reply *r)
 	struct xattr *x = arg;
 	struct fs *fs = x->op.fs;
 	struct fs_call *call = x->op.call;
-	struct hint_inode *h;
 	struct txn_result res;
 	struct fs_attr a;
 	int rc = op_outcome(&x->op, r);
@@ -98,11 +101,14 @@ static void get_done(void *arg, const struct orbit_reply *r)
 		rc = -ESTALE;
 	if (!rc && orbit_result(r, x->read, &res))
 		rc = -EIO;
+	if (!rc && x->acl)
+		inode_give_acl(fs->inodes, x->ino);
 	if (!rc && !res.present) {
 		rc = -ENODATA;
-		h = hint_inode(fs, x->ino);
-		if (x->caps && h)
-			h->no_caps_until = env_now(fs->env) + ENV_SEC;
+		if (x->caps) {
+			hint_no_caps(fs, x->ino);
+			mount_no_caps(fs, x->ino);
+		}
 	}
 	if (!rc) {
 		call->data = res.data;
@@ -112,27 +118,37 @@ static void get_done(void *arg, const struct orbit_reply *r)
 	xattr_end(x, rc);
 }
 
-/* The kernel asks for lists when it checks permissions, soon after it was told of the inode. */
-static bool has_no_acl(struct fs *fs, const struct hint_inode *h, const char *name)
+static bool has_no_caps(struct fs *fs, uint64_t ino)
 {
-	uint32_t bit = !strcmp(name, ACL_ACCESS)    ? LAYOUT_MODE_ACL
-		       : !strcmp(name, ACL_DEFAULT) ? LAYOUT_MODE_DACL
-						    : 0;
+	const struct hint_inode *h = hint_inode(fs, ino);
 
-	return bit && !(h->mode & bit) && h->seen + ENV_SEC > env_now(fs->env);
+	return inode_no_caps(fs->inodes, ino) || (h && h->no_caps_until > env_now(fs->env));
+}
+
+static bool has_no_acl(struct fs *fs, uint64_t ino, const char *name)
+{
+	uint32_t bit = strcmp(name, ACL_ACCESS) ? LAYOUT_MODE_DACL : LAYOUT_MODE_ACL;
+	const struct hint_inode *h = hint_inode(fs, ino);
+	struct fs_attr a;
+
+	if (fs->cfg.cache == FS_CACHE_RELAXED)
+		return h && !(h->mode & bit) && h->seen + fs->cfg.relaxed > env_now(fs->env);
+	if (!inode_attr(fs->inodes, ino, &a) || a.mode & bit)
+		return false;
+	inode_give_acl(fs->inodes, ino);
+	return true;
 }
 
 void fs_getxattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *name)
 {
 	struct orbit_id id = layout_inode_id(ino);
-	const struct hint_inode *h = hint_inode(fs, ino);
 	int rc = check_name(c, name, false);
 	struct txn_build t;
 	struct xattr *x;
 
-	if (!rc && h && h->no_caps_until > env_now(fs->env) && !strcmp(name, CAPS_NAME))
+	if (!rc && !strcmp(name, CAPS_NAME) && has_no_caps(fs, ino))
 		rc = -ENODATA;
-	if (!rc && h && has_no_acl(fs, h, name))
+	if (!rc && acl_is_name(name) && has_no_acl(fs, ino, name))
 		rc = -ENODATA;
 	if (rc) {
 		mount_done(c, rc);
@@ -142,6 +158,8 @@ void fs_getxattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *nam
 	txn_init(&t);
 	x->get = txn_get(&t, &id);
 	x->read = txn_get_map(&t, &id, x->key, x->klen);
+	if (x->caps || x->acl)
+		inode_wish(fs->inodes, &t, ino);
 	op_submit(&x->op, ino, &t, get_done);
 }
 
@@ -171,6 +189,8 @@ static struct xattr *change_new(
 
 	if (x->caps && h)
 		h->no_caps_until = 0;
+	if (x->caps)
+		inode_maybe_caps(fs->inodes, ino);
 	txn_init(t);
 	op_why(&x->op, txn_exists(t, &id), -ESTALE);
 	return x;

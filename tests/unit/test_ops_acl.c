@@ -1,6 +1,7 @@
 /* Access control lists: kept, inherited, and in step with the mode, on several mounts. */
 #include <sys/xattr.h>
 
+#include "fs/cache/inode.h"
 #include "fs/ops/acl.h"
 #include "tests/unit/test_fs_env.h"
 
@@ -172,6 +173,43 @@ static void test_acl_refuses_what_is_none(void **state)
 	fsx_free(x);
 }
 
+static void kernel_drop(void *arg, struct inode_drop *d)
+{
+	*(unsigned *)arg += d->attr;
+	inode_dropped(d);
+}
+
+/* The kernel keeps what it heard of lists for as long as it knows the file, however old its
+ * attributes are: it has to be told that they changed. */
+static void test_acl_the_kernel_forgets_it(void **state)
+{
+	struct fsx *x = fsx_new(5, 1, 2);
+	struct fsx_mount *m = x->m, *other = &x->m[1];
+	unsigned dropped = 0;
+	struct fs_attr a;
+
+	(void)state;
+	fs_kernel(other->fs, kernel_drop, &dropped);
+	assert_int_equal(fsx_touch(x, m, ROOT, "f", &a), 0);
+	/* with attributes, and without */
+	for (unsigned i = 0; i < 2; i++) {
+		if (!i)
+			assert_int_equal(mode_of(x, other, a.ino), 0644);
+		assert_string_equal(perms(x, other, a.ino, ACL_ACCESS), i ? "76574" : "");
+		assert_string_equal(perms(x, other, a.ino, ACL_DEFAULT), "");
+		sim_run(x->c->s, 2 * ENV_SEC);
+		assert_int_equal(dropped, i);
+		if (i)
+			assert_int_equal(fsx_removexattr(x, m, a.ino, ACL_ACCESS), 0);
+		else
+			assert_int_equal(set(x, m, a.ino, ACL_ACCESS, full, 5), 0);
+		assert_int_equal(dropped, i + 1);
+		assert_string_equal(perms(x, other, a.ino, ACL_ACCESS), i ? "" : "76574");
+	}
+	fs_kernel(other->fs, NULL, NULL);
+	fsx_free(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_acl_is_inherited),
 		cmocka_unit_test(test_acl_umask_counts_only_without),
 		cmocka_unit_test(test_acl_refuses_what_is_none),
+		cmocka_unit_test(test_acl_the_kernel_forgets_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
