@@ -214,6 +214,29 @@ static int unmount(struct world *w, unsigned m)
 	return sim_wait(w->c->s, &x.done, WORLD_LIMIT) ? x.rc : -ETIME;
 }
 
+/* Whoever locked something is gone, and so are the locks. */
+static void locks_are_gone(struct world *w, unsigned mount)
+{
+	unsigned at = 0;
+
+	while (!w->failed && (at = model_next(w->model[0], at))) {
+		const struct model_inode *i = model_at(w->model[0], at);
+		struct world_handle h = {.file = NULL};
+		struct call c = {.kind = CALL_OPEN, .mount = mount, .ino = i->ino, .flags = O_RDWR};
+
+		if (!i->ino || !S_ISREG(i->mode) || world_call(w, &c, &h, NULL))
+			continue;
+		c.kind = CALL_SETLK;
+		c.flags = F_WRLCK;
+		c.len = LOCK_CELLS - 1;
+		for (c.what = 0; c.what < LOCK_OWNERS; c.what += 2)
+			if (world_call(w, &c, &h, NULL))
+				world_fail(w, "a lock of nobody's is left");
+		c.kind = CALL_CLOSE;
+		world_call(w, &c, &h, NULL);
+	}
+}
+
 void world_finish(struct world *w)
 {
 	int first = -1, fresh;
@@ -242,4 +265,6 @@ void world_finish(struct world *w)
 	fresh = w->failed ? -1 : world_mount(w);
 	if (fresh >= 0)
 		world_tree(w, (unsigned)fresh);
+	if (fresh >= 0)
+		locks_are_gone(w, (unsigned)fresh);
 }

@@ -25,10 +25,8 @@ static bool listed(void *arg, const struct fs_dirent *e)
 	struct flight *f = arg;
 	struct seen_entry *to;
 
-	if (f->room == 0) {
-		f->full = true;
+	if (f->room == 0)
 		return false;
-	}
 	f->room--;
 	f->s.entry = mem_grow(f->s.entry, f->s.nentries + 1, sizeof(*f->s.entry));
 	to = &f->s.entry[f->s.nentries++];
@@ -49,7 +47,7 @@ static void next_bite(struct flight *f)
 {
 	struct fs *fs = f->w->m[f->c.mount].fs;
 
-	f->full = false;
+	f->bitten = f->s.nentries;
 	f->room = 1 + f->c.salt % 7;
 	fs_readdir(fs, &f->call, f->dir, f->cookie, f->c.plus, listed, f);
 }
@@ -63,7 +61,7 @@ static void dir_goes_on(struct flight *f, int rc)
 		next_bite(f);
 		return;
 	}
-	if (rc == 0 && f->full) {
+	if (rc == 0 && f->bitten < f->s.nentries) { /* the end is an answer without any */
 		next_bite(f);
 		return;
 	}
@@ -84,15 +82,54 @@ static bool gives_attr(enum call_kind k)
 	case CALL_GETATTR:
 	case CALL_SETATTR:
 	case CALL_OPEN:
+	case CALL_TMPFILE:
 		return true;
 	default:
 		return false;
 	}
 }
 
+static bool opens(enum call_kind k)
+{
+	return k == CALL_OPEN || k == CALL_CREATE || k == CALL_TMPFILE;
+}
+
 static bool gives_data(enum call_kind k)
 {
 	return k == CALL_READ || k == CALL_READLINK || k == CALL_GETXATTR || k == CALL_LISTXATTR;
+}
+
+/* As the kernel would name them. */
+static uint64_t owner_of(unsigned owner)
+{
+	return 1000 + owner;
+}
+
+static void start_lock(struct fs *fs, struct flight *f)
+{
+	const struct call *c = &f->c;
+	const struct fs_lock l = {
+		.kind = LOCK_IS_FCNTL(c->what) ? FS_LOCK_FCNTL : FS_LOCK_FLOCK,
+		.type = c->flags,
+		.owner = owner_of(c->what),
+		.first = c->off,
+		.last = c->len == LOCK_CELLS - 1 ? LOCK_LAST : c->len,
+		.pid = 100 + c->what,
+	};
+
+	if (c->kind == CALL_SETLK)
+		fs_setlk(fs, &f->call, f->handle->file, &l, false);
+	else
+		fs_getlk(fs, &f->call, f->handle->file, &l);
+}
+
+static void flight_done(struct fs_call *call, int rc);
+
+static void flight_closed(struct fs_call *call, int rc)
+{
+	struct flight *f = container_of(call, struct flight, call);
+
+	flight_done(call, f->s.rc ? f->s.rc : rc);
 }
 
 static void flight_done(struct fs_call *call, int rc)
@@ -115,10 +152,20 @@ static void flight_done(struct fs_call *call, int rc)
 		f->s.data = mem_dup(call->data, call->len);
 	f->s.len = call->len;
 	f->s.offset = call->offset;
-	if (rc == 0 && (f->c.kind == CALL_OPEN || f->c.kind == CALL_CREATE)) {
+	if (f->c.kind == CALL_GETLK)
+		f->s.lock = call->lock.type;
+	if (rc == 0 && opens(f->c.kind)) {
 		f->handle->file = call->file;
 		f->handle->ino = fs_ino_of(call->file);
 		f->handle->flags = f->c.flags;
+	}
+	if (f->c.kind == CALL_CLOSE && f->stage++ == 0) {
+		/* what the process has locked goes when its bytes are sent, or can't be */
+		f->call.done = flight_closed;
+		f->s.rc = rc;
+		fs_unlock(f->w->m[f->c.mount].fs, &f->call, f->handle->file,
+			owner_of(f->c.handle + 2));
+		return;
 	}
 	if (f->c.kind == CALL_CLOSE) {
 		fs_release(f->w->m[f->c.mount].fs, f->handle->file);
@@ -226,6 +273,13 @@ static void start_data(struct fs *fs, struct flight *f)
 	case CALL_CLOSE:
 		fs_flush(fs, call, f->handle->file);
 		break;
+	case CALL_TMPFILE:
+		fs_tmpfile(fs, call, c->dir, c->mode, c->flags);
+		break;
+	case CALL_SETLK:
+	case CALL_GETLK:
+		start_lock(fs, f);
+		break;
 	case CALL_FALLOCATE:
 		fs_fallocate(fs, call, f->handle->file, c->flags, c->off, c->len);
 		break;
@@ -243,7 +297,7 @@ static bool usable(const struct call *c, const struct world_handle *h)
 		return true;
 	if (h->busy)
 		return false;
-	if (c->kind == CALL_OPEN || c->kind == CALL_CREATE)
+	if (opens(c->kind))
 		return !h->file;
 	if (!h->file)
 		return false;
@@ -269,8 +323,10 @@ bool world_start(struct world *w, struct flight *f, const struct call *c, struct
 	f->call.gid = c->gid;
 	f->call.done = flight_done;
 	f->s.begin = (int64_t)env_wall(m->env);
-	if (h)
+	if (h) {
 		h->busy = true;
+		f->c.handle = (unsigned)(h - m->handle);
+	}
 	if (c->kind <= CALL_RENAME)
 		start_name(m->fs, f);
 	else if (c->kind <= CALL_REMOVEXATTR)

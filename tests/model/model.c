@@ -72,6 +72,7 @@ struct model *model_new(uint64_t root, const struct fs_attr *a)
 	i->atime = (struct span){INT64_MIN, INT64_MAX};
 	i->mtime = (struct span){a->mtime, a->mtime};
 	i->ctime = (struct span){a->ctime, a->ctime};
+	i->btime = (struct span){a->btime, a->btime};
 	return m;
 }
 
@@ -128,7 +129,9 @@ static bool inode_equal(const struct model_inode *a, const struct model_inode *b
 		a->nentries != b->nentries || a->writer != b->writer || a->nwas != b->nwas ||
 		a->doubt != b->doubt || !bytes_equal(a->data, b->data) ||
 		!span_equal(a->atime, b->atime) || !span_equal(a->mtime, b->mtime) ||
-		!span_equal(a->ctime, b->ctime) || memcmp(a->opens, b->opens, sizeof(a->opens)))
+		!span_equal(a->ctime, b->ctime) || !span_equal(a->btime, b->btime) ||
+		a->nameless != b->nameless || memcmp(a->lock, b->lock, sizeof(a->lock)) ||
+		memcmp(a->opens, b->opens, sizeof(a->opens)))
 		return false;
 	for (unsigned k = 0; k < a->nentries; k++) {
 		int at = model_entry(b, a->entry[k].name);
@@ -262,6 +265,8 @@ void model_kill(struct model *m, unsigned mount)
 		struct model_inode *i = &m->inode[k];
 
 		i->opens[mount] = 0;
+		for (unsigned o = 0; o < LOCK_OWNERS; o++)
+			i->lock[mount][o].fades = true;
 		if (i->writer != mount + 1 || i->nwas == 0)
 			continue;
 		i->doubt = true;

@@ -47,8 +47,24 @@ enum call_kind {
 	CALL_CLOSE,
 	CALL_FALLOCATE,
 	CALL_LSEEK,
+	CALL_TMPFILE,
+	CALL_SETLK,
+	CALL_GETLK,
 	CALL_KINDS
 };
+
+/* Is it a call on an open file? */
+static inline bool call_on_file(unsigned kind)
+{
+	return (kind >= CALL_READ && kind <= CALL_LSEEK) || kind == CALL_SETLK ||
+	       kind == CALL_GETLK;
+}
+
+/* Who locks, on each mount: flock by the open file 0 or 1, fcntl by the process 0 or 1. */
+#define LOCK_OWNERS 4
+#define LOCK_IS_FCNTL(owner) ((owner) >= 2)
+/* Bytes are 0, 1, ... and all the rest. */
+#define LOCK_CELLS 8
 
 /* One call of fs.h. Inodes are named by their real numbers, strings are static. */
 struct call {
@@ -58,12 +74,13 @@ struct call {
 	const char *name, *name2; /* also of an attribute; target of a symbolic link: name2 */
 	uint32_t mode, uid, gid;
 	uint64_t rdev, off, len;
-	unsigned what; /* setattr */
-	int flags;     /* of open, rename, setxattr; fallocate's mode; lseek's whence */
-	bool plus;     /* readdir with attributes */
-	bool kill;     /* write drops set-id bits */
-	uint32_t salt; /* of the bytes written */
-	int64_t time;  /* setattr */
+	unsigned what; /* setattr; locks: the owner */
+	int flags;     /* of open, rename, setxattr; fallocate's mode; lseek's whence; lock's type*/
+	unsigned handle; /* which of the mount's open files */
+	bool plus;       /* readdir with attributes */
+	bool kill;       /* write drops set-id bits */
+	uint32_t salt;   /* of the bytes written */
+	int64_t time;    /* setattr */
 };
 
 struct seen_entry {
@@ -85,6 +102,7 @@ struct seen {
 	uint8_t *data;
 	size_t len;
 	uint64_t offset;
+	int lock; /* getlk: what is in the way */
 	struct seen_entry *entry;
 	unsigned nentries;
 	int64_t begin, end; /* ns since 1970 */
@@ -97,6 +115,13 @@ struct model_bytes;
 /* Between these times, both included. */
 struct span {
 	int64_t lo, hi;
+};
+
+/* Who locked what. */
+struct model_lock {
+	uint8_t cell[LOCK_CELLS]; /* 0: nothing, 1: shared, 2: alone */
+	uint8_t via;              /* the open file through which it was changed last */
+	bool fades; /* it is unlocked in the background, or its mount died: there or not */
 };
 
 struct model_inode {
@@ -115,7 +140,9 @@ struct model_inode {
 		struct model_bytes *value;
 	} xattr[MODEL_XATTRS];
 	unsigned opens[MODEL_MOUNTS];
-	struct span atime, mtime, ctime;
+	unsigned nameless; /* mount + 1 that has it open and may give it its first name */
+	struct model_lock lock[MODEL_MOUNTS][LOCK_OWNERS];
+	struct span atime, mtime, ctime, btime;
 	/* What the file was since its writer sent all that was dirty, oldest first. */
 	struct model_bytes *was[MODEL_VERSIONS];
 	unsigned nwas;

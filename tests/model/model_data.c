@@ -193,6 +193,7 @@ bool step_data(struct step *x)
 	case CALL_CLOSE:
 		if (x->s->known) {
 			step_clean(x, i);
+			step_unlock(x, i);
 			i->opens[x->c->mount]--;
 		}
 		i->atime = (struct span){INT64_MIN, INT64_MAX};

@@ -83,7 +83,8 @@ bool step_attr(struct step *x, struct model_inode *i, const struct fs_attr *a)
 	CHECK("size", a->size, model_size(i));
 	if (i->nlink == 0)
 		return true; /* a directory that is remembered tells no new times */
-	return check_time(x, "mtime", &i->mtime, a->mtime) &&
+	return check_time(x, "btime", &i->btime, a->btime) &&
+	       check_time(x, "mtime", &i->mtime, a->mtime) &&
 	       check_time(x, "ctime", &i->ctime, a->ctime) &&
 	       check_time(x, "atime", &i->atime, a->atime);
 }
@@ -183,7 +184,7 @@ static bool made(struct step *x, struct model_inode *d)
 	add_entry(d, c->name, k);
 	step_touch(x, d, true);
 	step_touch(x, i, true);
-	i->atime = i->mtime;
+	i->atime = i->btime = i->mtime;
 	if (S_ISDIR(mode)) {
 		i->nlink = 2;
 		i->parent = (unsigned)(d - x->m->inode);
@@ -219,10 +220,37 @@ static bool step_make(struct step *x)
 	return step_opened(x, &x->m->inode[there]);
 }
 
+/* A file without a name: it is there as long as it is open, and changes nothing in the directory.
+ */
+static bool step_tmpfile(struct step *x)
+{
+	const struct call *c = x->c;
+	struct model_inode *d = step_inode(x, c->dir), *i;
+	bool inherit = d->mode & S_ISGID;
+
+	if (d->nlink == 0)
+		return step_is_gone(x) || step_rc(x, -ENOENT);
+	if (!step_rc(x, 0))
+		return false;
+	if (!x->s->known)
+		return true; /* and nobody will ever see it */
+	if (model_index(x->m, x->s->attr.ino))
+		return step_no(x, "a number that was given before");
+	i = &x->m->inode[model_make(x->m, x->s->attr.ino, S_IFREG | (c->mode & 07777), c->uid,
+		inherit ? d->gid : c->gid)];
+	i->nlink = 0;
+	i->nameless = c->mount + 1;
+	step_touch(x, i, true);
+	i->atime = i->btime = i->mtime;
+	i->opens[c->mount]++;
+	return step_seen_attr(x, i);
+}
+
 static bool step_link(struct step *x)
 {
 	const struct call *c = x->c;
 	struct model_inode *d = step_inode(x, c->dir), *i = step_inode(x, c->ino);
+	bool first;
 
 	if (too_long(c->name))
 		return step_rc(x, -ENAMETOOLONG);
@@ -230,14 +258,16 @@ static bool step_link(struct step *x)
 		return i->nlink == 0 && step_is_gone(x) ? true : step_rc(x, -EPERM);
 	if (d->nlink == 0)
 		return step_is_gone(x) || step_rc(x, -ENOENT);
-	if (i->nlink == 0 && step_is_gone(x))
+	first = i->nameless == c->mount + 1 && i->opens[c->mount];
+	if (i->nlink == 0 && !first && step_is_gone(x))
 		return true;
 	if (model_entry(d, c->name) >= 0)
 		return step_rc(x, -EEXIST);
-	if (i->nlink == 0)
+	if (i->nlink == 0 && !first)
 		return step_rc(x, -ENOENT);
 	if (!step_rc(x, 0))
 		return false;
+	i->nameless = 0;
 	add_entry(d, c->name, (unsigned)(i - x->m->inode));
 	i->nlink++;
 	step_touch(x, d, true);
@@ -342,6 +372,17 @@ static void move(
 	i->parent = (unsigned)(d2 - x->m->inode);
 }
 
+/* What RENAME_WHITEOUT leaves at the old name: the caller's, whatever the directory's group. */
+static void whiteout(struct step *x, struct model_inode *d)
+{
+	const struct call *c = x->c;
+	unsigned k = model_make(x->m, 0, S_IFCHR, c->uid, c->gid);
+
+	add_entry(d, c->name, k);
+	step_touch(x, &x->m->inode[k], true);
+	x->m->inode[k].atime = x->m->inode[k].btime = x->m->inode[k].mtime;
+}
+
 static bool step_rename(struct step *x)
 {
 	const struct call *c = x->c;
@@ -369,6 +410,8 @@ static bool step_rename(struct step *x)
 	if (to)
 		del_entry(d2, c->name2);
 	add_entry(d2, c->name2, from);
+	if (c->flags & RENAME_WHITEOUT)
+		whiteout(x, d);
 	move(x, &x->m->inode[from], d, d2);
 	if (c->flags & RENAME_EXCHANGE) {
 		add_entry(d, c->name, to);
@@ -605,6 +648,11 @@ bool model_step(struct model *m, const struct call *c, const struct seen *s, cha
 	case CALL_MKDIR:
 	case CALL_SYMLINK:
 		return step_make(&x);
+	case CALL_TMPFILE:
+		return step_tmpfile(&x);
+	case CALL_SETLK:
+	case CALL_GETLK:
+		return step_lock(&x);
 	case CALL_LINK:
 		return step_link(&x);
 	case CALL_UNLINK:

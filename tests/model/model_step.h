@@ -24,6 +24,12 @@ struct model_inode *step_inode(struct step *x, uint64_t ino);
 bool step_gone(const struct model_inode *i);
 bool step_is_gone(const struct step *x);
 
+/* model_lock.c */
+bool step_lock(struct step *x);
+/* The caller closes the file: what its process has locked by fcntl goes with it, at once; what was
+ * locked through it soon. */
+void step_unlock(struct step *x, struct model_inode *i);
+
 /* model_data.c */
 bool step_opened(struct step *x, struct model_inode *i);
 bool step_same(struct step *x, const uint8_t *p, uint64_t len);

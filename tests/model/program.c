@@ -11,7 +11,7 @@
 
 #include "fs/ops/fs.h"
 
-#define WORDS 2
+#define WORDS 3
 #define X51 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define X255 X51 X51 X51 X51 X51
 
@@ -24,6 +24,8 @@ struct taste {
 	unsigned dirs;     /* of names that lie below the root */
 	bool kills, big;
 	bool moves; /* directories from one to the other, together */
+	bool locks;
+	unsigned words;
 };
 
 /* What may be there when a step runs, if all goes well: most steps are about that. */
@@ -203,6 +205,43 @@ static void fault_step(
 	s->events = below(r, one_of(r, 3) ? 10 : 60);
 }
 
+/* Locks by both open files and by two processes. */
+static void lock_step(struct rng *r, struct step_of *s)
+{
+	static const int types[] = {F_RDLCK, F_RDLCK, F_WRLCK, F_WRLCK, F_WRLCK, F_UNLCK, F_UNLCK};
+
+	s->kind = one_of(r, 6) ? CALL_GETLK : CALL_SETLK;
+	s->flags = types[below(r, s->kind == CALL_GETLK ? 5 : 7)];
+	s->what = below(r, LOCK_OWNERS);
+	s->off = 0;
+	s->len = LOCK_CELLS - 1;
+	if (LOCK_IS_FCNTL(s->what) && !one_of(r, 3)) {
+		s->off = below(r, LOCK_CELLS);
+		s->len = s->off + below(r, LOCK_CELLS - (unsigned)s->off);
+	}
+}
+
+/* What programs of one word less did not have. */
+static bool second_words(struct rng *r, const struct taste *t, struct step_of *s)
+{
+	if (one_of(r, t->locks ? 3 : 25)) {
+		lock_step(r, s);
+		return true;
+	}
+	if (one_of(r, 20)) {
+		s->kind = CALL_TMPFILE;
+		s->mode = one_of(r, 5) ? 02755 : 0644;
+		s->flags = some_flags(r) & ~O_TRUNC;
+		return true;
+	}
+	if (one_of(r, 20)) {
+		s->kind = CALL_LINK;
+		s->kept = PROGRAM_OF_HANDLE;
+		return true;
+	}
+	return false;
+}
+
 /* ---- about what is there ---- */
 
 static bool there(struct rng *r, const struct guess *g, const char *types, struct where *at)
@@ -293,10 +332,12 @@ static void aim(struct rng *r, const struct program *p, const struct guess *g, s
 		[CALL_REMOVEXATTR] = "df",
 		[CALL_OPEN] = "f"};
 
-	if (s->kind >= CALL_READ && s->kind <= CALL_LSEEK && !one_of(r, 12))
+	if (call_on_file(s->kind) && !one_of(r, 12))
 		some_handle(r, p, g, true, s);
-	if (s->kind == CALL_OPEN || s->kind == CALL_CREATE)
+	if (s->kind == CALL_OPEN || s->kind == CALL_CREATE || s->kind == CALL_TMPFILE)
 		some_handle(r, p, g, false, s);
+	if (s->kept == PROGRAM_OF_HANDLE)
+		some_handle(r, p, g, true, s);
 	if (one_of(r, 5))
 		return;
 	switch (s->kind) {
@@ -329,7 +370,7 @@ static void renamed(struct guess *g, const struct step_of *s)
 	struct thing *x = find_thing(g, &s->at), *y = find_thing(g, &s->to);
 	char type;
 
-	if (!x || (y && s->flags == RENAME_NOREPLACE) || (!y && s->flags == RENAME_EXCHANGE))
+	if (!x || (y && s->flags & RENAME_NOREPLACE) || (!y && s->flags == RENAME_EXCHANGE))
 		return;
 	type = x->type;
 	if (s->flags == RENAME_EXCHANGE) {
@@ -340,6 +381,8 @@ static void renamed(struct guess *g, const struct step_of *s)
 	drop_thing(g, &s->at);
 	drop_thing(g, &s->to);
 	add_thing(g, &s->to, type);
+	if (s->flags & RENAME_WHITEOUT)
+		add_thing(g, &s->at, 'o');
 }
 
 static void guess_on(struct guess *g, const struct step_of *s)
@@ -371,6 +414,7 @@ static void guess_on(struct guess *g, const struct step_of *s)
 		renamed(g, s);
 		break;
 	case CALL_OPEN:
+	case CALL_TMPFILE:
 		*open = true;
 		break;
 	case CALL_CLOSE:
@@ -417,12 +461,16 @@ static void some_step(struct rng *r, const struct program *p, const struct taste
 		move_step(r, g, s);
 		return;
 	}
-	if (below(r, 1000) < t->names)
+	if (t->words > 2 && second_words(r, t, s))
+		;
+	else if (below(r, 1000) < t->names)
 		name_step(r, s);
 	else
 		data_step(r, t, s);
 	if (s->kind == CALL_SETATTR)
 		setattr_step(r, t, s);
+	if (t->words > 2 && s->kind == CALL_RENAME && one_of(r, 6))
+		s->flags = RENAME_WHITEOUT | (one_of(r, 3) ? RENAME_NOREPLACE : 0);
 	/* of what is there already, others than root would be told to look again */
 	if (s->kind == CALL_CREATE && !(s->flags & O_EXCL))
 		s->uid = s->gid = 0;
@@ -434,7 +482,7 @@ static void some_step(struct rng *r, const struct program *p, const struct taste
 /* Seeds that have shown bugs which few others show, when programs were made of so many words. */
 const struct program_pin program_pinned[] = {{1861, 1}, {2453, 1}, {6753, 1}, {21538, 1},
 	{22492, 1}, {50342, 1}, {50609, 1}, {50654, 1}, {57424, 1}, {54398, 1}, {64089, 1},
-	{65476, 1}, {65490, 1}, {66477, 1}, {0, 0}};
+	{65476, 1}, {65490, 1}, {66477, 1}, {503235, 2}, {0, 0}};
 
 /* What a seed means depends on them: one that was found with less means what it did then. */
 static unsigned words(uint64_t seed)
@@ -466,6 +514,8 @@ void program_make(struct program *p, uint64_t seed)
 	t.kills = t.faults > 0 && one_of(&r, 3);
 	t.big = one_of(&r, 3);
 	t.moves = one_of(&r, 6);
+	t.words = words(seed);
+	t.locks = t.words > 2 && one_of(&r, 5);
 	if (words(seed) > 1 && one_of(&r, 6)) {
 		program_aim(p, &r);
 		return;

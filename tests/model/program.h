@@ -15,6 +15,7 @@
 #define PROGRAM_STEPS 96
 #define PROGRAM_NAMES 5
 #define PROGRAM_KEPT 3
+#define PROGRAM_OF_HANDLE 100 /* kept: the inode that is open there */
 #define PROGRAM_HANDLES 2
 
 extern const char *const program_name[PROGRAM_NAMES];

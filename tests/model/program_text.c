@@ -24,8 +24,9 @@ static void put_where(char *to, size_t len, const struct where *w, bool name)
 static const char *const kind_name[STEP_KINDS] = {"lookup", "create", "mknod", "mkdir", "symlink",
 	"link", "unlink", "rmdir", "rename", "readlink", "getattr", "setattr", "readdir",
 	"getxattr", "setxattr", "listxattr", "removexattr", "open", "read", "write", "fsync",
-	"close", "fallocate", "lseek", "keep", "sleep", "cut", "cut-nodes", "break", "lose-answer",
-	"crash-node", "pause-node", "pause-mount", "kill-mount", "new-mount"};
+	"close", "fallocate", "lseek", "tmpfile", "setlk", "getlk", "keep", "sleep", "cut",
+	"cut-nodes", "break", "lose-answer", "crash-node", "pause-node", "pause-mount",
+	"kill-mount", "new-mount"};
 
 const char *program_kind(unsigned kind)
 {
@@ -76,7 +77,16 @@ static void put_args(const struct step_of *s, char *to, size_t len)
 
 	put_flags(flags, sizeof(flags), s->flags);
 	switch (s->kind) {
+	case CALL_SETLK:
+	case CALL_GETLK:
+		snprintf(to, len, "h%u %s by %s %u of %" PRIu64 "..%" PRIu64, s->handle,
+			s->flags == F_RDLCK   ? "shared"
+			: s->flags == F_WRLCK ? "alone"
+					      : "unlock",
+			LOCK_IS_FCNTL(s->what) ? "process" : "file", s->what % 2, s->off, s->len);
+		break;
 	case CALL_CREATE:
+	case CALL_TMPFILE:
 		snprintf(to, len, "%o %s as %u:%u -> h%u", s->mode, flags, s->uid, s->gid,
 			s->handle);
 		break;
@@ -88,10 +98,9 @@ static void put_args(const struct step_of *s, char *to, size_t len)
 		snprintf(to, len, "%o as %u:%u", s->mode, s->uid, s->gid);
 		break;
 	case CALL_RENAME:
-		snprintf(to, len, "%s",
-			s->flags == RENAME_NOREPLACE  ? "NOREPLACE"
-			: s->flags == RENAME_EXCHANGE ? "EXCHANGE"
-						      : "");
+		snprintf(to, len, "%s%s%s", s->flags & RENAME_NOREPLACE ? "NOREPLACE" : "",
+			s->flags & RENAME_WHITEOUT ? " WHITEOUT" : "",
+			s->flags == RENAME_EXCHANGE ? "EXCHANGE" : "");
 		break;
 	case CALL_SETATTR:
 		snprintf(to, len, "what=%x mode=%o uid=%u gid=%u size=%" PRIu64 " time=%" PRId64,
@@ -129,7 +138,7 @@ void program_line(const struct step_of *s, char *line, size_t len)
 		return;
 	}
 	put_args(s, args, sizeof(args));
-	if (s->kind < CALL_READ || s->kind > CALL_LSEEK)
+	if (!call_on_file(s->kind))
 		put_where(at, sizeof(at), &s->at, true);
 	if (s->kind == CALL_RENAME || s->kind == CALL_LINK)
 		put_where(to, sizeof(to), &s->to, true);

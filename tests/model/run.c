@@ -51,6 +51,13 @@ static bool find_inode(struct world *w, const struct step_of *s, const struct wh
 	struct fs_attr a;
 
 	if (s->kept && s->kind != STEP_KEEP) {
+		const struct world_handle *h = &w->m[s->mount].handle[s->handle % PROGRAM_HANDLES];
+
+		if (s->kept == PROGRAM_OF_HANDLE) {
+			*ino = h->ino;
+			*mode = S_IFREG;
+			return h->file != NULL;
+		}
 		*ino = w->kept[s->kept - 1].ino;
 		*mode = w->kept[s->kept - 1].mode;
 		return *ino != 0;
@@ -116,15 +123,15 @@ static bool prepare(
 		.len = s->len,
 		.name = program_name[s->at.name],
 		.name2 = program_name[s->to.name]};
-	if (s->kind >= CALL_READ && s->kind <= CALL_LSEEK) {
+	if (call_on_file(s->kind)) {
 		*h = mine;
 		return mine->file && prepare_data(w, s, c, mine);
 	}
 	if (s->kind == CALL_LINK)
 		return find_inode(w, s, &s->to, &c->ino, &mode) &&
 		       (c->dir = find_dir(w, s, &s->at));
-	if (s->kind <= CALL_RENAME) {
-		if (s->kind == CALL_CREATE) {
+	if (s->kind <= CALL_RENAME || s->kind == CALL_TMPFILE) {
+		if (s->kind == CALL_CREATE || s->kind == CALL_TMPFILE) {
 			*h = mine;
 			if (mine->file)
 				return false;
@@ -305,6 +312,30 @@ static bool may_join(const struct step_of *s)
 	       s->kind != CALL_LSEEK && s->kind != CALL_LISTXATTR;
 }
 
+static bool changes_size(const struct call *c)
+{
+	return (c->kind == CALL_SETATTR && c->what & FS_SET_SIZE) ||
+	       (c->kind == CALL_OPEN && c->flags & O_TRUNC);
+}
+
+static bool appends(const struct call *c)
+{
+	return c->kind == CALL_WRITE && c->flags & O_APPEND;
+}
+
+/* The kernel of one mount lets only one at a time change the bytes of a file. Here a write meets a
+ * cut all the same, as the rules of both have to hold; but where the end is for who appends, only
+ * that lock can say. */
+static bool excluded(const struct call *c, unsigned n)
+{
+	for (unsigned k = 0; k < n; k++)
+		if (c[k].mount == c[n].mount && c[k].ino == c[n].ino &&
+			((appends(&c[k]) && changes_size(&c[n])) ||
+				(appends(&c[n]) && changes_size(&c[k]))))
+			return true;
+	return false;
+}
+
 /* The steps from @at on that run together; how many. */
 static unsigned run_group(struct runner *r, unsigned at)
 {
@@ -321,6 +352,8 @@ static unsigned run_group(struct runner *r, unsigned at)
 		if (n && !may_join(&s))
 			break;
 		there = actor(w, &s) && prepare(w, &s, &c[ncalls], &h[ncalls]);
+		if (there && excluded(c, ncalls))
+			break;
 		told(w, &s, at + n, there ? "" : "(nothing)");
 		ncalls += there;
 		more = s.with_next && may_join(&s);

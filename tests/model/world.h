@@ -41,9 +41,9 @@ struct flight {
 	struct world_handle *handle;
 	struct fs_dir *dir;
 	uint8_t *out; /* bytes of a write */
-	unsigned stage, room;
+	unsigned stage, room, bitten;
 	uint64_t cookie;
-	bool full, done;
+	bool done;
 	struct fs_attr set;
 };
 
