@@ -185,6 +185,7 @@ static void inode_back(struct data_inode *di)
 {
 	struct unit *u;
 
+	di->wrote |= di->round_wrote;
 	RB_FOREACH (u, units, &di->units) {
 		u->commit = false;
 		if (u->index == 0 && u->sending.n) {
@@ -240,6 +241,7 @@ static void inode_lost(struct data_inode *di, int rc)
 	if (rc == -ENOSPC)
 		di->dc->nospace = true;
 	inode_error(di, rc == -ECANCELED || rc == -ESTALE ? -EIO : rc);
+	di->wrote |= di->round_wrote;
 	inode_forget_units(di, UINT64_MAX);
 	RB_FOREACH (u, units, &di->units)
 		written_again(u);
@@ -448,7 +450,7 @@ static void inode_done(struct data_inode *di, const struct orbit_reply *r)
 		di->times = false;
 	if (di->op_mode >= 0)
 		di->kill_priv = false;
-	di->has_caps = false;
+	di->has_caps = di->round_wrote = false;
 	if (di->size <= di->a.size)
 		di->size = 0;
 	di->meta = di->size || di->times || di->gained;
@@ -565,7 +567,9 @@ void inode_send(struct data_inode *di)
 	txn_slot_eq(&t, &id, SLOT_TRIM, di->tail);
 	if (di->kill_priv)
 		di->op_mode = txn_slot_eq(&t, &id, SLOT_MODE, di->a.mode);
-	if (di->times && !di->has_caps)
+	di->round_wrote = di->wrote;
+	di->wrote = false;
+	if (di->round_wrote && !di->has_caps)
 		di->op_caps = txn_map_absent(&t, &id, caps, caps_len);
 	di->op_get = txn_get(&t, &id);
 	add_inline(di, &t, &id);

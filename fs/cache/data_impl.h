@@ -102,6 +102,7 @@ struct data_inode {
 	int64_t mtime; /* of the last write */
 	bool times;    /* mtime and ctime are to be sent */
 	bool meta;     /* anything is to be sent, bytes or size or times */
+	bool wrote;    /* bytes were taken: capabilities go */
 	bool kill_priv;
 	bool has_caps;
 	bool lost;       /* the lease went with the session: nothing may be sent */
@@ -117,7 +118,7 @@ struct data_inode {
 	int round_rc;
 	int64_t round_gained;
 	int64_t round_mtime;
-	bool round_times;
+	bool round_times, round_wrote;
 	int op_cut, op_mode, op_caps, op_get;
 	int op_inline; /* the first of the inline bytes' writes */
 	unsigned ninline;

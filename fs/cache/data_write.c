@@ -46,7 +46,7 @@ static void take(struct data_inode *di, struct data_wait *w)
 	if (di->size < w->off + w->len)
 		di->size = w->off + w->len;
 	di->mtime = (int64_t)env_wall(dc->env);
-	di->times = di->meta = true;
+	di->times = di->meta = di->wrote = true;
 	di->kill_priv |= w->kill_priv;
 	inode_dirty(di);
 	if (dc->cfg.write_behind && dc->used > dc->cfg.write_behind / 2) {

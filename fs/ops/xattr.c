@@ -15,6 +15,7 @@
 #include "fs/cache/inode.h"
 #include "fs/ops/acl.h"
 #include "fs/ops/file.h"
+#include "fs/ops/flush.h"
 #include "fs/ops/op.h"
 #include "fs/ops/policy.h"
 
@@ -30,8 +31,9 @@ struct xattr {
 	bool caps;   /* it is CAPS_NAME */
 	bool acl;    /* it is one of acl_is_name() */
 	bool policy; /* it is POLICY_XATTR */
-	void *value; /* set: a copy of a policy's text; NULL: removed */
+	void *value; /* set: a copy of a policy's text (NULL: removed) or of capabilities */
 	size_t len;
+	int flags;
 	struct buf names; /* list: so far */
 	size_t klen;      /* list: where to go on */
 	uint8_t key[1 + LAYOUT_XATTR_NAME_MAX];
@@ -180,20 +182,17 @@ static void change_done(void *arg, const struct orbit_reply *r)
 }
 
 /* Begins a change; not sure of capabilities any more from now on. */
-static struct xattr *change_new(
-	struct fs *fs, struct fs_call *c, uint64_t ino, const char *name, struct txn_build *t)
+static void change_init(struct xattr *x, struct txn_build *t)
 {
-	struct orbit_id id = layout_inode_id(ino);
-	struct xattr *x = xattr_new(fs, c, ino, name);
-	struct hint_inode *h = hint_inode(fs, ino);
+	struct orbit_id id = layout_inode_id(x->ino);
+	struct hint_inode *h = hint_inode(x->op.fs, x->ino);
 
 	if (x->caps && h)
 		h->no_caps_until = 0;
 	if (x->caps)
-		inode_maybe_caps(fs->inodes, ino);
+		inode_maybe_caps(x->op.fs->inodes, x->ino);
 	txn_init(t);
 	op_why(&x->op, txn_exists(t, &id), -ESTALE);
-	return x;
 }
 
 static void change_submit(struct xattr *x, struct txn_build *t)
@@ -219,12 +218,33 @@ static int check_policy(const struct fs *fs, const void *value, size_t len)
 	return rc;
 }
 
+static void set_submit(struct xattr *x, const void *value, size_t len)
+{
+	struct orbit_id id = layout_inode_id(x->ino);
+	struct txn_build t;
+
+	change_init(x, &t);
+	if (x->flags & XATTR_CREATE)
+		op_why(&x->op, txn_map_absent(&t, &id, x->key, x->klen), -EEXIST);
+	if (x->flags & XATTR_REPLACE)
+		op_why(&x->op, txn_map_present(&t, &id, x->key, x->klen), -ENODATA);
+	txn_put(&t, &id, x->key, x->klen, value, len);
+	change_submit(x, &t);
+}
+
+static void set_flushed(void *arg, int rc)
+{
+	struct xattr *x = arg;
+
+	(void)rc; /* reported to who wrote, when it closes or syncs */
+	flush_unpark(&x->op);
+	set_submit(x, x->value, x->len);
+}
+
 void fs_setxattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *name,
 	const void *value, size_t len, int flags)
 {
-	struct orbit_id id = layout_inode_id(ino);
 	int rc = check_name(c, name, true);
-	struct txn_build t;
 	struct xattr *x;
 
 	if (!rc && flags & ~(XATTR_CREATE | XATTR_REPLACE))
@@ -243,17 +263,19 @@ void fs_setxattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *nam
 	}
 	if (!mount_writable(fs, c))
 		return;
-	x = change_new(fs, c, ino, name, &t);
-	if (flags & XATTR_CREATE)
-		op_why(&x->op, txn_map_absent(&t, &id, x->key, x->klen), -EEXIST);
-	if (flags & XATTR_REPLACE)
-		op_why(&x->op, txn_map_present(&t, &id, x->key, x->klen), -ENODATA);
-	txn_put(&t, &id, x->key, x->klen, value, len);
-	if (x->policy) {
+	x = xattr_new(fs, c, ino, name);
+	x->flags = flags;
+	if (x->policy || x->caps) {
 		x->value = mem_dup(value, len);
 		x->len = len;
 	}
-	change_submit(x, &t);
+	/* bytes that were written before would take them away when they are sent */
+	if (x->caps && data_dirty(fs->data, ino)) {
+		flush_park(&x->op);
+		data_flush(fs->data, ino, set_flushed, x);
+	} else {
+		set_submit(x, value, len);
+	}
 }
 
 void fs_removexattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *name)
@@ -273,7 +295,8 @@ void fs_removexattr(struct fs *fs, struct fs_call *c, uint64_t ino, const char *
 	}
 	if (!mount_writable(fs, c))
 		return;
-	x = change_new(fs, c, ino, name, &t);
+	x = xattr_new(fs, c, ino, name);
+	change_init(x, &t);
 	op_why(&x->op, txn_map_present(&t, &id, x->key, x->klen), -ENODATA);
 	txn_del(&t, &id, x->key, x->klen);
 	change_submit(x, &t);

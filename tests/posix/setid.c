@@ -245,6 +245,27 @@ CASE(capabilities_go_by_writing, ROOT)
 	expect(getxattr("f", "security.capability", got, sizeof(got)), ENODATA);
 }
 
+CASE(capabilities_go_by_bytes_before_them, ROOT)
+{
+	static const unsigned char cap[20] = {1, 0, 0, 2, 0, 0x20};
+	const struct timespec then[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+	char got[32];
+	int fd;
+
+	file("f", "x");
+	ok(setxattr("f", "security.capability", cap, sizeof(cap), 0));
+	fd = (int)ok(open("f", O_WRONLY | O_APPEND));
+	ok(write(fd, "y", 1));
+	ok(futimens(fd, then));
+	ok(close(fd));
+	expect(getxattr("f", "security.capability", got, sizeof(got)), ENODATA);
+	fd = (int)ok(open("f", O_WRONLY));
+	ok(write(fd, "z", 1));
+	ok(fsetxattr(fd, "security.capability", cap, sizeof(cap), 0));
+	ok(close(fd));
+	equal(ok(getxattr("f", "security.capability", got, sizeof(got))), 20);
+}
+
 CASE(mapped_programs_see_no_change)
 {
 	/* a private mapping of a file that is replaced by rename keeps the old bytes */

@@ -694,6 +694,33 @@ static void test_data_loss_is_reported_to_every_file(void **state)
 	fsx_free(x);
 }
 
+/* Bytes that are written take capabilities away, and none that were given after them. */
+static void test_data_capabilities_go_with_bytes(void **state)
+{
+	struct fsx *x = fsx_new(61, nodes, 1);
+	struct fs_attr a, set = {.mtime = 1};
+	struct fs_file *f = make(x, "f", &a);
+	const char *name = "security.capability";
+	char caps[8];
+	size_t len;
+
+	(void)state;
+	/* whose time of change was set before they were sent */
+	assert_int_equal(fsx_setxattr(x, x->m, a.ino, name, "caps", 4, 0), 0);
+	assert_int_equal(dx_write(x, x->m, f, 0, "root", 4), 4);
+	assert_int_equal(fsx_setattr(x, x->m, a.ino, FS_SET_MTIME, &set, &a), 0);
+	assert_int_equal(dx_flush(x, x->m, f), 0);
+	assert_int_equal(fsx_getattr(x, x->m, a.ino, &a), 0);
+	assert_true(a.mtime == 1);
+	assert_int_equal(fsx_getxattr(x, x->m, a.ino, name, caps, 8, &len), -ENODATA);
+	/* written, then given, then sent */
+	assert_int_equal(dx_write(x, x->m, f, 0, "user", 4), 4);
+	assert_int_equal(fsx_setxattr(x, x->m, a.ino, name, "caps", 4, 0), 0);
+	assert_int_equal(dx_close(x, x->m, f), 0);
+	assert_int_equal(fsx_getxattr(x, x->m, a.ino, name, caps, 8, &len), 0);
+	fsx_free(x);
+}
+
 static void test_data_set_id_bits_go_with_a_write(void **state)
 {
 	struct fsx *x = fsx_new(16, nodes, 1);
@@ -941,6 +968,7 @@ int main(void)
 		cmocka_unit_test(test_data_open_again_takes_no_new_hold),
 		cmocka_unit_test(test_data_error_is_reported_once_per_file),
 		cmocka_unit_test(test_data_loss_is_reported_to_every_file),
+		cmocka_unit_test(test_data_capabilities_go_with_bytes),
 		cmocka_unit_test(test_data_set_id_bits_go_with_a_write),
 		cmocka_unit_test(test_data_set_id_bits_are_gone_before_the_write_is_sent),
 		cmocka_unit_test(test_data_backpressure_with_little_memory),
