@@ -778,6 +778,7 @@ struct node {
 	TAILQ_HEAD(, holder) granted; /* that are not to be given back; granted longest ago first */
 	size_t nleases, nrecalled;    /* all; those that are */
 	struct env_timer recall_timer;
+	uint64_t recall_due; /* when it fires */
 
 	/* replication (repl_int.h) */
 	uint64_t started;            /* when */

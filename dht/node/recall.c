@@ -18,6 +18,7 @@
 #include "dht/base/log.h"
 #include "dht/base/mem.h"
 
+#define LATE (100 * ENV_MS) /* a tick that comes later was held up */
 /* ---- sessions and their links ---- */
 
 struct lessee *lessee_find(struct node *n, uint32_t session)
@@ -317,6 +318,32 @@ void return_arrive(struct conn *c, struct frame *f)
 
 /* ---- those who do not answer ---- */
 
+static uint64_t later(uint64_t since, uint64_t late, uint64_t now)
+{
+	return since + late < now ? since + late : now;
+}
+
+/* We stood still: what was answered meanwhile is still to be read, so that time does not count. */
+static void stood_still(struct node *n, uint64_t now, uint64_t late)
+{
+	struct lessee *s, *tmp;
+	struct holder *h;
+	struct leaser *l;
+
+	HASH_ITER (hh, n->lessees, s, tmp) {
+		TAILQ_FOREACH (h, &s->recalled, line)
+			h->since = later(h->since, late, now);
+		TAILQ_FOREACH (l, &s->leasers, of_lessee)
+			l->since = later(l->since, late, now);
+	}
+}
+
+static void tick_later(struct node *n, uint64_t now)
+{
+	n->recall_due = now + n->cfg.recall_timeout / 4;
+	env_timer_set(n->env, &n->recall_timer, n->recall_due);
+}
+
 static void recall_fire(struct env_timer *t)
 {
 	struct node *n = container_of(t, struct node, recall_timer);
@@ -326,6 +353,8 @@ static void recall_fire(struct env_timer *t)
 
 	if (n->stopping)
 		return;
+	if (now > n->recall_due + LATE)
+		stood_still(n, now, now - n->recall_due);
 	HASH_ITER (hh, n->lessees, s, tmp) {
 		if (s->session == LEASER_ANY) {
 			any |= leasers_any_tick(n, s); /* may free it */
@@ -343,7 +372,7 @@ static void recall_fire(struct env_timer *t)
 			report(n, s, now);
 	}
 	if (any)
-		env_timer_set(n->env, &n->recall_timer, now + n->cfg.recall_timeout / 4);
+		tick_later(n, now);
 }
 
 void recall_watch(struct node *n)
@@ -351,7 +380,7 @@ void recall_watch(struct node *n)
 	if (n->recall_timer.armed || n->stopping)
 		return;
 	n->recall_timer.fire = recall_fire;
-	env_timer_set(n->env, &n->recall_timer, env_now(n->env) + n->cfg.recall_timeout / 4);
+	tick_later(n, env_now(n->env));
 }
 
 /* ---- sessions that are over ---- */

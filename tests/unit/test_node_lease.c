@@ -650,6 +650,27 @@ static void test_lease_of_who_does_not_answer_passes_on_with_the_map(void **stat
 	three_fini(&t);
 }
 
+/* A node that stood still has not listened: what was answered meanwhile is still to be read. */
+static void test_lease_answer_that_came_while_the_node_stood_still(void **state)
+{
+	struct three t;
+	uint64_t rid;
+
+	(void)state;
+	three_init(&t);
+	for (unsigned i = 0; i < 8; i++) { /* what is read first then is a matter of chance */
+		assert_int_equal(wish_for(&t.k[1], 1, 2 + i, &t.id, SHARED, false), SHARED);
+		rid = add_by(&t.k[2], 2, 1 + i, &t.id);
+		run(&t);
+		sim_host_pause(t.r.n[0].host, 3 * ENV_SEC);
+		give_back(&t.k[1], 1, recalled(&t.k[1], i), 0);
+		sim_run(t.r.s, 3100 * ENV_MS);
+		assert_int_equal(rig_status(&t.k[2], rid), WIRE_OK);
+		assert_int_equal(stats(&t).run_out, 0);
+	}
+	three_fini(&t);
+}
+
 /* Who says that it heard may take its time; once it falls silent its own runs out. */
 static void test_lease_of_who_says_that_it_heard_is_waited_for(void **state)
 {
@@ -732,6 +753,7 @@ int main(void)
 		cmocka_unit_test(test_lease_is_recalled_when_the_link_comes),
 		cmocka_unit_test(test_lease_limit),
 		cmocka_unit_test(test_lease_of_who_does_not_answer_passes_on_with_the_map),
+		cmocka_unit_test(test_lease_answer_that_came_while_the_node_stood_still),
 		cmocka_unit_test(test_lease_of_who_says_that_it_heard_is_waited_for),
 		cmocka_unit_test(test_lease_of_a_session_that_ended_goes_at_once),
 	};
