@@ -164,13 +164,16 @@ void lease_claimed(struct peer *p, const struct wire_leases *m)
 {
 	struct orbit_client *c = p->c;
 	struct lease_shard *sh = &c->leases.shard[m->shard];
+	uint64_t term = m->term, ours = c->map->shards[m->shard].term;
 
 	/* of one that is primary no more, and will hear so */
-	if (m->term < sh->term ||
-		(m->term < c->map->shards[m->shard].term && primary_of(c, m->shard) != p))
+	if (term < sh->term || (term < ours && primary_of(c, m->shard) != p))
 		return;
-	if (!saying_to(sh, p, m->term))
-		say(c, m->shard, p, m->term);
+	/* it leads in our term as well, and has not known it yet */
+	if (term < ours)
+		term = ours;
+	if (!saying_to(sh, p, term))
+		say(c, m->shard, p, term);
 }
 
 bool lease_trusted(const struct orbit_client *c, uint16_t shard)

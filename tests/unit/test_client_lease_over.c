@@ -301,6 +301,26 @@ static void test_a_claim_is_answered(void **state)
 	assert_int_equal(holding.ones, 1);
 }
 
+/* One that crossed the map of the next term, in which that node still leads: what is said of the
+ * term before is refused, and no other map may come for long. */
+static void test_a_claim_that_crossed_a_map_is_answered_in_its_term(void **state)
+{
+	struct orbit_id id = id_on(&w, 1);
+	uint16_t shard = ring_shard_of(w.map, &id);
+	struct ring_map *m;
+
+	(void)state;
+	hold(id, ORBIT_LEASE_EXCLUSIVE);
+	m = next_map();
+	m->shards[shard].term++;
+	map_to_client();
+	assert_int_equal(holding.n, 0); /* it led without a break */
+	claim(w.node[1], shard, m->shards[shard].term - 1, 1);
+	assert_int_equal(holding.n, 1);
+	assert_int_equal(holding.term, m->shards[shard].term);
+	assert_int_equal(holding.ones, 1);
+}
+
 static void test_many_are_told_in_pieces(void **state)
 {
 	struct wire_lease_one *ones = mem_zalloc(4000 * sizeof(*ones));
@@ -383,6 +403,7 @@ int main(void)
 		T(a_grant_of_an_old_term_is_void),
 		T(a_node_that_was_started_anew_is_told),
 		T(a_claim_is_answered),
+		T(a_claim_that_crossed_a_map_is_answered_in_its_term),
 		T(many_are_told_in_pieces),
 		T(a_dead_link_to_who_granted_is_noticed),
 		T(nonsense_is_rejected),
