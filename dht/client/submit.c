@@ -33,6 +33,13 @@ static struct call *call_of(struct request *r)
 
 /* ---- frames ---- */
 
+/* Of the newest map that we heard of: who answered under it may have relied on what it says of
+ * sessions, and nobody may carry out what those had sent after what we send now. */
+static uint64_t newest(const struct orbit_client *c)
+{
+	return c->heard > c->map->epoch ? c->heard : c->map->epoch;
+}
+
 struct frame *submit_frame(struct call *k, uint16_t type, uint64_t id, uint16_t flags,
 	const uint16_t *shards, unsigned nshards, size_t room)
 {
@@ -41,7 +48,7 @@ struct frame *submit_frame(struct call *k, uint16_t type, uint64_t id, uint16_t 
 	struct wire_txn m = {
 		.flags = flags | (k->reads ? WIRE_TXN_READS : 0),
 		.number = k->number.n,
-		.epoch = c->map->epoch,
+		.epoch = newest(c),
 		.age = k->age,
 		.nparticipants = (uint16_t)nshards,
 		.participants = le,
@@ -75,7 +82,7 @@ struct frame *submit_rehead(struct orbit_client *c, const struct frame *old, uin
 	}
 	m.session = session;
 	m.number = number;
-	m.epoch = c->map->epoch;
+	m.epoch = newest(c);
 	m.flags |= flags;
 	f = frame_new(old->type, id,
 		96 + 8 * (size_t)m.nabandoned + 2 * (size_t)m.nparticipants + m.body_len);

@@ -29,6 +29,7 @@ static struct {
 	bool silent;                   /* there is none */
 } holding;
 
+static uint64_t txn_epoch;   /* of the last TXN that any of them got */
 static uint64_t next_number; /* of what is granted, without the term */
 static bool mute_reply;      /* TXNs that wish are granted, but not answered */
 
@@ -133,6 +134,7 @@ static inline bool on_txn(struct fake *n, struct tlink *t, struct frame *f)
 
 	(void)n;
 	assert_int_equal(wire_get_txn(frame_cur(f), &m), 0);
+	txn_epoch = m.epoch;
 	assert_int_equal(txn_check(m.body, m.body_len, &v), 0);
 	for (it = txn_iter_of(&v); txn_next(&it, &op);) {
 		struct orbit_id id;

@@ -321,6 +321,32 @@ static void test_a_claim_that_crossed_a_map_is_answered_in_its_term(void **state
 	assert_int_equal(holding.ones, 1);
 }
 
+/* A lease of one whose session a map ended: a node that has not got that map yet might still do
+ * what that one had sent, after what is sent to it now. */
+static void test_what_follows_a_grant_carries_its_epoch(void **state)
+{
+	struct orbit_id id = id_on(&w, 1), other = id_on(&w, 2);
+	struct result res = {0};
+	struct wish s;
+
+	(void)state;
+	hold(id, ORBIT_LEASE_SHARED);
+	get(c, other, NULL, &res); /* both have a link */
+	w_for(&w, MS);
+	next_map();
+	send_wish(&s, id, ORBIT_LEASE_EXCLUSIVE);
+	while (!s.calls)
+		w_run(&w, w.now + 1000);
+	done(&s);
+	assert_int_equal(orbit_ring(c)->epoch, w.map->epoch - 1);
+	txn_epoch = 0;
+	put(c, other, 1, NULL, &res);
+	while (!txn_epoch)
+		w_run(&w, w.now + 1000);
+	assert_int_equal(txn_epoch, w.map->epoch);
+	w_for(&w, MS);
+}
+
 static void test_many_are_told_in_pieces(void **state)
 {
 	struct wire_lease_one *ones = mem_zalloc(4000 * sizeof(*ones));
@@ -404,6 +430,7 @@ int main(void)
 		T(a_node_that_was_started_anew_is_told),
 		T(a_claim_is_answered),
 		T(a_claim_that_crossed_a_map_is_answered_in_its_term),
+		T(what_follows_a_grant_carries_its_epoch),
 		T(many_are_told_in_pieces),
 		T(a_dead_link_to_who_granted_is_noticed),
 		T(nonsense_is_rejected),
