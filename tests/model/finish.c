@@ -249,6 +249,13 @@ void world_finish(struct world *w)
 	close_all(w);
 	if (w->killed)
 		sim_run(w->c->s, 60 * ENV_SEC); /* sessions of the dead end */
+	sim_run(w->c->s, 2 * ENV_SEC);          /* what is closed is unlocked */
+	for (unsigned m = 0; m < w->nmounts && !w->failed; m++) {
+		if (w->m[m].dead)
+			continue;
+		locks_are_gone(w, m);
+		break;
+	}
 	for (unsigned m = 0; m < w->nmounts && !w->failed; m++) {
 		int rc;
 
@@ -265,6 +272,4 @@ void world_finish(struct world *w)
 	fresh = w->failed ? -1 : world_mount(w);
 	if (fresh >= 0)
 		world_tree(w, (unsigned)fresh);
-	if (fresh >= 0)
-		locks_are_gone(w, (unsigned)fresh);
 }
