@@ -31,6 +31,7 @@ struct fs_config fs_config_default(void)
 /* ---- mkfs ---- */
 
 struct mkfs {
+	struct orbit_client *client;
 	void (*done)(void *arg, int rc);
 	void *arg;
 };
@@ -44,10 +45,20 @@ static void mkfs_end(struct mkfs *m, int rc)
 	done(arg, rc);
 }
 
+static void mkfs_synced(void *arg, const struct orbit_reply *r)
+{
+	mkfs_end(arg, r->rc == -ESTALE ? -EIO : r->rc);
+}
+
 static void mkfs_done(void *arg, const struct orbit_reply *r)
 {
+	struct mkfs *m = arg;
+
 	/* all of its compares say that there is nothing yet */
-	mkfs_end(arg, r->rc == -ECANCELED ? -EEXIST : r->rc);
+	if (r->rc)
+		mkfs_end(m, r->rc == -ECANCELED ? -EEXIST : r->rc);
+	else
+		orbit_sync(m->client, NULL, mkfs_synced, m);
 }
 
 static void put_super(struct txn_build *t, uint64_t now)
@@ -73,7 +84,7 @@ void fs_mkfs(struct orbit_client *c, struct env *e, uint32_t uid, uint32_t gid,
 	uint64_t slot[TXN_SLOTS] = {0}, now = env_wall(e);
 	struct txn_build t;
 
-	*m = (struct mkfs){done, arg};
+	*m = (struct mkfs){c, done, arg};
 	txn_init(&t);
 	put_super(&t, now);
 	slot[SLOT_MODE] = S_IFDIR | 0755;

@@ -156,7 +156,7 @@ static bool check_once(struct world *w, unsigned mount, enum check_mode mode, st
 	return !w->failed;
 }
 
-static void check_all(struct world *w, unsigned mount)
+void world_check(struct world *w, unsigned mount)
 {
 	struct check_report r;
 	struct checked k;
@@ -268,7 +268,7 @@ void world_finish(struct world *w)
 		first = (int)m;
 	}
 	if (!w->failed && first >= 0)
-		check_all(w, (unsigned)first);
+		world_check(w, (unsigned)first);
 	fresh = w->failed ? -1 : world_mount(w);
 	if (fresh >= 0)
 		world_tree(w, (unsigned)fresh);

@@ -130,7 +130,8 @@ static bool inode_equal(const struct model_inode *a, const struct model_inode *b
 		a->doubt != b->doubt || !bytes_equal(a->data, b->data) ||
 		!span_equal(a->atime, b->atime) || !span_equal(a->mtime, b->mtime) ||
 		!span_equal(a->ctime, b->ctime) || !span_equal(a->btime, b->btime) ||
-		a->nameless != b->nameless || memcmp(a->lock, b->lock, sizeof(a->lock)) ||
+		a->nameless != b->nameless || a->unsynced != b->unsynced ||
+		memcmp(a->lock, b->lock, sizeof(a->lock)) ||
 		memcmp(a->opens, b->opens, sizeof(a->opens)))
 		return false;
 	for (unsigned k = 0; k < a->nentries; k++) {
@@ -255,6 +256,11 @@ unsigned model_make(struct model *m, uint64_t ino, uint32_t mode, uint32_t uid, 
 	if (S_ISREG(mode) || S_ISLNK(mode))
 		i->data = bytes_new(NULL, 0);
 	return m->n++;
+}
+
+bool model_durable(const struct model_inode *i)
+{
+	return !i->unsynced && !i->nwas && !i->doubt;
 }
 
 /* ---- what a mount that dies leaves behind ---- */

@@ -140,6 +140,7 @@ struct model_inode {
 		struct model_bytes *value;
 	} xattr[MODEL_XATTRS];
 	unsigned opens[MODEL_MOUNTS];
+	unsigned unsynced; /* bits: mounts that have changed it since they synced */
 	unsigned nameless; /* mount + 1 that has it open and may give it its first name */
 	struct model_lock lock[MODEL_MOUNTS][LOCK_OWNERS];
 	struct span atime, mtime, ctime, btime;
@@ -158,6 +159,9 @@ bool model_equal(const struct model *a, const struct model *b);
 /* Could that be the answer? Then the model has gone on. If not, @why says what differs, and the
  * model is good for nothing. */
 bool model_step(struct model *m, const struct call *c, const struct seen *s, char *why, size_t len);
+
+/* All that was done to it is on the disks. */
+bool model_durable(const struct model_inode *i);
 
 /* The process of that mount is gone, with what it had open and dirty. */
 void model_kill(struct model *m, unsigned mount);

@@ -175,6 +175,17 @@ static bool step_lseek(struct step *x, struct model_inode *i)
 	return true;
 }
 
+/* A sync is of all that was acknowledged to the mount; what it keeps back of other files is not. */
+static void synced(struct step *x)
+{
+	for (unsigned k = 1; k < x->m->n; k++) {
+		struct model_inode *i = &x->m->inode[k];
+
+		if (i->writer != x->c->mount + 1 || !i->nwas)
+			i->unsynced &= ~(1u << x->c->mount);
+	}
+}
+
 bool step_data(struct step *x)
 {
 	struct model_inode *i = step_inode(x, x->c->ino);
@@ -187,8 +198,10 @@ bool step_data(struct step *x)
 	case CALL_WRITE:
 		return step_write(x, i);
 	case CALL_FSYNC:
-		if (x->s->known)
+		if (x->s->known) {
 			step_clean(x, i);
+			synced(x);
+		}
 		return step_rc(x, 0);
 	case CALL_CLOSE:
 		if (x->s->known) {

@@ -33,6 +33,7 @@ void step_touch(struct step *x, struct model_inode *i, bool data)
 	const struct span now = {x->s->begin, x->s->end};
 
 	i->ctime = now;
+	i->unsynced |= 1u << x->c->mount;
 	if (!data)
 		return;
 	/* A time of a directory that was set into the future is raised, not overwritten, by a mount

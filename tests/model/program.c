@@ -11,7 +11,7 @@
 
 #include "fs/ops/fs.h"
 
-#define WORDS 3
+#define WORDS 4
 #define X51 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define X255 X51 X51 X51 X51 X51
 
@@ -24,7 +24,7 @@ struct taste {
 	unsigned dirs;     /* of names that lie below the root */
 	bool kills, big;
 	bool moves; /* directories from one to the other, together */
-	bool locks;
+	bool locks, power;
 	unsigned words;
 };
 
@@ -463,6 +463,8 @@ static void some_step(struct rng *r, const struct program *p, const struct taste
 	}
 	if (t->words > 2 && second_words(r, t, s))
 		;
+	else if (t->power && one_of(r, 8))
+		s->kind = CALL_FSYNC;
 	else if (below(r, 1000) < t->names)
 		name_step(r, s);
 	else
@@ -516,7 +518,10 @@ void program_make(struct program *p, uint64_t seed)
 	t.moves = one_of(&r, 6);
 	t.words = words(seed);
 	t.locks = t.words > 2 && one_of(&r, 5);
-	if (words(seed) > 1 && one_of(&r, 6)) {
+	p->power = t.words > 3 && one_of(&r, 6);
+	p->torn = p->power && one_of(&r, 2);
+	t.power = p->power;
+	if (t.words > 1 && one_of(&r, 6)) {
 		program_aim(p, &r);
 		return;
 	}

@@ -59,6 +59,7 @@ struct step_of {
 struct program {
 	uint64_t seed;
 	unsigned nodes, replicas, mounts;
+	bool power, torn; /* it ends with a loss of power */
 	unsigned n;
 	struct step_of step[PROGRAM_STEPS];
 };

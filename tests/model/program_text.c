@@ -152,7 +152,8 @@ void program_print(const struct program *p, FILE *to)
 {
 	char line[512];
 
-	fprintf(to, "%u nodes, %u copies, %u mounts\n", p->nodes, p->replicas, p->mounts);
+	fprintf(to, "%u nodes, %u copies, %u mounts%s%s\n", p->nodes, p->replicas, p->mounts,
+		p->power ? ", then the power is lost" : "", p->torn ? ", torn" : "");
 	for (unsigned k = 0; k < p->n; k++) {
 		program_line(&p->step[k], line, sizeof(line));
 		fprintf(to, "%3u  %s\n", k, line);

@@ -399,6 +399,10 @@ void program_run(const struct program *p, struct world *w)
 
 	for (unsigned at = 0; at < p->n && !w->failed;)
 		at += run_step(&r, at);
-	if (!w->failed)
+	if (w->failed)
+		return;
+	if (p->power)
+		world_power(w, p->torn);
+	else
 		world_finish(w);
 }

@@ -312,7 +312,7 @@ int world_call(struct world *w, const struct call *c, struct world_handle *h, st
 
 /* ---- death ---- */
 
-static void drop_model(struct world *w, unsigned k)
+void world_drop(struct world *w, unsigned k)
 {
 	model_free(w->model[k]);
 	w->nmodels--;
@@ -342,7 +342,7 @@ static void adopt(struct world *w, unsigned by, uint64_t ino)
 			if (!i->doubt || model_adopt(w->model[k], ino, f.s.data, f.s.len, &a, why,
 						 sizeof(why)))
 				continue;
-			drop_model(w, k--);
+			world_drop(w, k--);
 		}
 		if (!w->nmodels)
 			world_fail(w, "after its writer died: %s", why);

@@ -91,6 +91,12 @@ void world_kill(struct world *w, unsigned mount, bool silent, struct flight *f, 
 
 /* The whole tree as @mount sees it. */
 void world_tree(struct world *w, unsigned mount);
+/* The model is no more. */
+void world_drop(struct world *w, unsigned k);
+/* The checker finds nothing that it should not, and repairs what it finds. */
+void world_check(struct world *w, unsigned mount);
+/* Power is lost everywhere; then what was synced is there. @torn: some of what was not, too. */
+void world_power(struct world *w, bool torn);
 /* Everything is in order: trees, the checker, a new mount. */
 void world_finish(struct world *w);
 

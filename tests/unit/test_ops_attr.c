@@ -351,6 +351,21 @@ static void test_mount_where_nothing_was_made(void **state)
 	fsx_free(x);
 }
 
+static void test_mount_after_a_power_loss_finds_what_was_made(void **state)
+{
+	struct fsx *x = fsx_new(12, nodes, 0);
+	struct fsx_mount *m = fsx_client(x, NULL);
+
+	(void)state;
+	assert_int_equal(fsx_mkfs(x, m), 0);
+	for (unsigned i = 0; i < nodes; i++)
+		cluster_crash(x->c, i, DISK_LOSE);
+	for (unsigned i = 0; i < nodes; i++)
+		cluster_start(x->c, i);
+	assert_int_equal(fsx_mount(x, m), 0);
+	fsx_free(x);
+}
+
 static void test_mount_of_a_newer_or_broken_filesystem(void **state)
 {
 	struct fsx *x = fsx_new(13, nodes, 1);
@@ -437,6 +452,7 @@ int main(void)
 		cmocka_unit_test(test_statfs_adds_up_the_nodes),
 		cmocka_unit_test(test_statfs_of_an_unreachable_node_can_be_interrupted),
 		cmocka_unit_test(test_mount_where_nothing_was_made),
+		cmocka_unit_test(test_mount_after_a_power_loss_finds_what_was_made),
 		cmocka_unit_test(test_mount_of_a_newer_or_broken_filesystem),
 		cmocka_unit_test(test_mount_again_finds_the_same),
 		cmocka_unit_test(test_unmount_gives_up_on_a_dead_cluster),
