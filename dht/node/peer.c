@@ -4,7 +4,8 @@
  *   state        link   calls                       goes to
  *   IDLE         no     none                        CONNECTING with the first call
  *   CONNECTING   yes    in line                     GREETING, BACKOFF (also by the timer)
- *   GREETING     yes    in line; HELLO is out       UP when theirs is right, BACKOFF
+ *   GREETING     yes    in line; HELLO is out       UP when theirs is right, BACKOFF; a stranger
+ *                                                   is asked for its map, if it is newer
  *   UP           yes    sent                        BACKOFF
  *   BACKOFF      no     fail at once                IDLE by the timer
  *
@@ -216,6 +217,7 @@ static void peer_up(struct link *l, void *arg)
 	(void)l;
 	put_hello(p->n, &f->b);
 	p->as = p->n->id;
+	p->stranger = false;
 	p->state = PEER_GREETING;
 	env_timer_set(p->n->env, &p->timer, env_now(p->n->env) + GREET_TIMEOUT);
 	link_send(p->link, f);
@@ -236,6 +238,35 @@ static void bring_map(struct peer *p, uint64_t epoch)
 	link_send(p->link, f);
 }
 
+/* Not the node that our map has at this address. It may be the same by another name, and all that
+ * we know may go by other names by now: then nobody but a stranger has a map that says so. */
+static bool ask_stranger(struct peer *p, uint64_t epoch)
+{
+	struct node *n = p->n;
+	struct frame *f;
+
+	if (!n->ring || epoch <= n->ring->epoch)
+		return false;
+	p->stranger = true;
+	f = frame_new(WIRE_MAP_GET, 1, 8);
+	wire_put_map_get(&f->b, n->ring->epoch);
+	link_send(p->link, f);
+	return true;
+}
+
+static void stranger_message(struct peer *p, struct frame *f)
+{
+	struct node *n = p->n;
+
+	if (f->type != WIRE_MAP)
+		return;
+	/* our own name may be another one by that map, and then this link goes by itself */
+	frame_ref(f);
+	peer_fail(p, -EPROTO);
+	keep_brought(n, f);
+	frame_unref(f);
+}
+
 static void peer_greeted(struct peer *p, struct frame *f)
 {
 	char want[ORBIT_ID_HEX], got[ORBIT_ID_HEX];
@@ -252,8 +283,11 @@ static void peer_greeted(struct peer *p, struct frame *f)
 	why = hello_refuse(n, &h, &status);
 	if (!why)
 		bring_map(p, h.epoch);
-	if (!why && orbit_id_cmp(&h.node, &p->id))
+	if (!why && orbit_id_cmp(&h.node, &p->id)) {
 		why = "another node answers at this address";
+		if (ask_stranger(p, h.epoch))
+			return;
+	}
 	if (why) {
 		log_warn("mod=node peer=%s want=%s got=%s msg=\"link refused: %s\"", p->link->peer,
 			orbit_id_hex(&p->id, want), orbit_id_hex(&h.node, got), why);
@@ -284,6 +318,10 @@ static void peer_message(struct link *l, struct frame *f, void *arg)
 			log_warn("mod=node peer=%s status=%s msg=\"refused by a node: %.*s\"",
 				l->peer, wire_status_name(m.status), (int)m.text_len, m.text);
 		peer_fail(p, -EPROTO);
+		return;
+	}
+	if (p->state == PEER_GREETING && p->stranger) {
+		stranger_message(p, f);
 		return;
 	}
 	if (p->state == PEER_GREETING && f->type == WIRE_HELLO) {

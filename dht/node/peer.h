@@ -26,6 +26,7 @@ struct peer {
 	unsigned refused;     /* addresses in a row that do not accept connections */
 	uint64_t incarnation; /* that we talked to last; 0: never */
 	struct orbit_id as;   /* who we said we are */
+	bool stranger;        /* it is another node, which is asked for its map */
 	uint64_t next_id;
 	struct call_list line;   /* to be sent */
 	struct call_list sent;   /* oldest first */

@@ -254,6 +254,35 @@ static void test_keep_tells_whether_its_store_is_whole(void **state)
 	assert_true(comes_back_suspect(DISK_LOSE));
 }
 
+/* All that a node knows of the others is a name that is none any more. */
+static void test_keep_finds_those_that_go_by_another_name(void **state)
+{
+	struct wire_ask_m m = {.what = ASK_RENAME, .node = rig_node_id(0), .id2 = {{0x99}}};
+	struct wire_ask_m empty = {.what = ASK_WEIGHT, .node = rig_node_id(1)};
+	const struct ring_map *map;
+	struct orbit_id id;
+	bool done = false;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 2);
+	/* so that nobody looks for it either */
+	keeper_ask(r.n[0].node->keeper, &empty, asked, &done);
+	sim_run(r.s, 20 * ENV_SEC);
+	sim_cut(r.s, r.n[0].host, r.n[1].host, false);
+	keeper_ask(r.n[0].node->keeper, &m, asked, &done);
+	sim_run(r.s, 60 * ENV_SEC);
+	assert_true(done);
+	assert_false(node_in(node_ring(r.n[0].node), 1)->up);
+	sim_heal_all(r.s);
+	sim_run(r.s, 4 * ENV_SEC);
+	map = node_ring(r.n[1].node);
+	id = m.id2;
+	assert_int_not_equal(ring_find(map, &id), RING_NONE);
+	assert_true(node_in(map, 1)->up);
+	rig_fini(&r);
+}
+
 /* The number of a shard that the node leads by its own map. */
 static unsigned led_by(const struct rig *r, unsigned i)
 {
@@ -320,6 +349,7 @@ int main(void)
 		cmocka_unit_test(test_keep_stops_while_the_map_changes),
 		cmocka_unit_test(test_keep_gives_differences_or_the_map),
 		cmocka_unit_test(test_keep_stays_out_where_nobody_can_connect),
+		cmocka_unit_test(test_keep_finds_those_that_go_by_another_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
