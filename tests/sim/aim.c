@@ -16,7 +16,8 @@ static const struct aim *const aims[] = {&aim_stale_reads, &aim_hears_late, &aim
 	&aim_half_sent, &aim_one_is_behind, &aim_counted_again, &aim_late_request, &aim_joins,
 	&aim_joins_in_the_dark, &aim_speaks_late, &aim_silent_and_dark, &aim_all_dark,
 	&aim_breaks_its_word, &aim_asked_too_early, &aim_strays, &aim_brim, &aim_remembers_alone,
-	&aim_takes_its_time, &aim_remembers_the_dead};
+	&aim_takes_its_time, &aim_remembers_the_dead, &aim_fewer_copies, &aim_synced_in_the_dark,
+	&aim_more_copies, &aim_decided_late, &aim_reads_early, &aim_waits_in_vain, &aim_comes_back};
 #define NAIMS (sizeof(aims) / sizeof(aims[0]))
 
 const struct aim *aim_find(const char *name)
@@ -103,7 +104,7 @@ void aim_rest(struct run *r, bool rest)
 	}
 }
 
-static bool is_well(struct run *r, unsigned unused)
+bool aim_well(struct run *r, unsigned unused)
 {
 	(void)unused;
 	return cluster_healthy(r->c, NULL, 0);
@@ -117,7 +118,7 @@ bool aim_mend(struct run *r)
 	for (unsigned i = 0; i < r->c->nnodes; i++)
 		aim_start(r, i);
 	aim_rest(r, true);
-	well = aim_until(r, is_well, 0, MEND_MAX);
+	well = aim_until(r, aim_well, 0, MEND_MAX);
 	aim_rest(r, false);
 	return well;
 }
@@ -133,8 +134,10 @@ void aim_kill(struct run *r, unsigned node, enum disk_crash how)
 
 void aim_start(struct run *r, unsigned node)
 {
-	if (!r->burnt[node] && !r->c->node[node].removed)
-		cluster_start(r->c, node);
+	if (r->burnt[node] || r->c->node[node].removed || r->c->node[node].up)
+		return;
+	cluster_start(r->c, node);
+	fault_restarted(r, node);
 }
 
 int aim_primary(struct run *r, unsigned shard)
@@ -175,6 +178,17 @@ int aim_any_primary(struct run *r)
 	return aim_primary(r, shard_of(r, (unsigned)sim_below(r->c->s, OBJECTS)));
 }
 
+int aim_plain_primary(struct run *r)
+{
+	for (unsigned i = 0; i < 20; i++) {
+		int p = aim_any_primary(r);
+
+		if (p >= 0 && p != aim_keeper(r))
+			return p;
+	}
+	return -1;
+}
+
 int aim_led_shard(struct run *r, unsigned node)
 {
 	unsigned from = (unsigned)sim_below(r->c->s, OBJECTS);
@@ -196,6 +210,17 @@ unsigned aim_objects_of(struct run *r, unsigned node)
 		if (aim_primary(r, shard_of(r, i)) == (int)node)
 			objects |= 1u << i;
 	return objects;
+}
+
+void aim_write_to(struct run *r, unsigned shard)
+{
+	unsigned objects = 0;
+
+	for (unsigned i = 0; i < OBJECTS; i++)
+		if (shard_of(r, i) == shard)
+			objects |= 1u << i;
+	for (unsigned i = 0; i < r->nactors; i++)
+		r->actor[i].only = objects;
 }
 
 bool aim_serves(struct run *r, unsigned node, unsigned shard)
@@ -238,6 +263,12 @@ void aim_deafen(struct run *r, unsigned node, uint64_t ns)
 	r->res->slow_links++;
 }
 
+static void ignore(void *arg, uint16_t status)
+{
+	(void)arg;
+	(void)status;
+}
+
 void aim_weigh(struct run *r, unsigned node, uint32_t weight)
 {
 	const struct ring_map *m = cluster_map(r->c);
@@ -248,6 +279,16 @@ void aim_weigh(struct run *r, unsigned node, uint32_t weight)
 		return;
 	ask.node = m->nodes[place].id;
 	ring_ask(r, node, &ask);
+}
+
+/* By way of each node: one of them may be gone. */
+void aim_replicas(struct run *r, unsigned replicas)
+{
+	for (unsigned i = 0; i < r->c->nnodes; i++) {
+		struct wire_ask_m ask = {.what = ASK_REPLICAS, .replicas = (uint8_t)replicas};
+
+		cluster_ask(r->c, i, &ask, ignore, NULL);
+	}
 }
 
 void aim_run(struct run *r)

@@ -27,6 +27,8 @@ extern const struct aim aim_joins, aim_joins_in_the_dark, aim_speaks_late, aim_s
 	aim_all_dark;
 extern const struct aim aim_breaks_its_word, aim_asked_too_early, aim_strays, aim_brim;
 extern const struct aim aim_remembers_alone, aim_takes_its_time, aim_remembers_the_dead;
+extern const struct aim aim_fewer_copies, aim_synced_in_the_dark, aim_more_copies, aim_decided_late,
+	aim_reads_early, aim_waits_in_vain, aim_comes_back;
 
 /* Of that name; NULL: there is none. */
 const struct aim *aim_find(const char *name);
@@ -45,6 +47,11 @@ bool aim_until(
 	struct run *r, bool (*cond)(struct run *r, unsigned arg), unsigned arg, uint64_t limit);
 /* Clients begin nothing new, or go on. */
 void aim_rest(struct run *r, bool rest);
+/* All is where it ought to be; for aim_until(). */
+bool aim_well(struct run *r, unsigned unused);
+/* Clients work on this shard only. Its writes need no votes, which would be synced, and all else
+ * with them. */
+void aim_write_to(struct run *r, unsigned shard);
 /* Everything is healed and started; the clients rest until all is well again. */
 bool aim_mend(struct run *r);
 
@@ -54,6 +61,8 @@ void aim_start(struct run *r, unsigned node);
 
 /* A node that leads a shard with objects in it; -1: none. Which: by chance. */
 int aim_any_primary(struct run *r);
+/* The same, but not the keeper's leader, which would take longer to replace. */
+int aim_plain_primary(struct run *r);
 /* The shard of an object, by chance, that @node leads; -1: none. */
 int aim_led_shard(struct run *r, unsigned node);
 /* The node that leads the shard by the newest map; -1. */
@@ -75,7 +84,8 @@ void aim_with(struct run *r, unsigned client, unsigned node);
 void aim_without(struct run *r, unsigned client, unsigned node);
 /* What the other nodes tell @node takes up to @ns. */
 void aim_deafen(struct run *r, unsigned node, uint64_t ns);
-/* A person asks for another weight of it. */
+/* A person asks for another weight of it; for so many copies. */
 void aim_weigh(struct run *r, unsigned node, uint32_t weight);
+void aim_replicas(struct run *r, unsigned replicas);
 
 #endif

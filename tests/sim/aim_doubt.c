@@ -102,6 +102,36 @@ static void asked_too_early(struct run *r)
 const struct aim aim_asked_too_early = {
 	.name = "asked-too-early", .choose = soon_in_doubt, .once = asked_too_early};
 
+/*
+ * All have voted, and one does not hear of what was decided, nor can it ask, for longer than others
+ * remember what need not be remembered. When it can they have to know still.
+ */
+static void decided_late(struct run *r)
+{
+	struct sim *s = r->c->s;
+	unsigned client, a, b;
+
+	if (!pick(r, &client, &a, &b))
+		return;
+	for (unsigned i = 0; i < r->nactors; i++)
+		r->actor[i].rests = false;
+	aim_pass(r, 100 * ENV_MS + sim_below(s, 50 * ENV_MS));
+	for (unsigned i = 0; i < r->nactors; i++) {
+		aim_without(r, i, b);
+		r->actor[i].rests = true;
+	}
+	sim_cut(s, r->c->node[a].host, r->c->node[b].host, true);
+	aim_pass(r, 800 * ENV_MS + sim_below(s, 2 * ENV_SEC));
+	sim_heal(s, r->c->node[a].host, r->c->node[b].host);
+	aim_pass(r, 3 * ENV_SEC);
+	sim_heal_all(s);
+	aim_rest(r, false);
+	aim_pass(r, 100 * ENV_MS);
+}
+
+const struct aim aim_decided_late = {
+	.name = "decided-late", .choose = soon_in_doubt, .once = decided_late};
+
 static bool is_idle(struct run *r, unsigned client)
 {
 	return !r->actor[client].running;

@@ -179,3 +179,103 @@ static void speaks_late(struct run *r)
 }
 
 const struct aim aim_speaks_late = {.name = "speaks-late", .once = speaks_late};
+
+/* ---- syncs ---- */
+
+static void all_dark(struct run *r)
+{
+	for (unsigned i = 0; i < r->c->nnodes; i++)
+		aim_kill(r, i, DISK_LOSE);
+	r->res->blackouts++;
+	for (unsigned i = 0; i < r->c->nnodes; i++)
+		aim_start(r, i);
+}
+
+static void sync_all(struct run *r)
+{
+	for (unsigned i = 0; i < r->nactors; i++)
+		if (!r->actor[i].dead && !r->actor[i].closed)
+			actor_sync(&r->actor[i]);
+}
+
+/*
+ * What was written is synced, and then the power goes everywhere; who had led shows up and dies
+ * before the others hear of it, so that theirs is what there is. Or it is synced after the power
+ * was gone: then it is told that it was lost.
+ */
+static void synced_in_the_dark(struct run *r)
+{
+	struct sim *s = r->c->s;
+	int p = aim_any_primary(r), shard = p < 0 ? -1 : aim_led_shard(r, (unsigned)p), b;
+
+	b = shard < 0 ? -1 : aim_backup(r, (unsigned)shard);
+	if (b < 0)
+		return;
+	aim_rest(r, true);
+	aim_pass(r, 50 * ENV_MS);
+	aim_rest(r, false);
+	aim_write_to(r, (unsigned)shard);
+	aim_pass(r, 50 * ENV_MS + sim_below(s, 100 * ENV_MS));
+	for (unsigned i = 0; i < r->nactors; i++)
+		r->actor[i].rests = true;
+	aim_pass(r, 30 * ENV_MS);
+	if (sim_chance(s, 300)) {
+		all_dark(r);
+		aim_until(r, aim_well, 0, JOIN_MAX);
+		sync_all(r);
+		aim_rest(r, false);
+		aim_pass(r, 300 * ENV_MS);
+		return;
+	}
+	sync_all(r);
+	aim_pass(r, 10 * ENV_MS + sim_below(s, 30 * ENV_MS));
+	sim_cut(s, r->c->node[p].host, r->c->node[b].host, true);
+	all_dark(r);
+	if (aim_until(r, is_suspect, (unsigned)shard * CLUSTER_NODES_MAX + (unsigned)p, JOIN_MAX)) {
+		aim_kill(r, (unsigned)p, DISK_PROCESS);
+		aim_pass(r, 8 * ENV_SEC);
+	}
+	aim_rest(r, false);
+	aim_pass(r, 200 * ENV_MS);
+}
+
+const struct aim aim_synced_in_the_dark = {
+	.name = "synced-in-the-dark", .choose = two_that_lose, .once = synced_in_the_dark};
+
+/* ---- the first copy beside the only one ---- */
+
+static void one_at_first(struct run *r, struct cluster_config *cfg)
+{
+	cfg->replicas = 1;
+	r->think = 20 * ENV_MS;
+}
+
+/*
+ * There are to be more copies. Clients that hear of it late send all that they do on one node as
+ * one transaction still, which is right as long as there is one log only.
+ */
+static void more_copies(struct run *r)
+{
+	struct sim *s = r->c->s;
+	int p;
+
+	aim_replicas(r, 1);
+	aim_pass(r, 20 * ENV_MS);
+	if (!aim_until(r, aim_well, 0, JOIN_MAX) || (p = aim_any_primary(r)) < 0)
+		return;
+	for (unsigned i = 0; i < r->nactors; i++) {
+		r->actor[i].only = aim_objects_of(r, (unsigned)p);
+		for (unsigned k = 0; k < r->c->nnodes; k++) {
+			struct sim_host *node = r->c->node[k].host;
+
+			sim_slow(s, r->c->client_host[i], node, 100 * ENV_MS);
+			sim_slow(s, node, r->c->client_host[i], 100 * ENV_MS);
+		}
+	}
+	aim_pass(r, 200 * ENV_MS);
+	aim_replicas(r, 2 + (unsigned)sim_below(s, 2));
+	aim_pass(r, 1500 * ENV_MS);
+}
+
+const struct aim aim_more_copies = {
+	.name = "more-copies", .choose = one_at_first, .once = more_copies};

@@ -18,18 +18,6 @@ static int other_member(struct run *r, unsigned shard, int but)
 	return -1;
 }
 
-/* A primary that is not the keeper's leader too, which would take longer to replace; -1. */
-static int plain_primary(struct run *r)
-{
-	for (unsigned i = 0; i < 20; i++) {
-		int p = aim_any_primary(r);
-
-		if (p >= 0 && p != aim_keeper(r))
-			return p;
-	}
-	return -1;
-}
-
 static void five_nodes(struct run *r, struct cluster_config *cfg)
 {
 	(void)r;
@@ -61,7 +49,7 @@ static bool another_serves(struct run *r, unsigned arg)
 static void half_sent(struct run *r)
 {
 	struct sim *s = r->c->s;
-	int p = plain_primary(r), shard, q, z;
+	int p = aim_plain_primary(r), shard, q, z;
 
 	if (p < 0 || (shard = aim_led_shard(r, (unsigned)p)) < 0)
 		return;
@@ -108,7 +96,7 @@ static void busy_nodes(struct run *r, struct cluster_config *cfg)
 static void one_is_behind(struct run *r)
 {
 	struct sim *s = r->c->s;
-	int p = plain_primary(r), shard = p < 0 ? -1 : aim_led_shard(r, (unsigned)p);
+	int p = aim_plain_primary(r), shard = p < 0 ? -1 : aim_led_shard(r, (unsigned)p);
 	int z = shard < 0 ? -1 : other_member(r, (unsigned)shard, p), q = z;
 
 	for (unsigned i = 0; z >= 0 && q == z && i < 20; i++)
@@ -157,7 +145,7 @@ static bool is_back(struct run *r, unsigned node)
 static void counted_again(struct run *r)
 {
 	struct sim *s = r->c->s;
-	int p = plain_primary(r), k = aim_keeper(r), shard, b, x;
+	int p = aim_plain_primary(r), k = aim_keeper(r), shard, b, x;
 
 	if (p < 0 || k < 0 || (shard = aim_led_shard(r, (unsigned)p)) < 0)
 		return;
@@ -204,7 +192,7 @@ static void slow_clients(struct run *r, struct cluster_config *cfg)
 static void late_request(struct run *r)
 {
 	struct sim *s = r->c->s;
-	int p = plain_primary(r), shard;
+	int p = aim_plain_primary(r), shard;
 	unsigned c = (unsigned)sim_below(s, r->nactors), of;
 
 	if (p < 0 || (shard = aim_led_shard(r, (unsigned)p)) < 0)

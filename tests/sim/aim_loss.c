@@ -1,6 +1,7 @@
 /*
  * Aims at what is left when machines lose power: which copies go on, and with what.
  */
+#include "dht/node/node.h"
 #include "dht/store/history.h"
 #include "tests/sim/aim.h"
 
@@ -11,18 +12,6 @@ static void one_may_be_lost(struct run *r, struct cluster_config *cfg)
 	cfg->nodes = 5; /* so that the keeper can do without two */
 	cfg->replicas = 2;
 	r->loss = LOSS_ONE;
-}
-
-/* Writes to one shard need no votes, which would be synced, and all else with them. */
-static void write_to(struct run *r, unsigned shard)
-{
-	unsigned objects = 0;
-
-	for (unsigned i = 0; i < OBJECTS; i++)
-		if (ring_shard_of(cluster_map(r->c), &r->id[i]) == shard)
-			objects |= 1u << i;
-	for (unsigned i = 0; i < r->nactors; i++)
-		r->actor[i].only = objects;
 }
 
 /*
@@ -38,7 +27,7 @@ static void silent_and_dark(struct run *r)
 
 	if (b < 0)
 		return;
-	write_to(r, (unsigned)shard);
+	aim_write_to(r, (unsigned)shard);
 	aim_pass(r, 100 * ENV_MS + sim_below(s, 200 * ENV_MS));
 	aim_rest(r, true);
 	aim_isolate(r, (unsigned)a, true);
@@ -96,12 +85,6 @@ static void look_at(struct run *r, const struct ring_map *m, unsigned node, stru
 	}
 }
 
-static bool is_well(struct run *r, unsigned unused)
-{
-	(void)unused;
-	return cluster_healthy(r->c, NULL, 0);
-}
-
 static void check_longest(struct run *r, const struct last *best)
 {
 	for (unsigned k = 0; k < ring_nshards(cluster_map(r->c)); k++) {
@@ -134,7 +117,7 @@ static void all_dark(struct run *r)
 				sim_slow(s, r->c->node[i].host, r->c->node[k].host,
 					sim_below(s, 60 * ENV_MS));
 	aim_pass(r, 100 * ENV_MS + sim_below(s, 300 * ENV_MS));
-	if (r->broken || !is_well(r, 0))
+	if (r->broken || !aim_well(r, 0))
 		return;
 	m = ring_ref((struct ring_map *)cluster_map(r->c));
 	for (unsigned i = 0; i < n; i++)
@@ -146,7 +129,7 @@ static void all_dark(struct run *r)
 		look_at(r, m, (first + i) % n, best);
 		aim_pass(r, sim_below(s, 300 * ENV_MS));
 	}
-	if (aim_until(r, is_well, 0, BACK_MAX))
+	if (aim_until(r, aim_well, 0, BACK_MAX))
 		check_longest(r, best);
 	ring_unref(m);
 	aim_rest(r, false);
@@ -154,3 +137,60 @@ static void all_dark(struct run *r)
 }
 
 const struct aim aim_all_dark = {.name = "all-dark", .choose = all_may_be_lost, .once = all_dark};
+
+/* ---- copies that are to go ---- */
+
+static bool is_broken(struct run *r, unsigned node)
+{
+	return r->c->node[node].up && node_broken(r->c->node[node].node);
+}
+
+/*
+ * There are to be fewer copies, just when the one that would stay is lost: its machine without a
+ * word, or its disk, which it still can tell. The others must not leave to it.
+ */
+static void fewer_copies(struct run *r)
+{
+	struct sim *s = r->c->s;
+	int p, shard;
+
+	aim_replicas(r, 2);
+	aim_pass(r, 20 * ENV_MS);
+	if (!aim_until(r, aim_well, 0, BACK_MAX))
+		return;
+	p = aim_plain_primary(r);
+	shard = p < 0 ? -1 : aim_led_shard(r, (unsigned)p);
+	if (shard < 0)
+		return;
+	aim_write_to(r, (unsigned)shard);
+	aim_pass(r, 50 * ENV_MS + sim_below(s, 200 * ENV_MS));
+	if (sim_chance(s, 500)) {
+		fault_fail_disk(r, (unsigned)p);
+		if (!aim_until(r, is_broken, (unsigned)p, ENV_SEC))
+			return;
+		aim_replicas(r, 1);
+		aim_pass(r, 2 * ENV_SEC);
+		return;
+	}
+	aim_rest(r, true);
+	aim_isolate(r, (unsigned)p, true);
+	aim_pass(r, 30 * ENV_MS);
+	if (!ring_may_lose(r, (unsigned)p))
+		return;
+	aim_kill(r, (unsigned)p, sim_chance(s, 500) ? DISK_LOSE : DISK_POWER);
+	aim_rejoin(r, (unsigned)p);
+	aim_replicas(r, 1);
+	aim_pass(r, sim_below(s, 3 * ENV_SEC));
+	aim_start(r, (unsigned)p);
+	aim_rest(r, false);
+	aim_pass(r, ENV_SEC);
+}
+
+static void two_of_three(struct run *r, struct cluster_config *cfg)
+{
+	cfg->replicas = 2;
+	r->loss = LOSS_ONE;
+}
+
+const struct aim aim_fewer_copies = {
+	.name = "fewer-copies", .choose = two_of_three, .once = fewer_copies};

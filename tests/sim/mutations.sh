@@ -36,7 +36,7 @@ doubt-means-commit dht/node/doubt.c - s/if \(d->committed \|\|/if (1 ||/
 unknown-but-not-recorded dht/node/decide.c - s/decide_start\(n, NULL, NULL, &abort_it, true, true\);\n/{\n\t\t\treq_status(r, WIRE_UNKNOWN);\n\t\t\treturn;\n\t\t}\n/
 presumed-beats-a-vote dht/node/decide.c asked-too-early s/if \(x->presumed\) \{/if (0) {/
 nobody-asks dht/node/doubt.c - s/env_timer_set\(n->env, &n->doubt_timer, due\);//
-sync-says-yes dht/node/admin.c - s/status = WIRE_LOST;//
+sync-says-yes dht/node/admin.c synced-in-the-dark s/status = WIRE_LOST;//
 sync-without-sync dht/node/admin.c - s/durable_start\(n, &q->durable[^;]*;/sync_done(&q->durable, 0);/
 terms-again dht/node/shard.c - s/\*term = s->term;/*term = 1;/
 ack-before-the-backups dht/node/repl.c - s/if \(c->required && c->acked < all\)/if (0)/
@@ -46,8 +46,8 @@ answer-without-a-lease dht/node/lease.c stale-reads s/if \(!c->required \|\| c->
 a-restarted-member-counts dht/node/copy.c counted-again s/incarnation && c->incarnation != incarnation/0/
 the-shorter-history dht/node/takeover.c all-dark s/longer\(&c->told, &best\)/longer(&best, &c->told) && 0/
 requests-of-an-older-map dht/node/exec.c late-request s/x->m.epoch < s->since/0/
-sync-here-alone dht/node/durable.c - s/wait_for\(d, p\);//
-several-shards-in-one-record dht/node/exec.c - s/if \(x->exclusive && !one_log\(x\)\)/if (0)/
+sync-here-alone dht/node/durable.c synced-in-the-dark s/wait_for\(d, p\);//
+several-shards-in-one-record dht/node/exec.c more-copies s/if \(x->exclusive && !one_log\(x\)\)/if (0)/
 forget-who-lost-a-shard dht/node/repl.c - s/req_lose\(n\);//
 forgets-leases-it-gave dht/node/lease.c forgotten-lease s/if \(n->ring->nnodes > 1 && now < start\)/if (0)/
 lease-by-another-map dht/node/lease.c hears-late s/m\.epoch == n->ring->epoch/1/
@@ -60,8 +60,11 @@ joins-without-sync dht/node/copy.c+dht/node/learn.c joins-in-the-dark s/level_sy
 joins-before-it-is-level dht/node/appeal.c+dht/node/teach.c joins s/!c \|\| !c->required \|\| c->member/!c || c->member/ @@ s/!l->level \|\| m.seq < l->level_seq/0/
 walk-deletes-nothing dht/node/learn_walk.c - s/delete_key\(w, o->key, o->klen\);//
 dead-without-survivors dht/keeper/judge.c silent-and-dark s/if \(n > 0 && !survivors_live\(k, d, dead\)\)/if (0)/ && s/find_dead\(k, m, now, dead\) && survivors_live\(k, m, dead\)/1/
-surplus-to-the-dead dht/ring/plan_step.c - s/w->said\[node\] >= \*since/1/
-lost-power-but-whole dht/node/keep.c - s/if \(store_info\(n->st\)->whole\)/if (1)/
+surplus-to-the-dead dht/ring/plan_step.c fewer-copies s/w->said\[node\] >= \*since/1/
+surplus-to-a-failed-log dht/node/keep.c fewer-copies s/if \(node_broken\(n\)\)\n\t\treturn;/;/
+same-term-again dht/ring/plan.c+dht/node/grant.c comes-back s/e\.renew = back && e\.primary == node;/;/ @@ s/s->grants = NULL;/s->grants = NULL;\n\ts->grants_made = 0;/
+fenced-but-waiting dht/node/exec.c waits-in-vain s/!x->any_epoch && session_ended\(x->r\.n, x->m\.session\)/0/
+lost-power-but-whole dht/node/keep.c all-dark s/if \(store_info\(n->st\)->whole\)/if (1)/
 forgets-with-strays dht/node/intent.c strays s/if \(o->forgotten && !o->strays\)/if (o->forgotten)/
 nothing-is-repaired dht/node/exec.c - s/rc == -EIO && repair_exec\(x\)/0/
 backups-stay-damaged dht/node/teach_read.c - s/q->mends = m\.token \|\| c->role == WIRE_ROLE_ADMIN/q->mends = false/
@@ -74,7 +77,7 @@ floor-passes-all dht/client/session.c - s/return n \? n->n : s->next;/return s->
 gives-up-silently dht/client/session.c - s/(void number_abandon\(struct session \*s, struct number \*n\)\n\{)/$1\n\tnumber_finish(s, n);\n\treturn;/
 one-yes-is-enough dht/client/commit.c - s/if \(all_yes\(cm\)\)/if (1)/
 no-is-yes dht/client/commit.c - s/\} else if \(m.status == WIRE_OK\) \{/} else if (m.status == WIRE_OK || m.status == WIRE_RETRY) {/ && s/if \(m.status == WIRE_OK\)\n\t\tkeep_vote/if (m.status == WIRE_OK || m.status == WIRE_RETRY)\n\t\tkeep_vote/
-forgets-too-early dht/client/commit.c - s/(\t\tdecide\(p, true\);\n)/$1\t\tforget_part(p, false);\n/
+forgets-too-early dht/client/commit.c decided-late s/(\t\tdecide\(p, true\);\n)/$1\t\tforget_part(p, false);\n/
 forgets-losses dht/client/sync.c - s/k->sync->rc = m.status == WIRE_LOST \? -EIO :/k->sync->rc = m.status == WIRE_LOST ? 0 :/
 sleeps-for-ever dht/client/client.c - s/if \(r->ops->retry\)\n\t\t\tr->ops->retry\(r\);\n\t\telse\n\t\t\trequest_stalled\(r\);/request_stalled(r);/
 lease-changes-without-recall dht/node/grant.c - s/\t\twait = true;\n\t\}\n\tdrop_pending/\t}\n\tdrop_pending/
@@ -86,7 +89,7 @@ lease-passes-before-the-fence dht/node/recall.c - s/\t\t\treport\(n, s, now\);/\
 lease-return-of-an-older-one dht/node/recall.c remembers-alone s/if \(h->by != l \|\| one->number < h->number\)/if (h->by != l)/
 lease-for-ever dht/client/lease.c remembers-alone s/env_now\(c->env\) < s->valid \? s->valid : 0/1 ? UINT64_MAX : 0/
 lease-unheard dht/client/lease.c takes-its-time s/if \(e->asker\)\n\t\t\tsay_kept/if (0)\n\t\t\tsay_kept/
-lease-of-what-a-vote-has-read dht/node/grant.c remembers-alone s/mode == WIRE_LEASE_EXCLUSIVE \? lock_conflict_write\(&s->locks, id\)\s*: //
+lease-of-what-a-vote-has-read dht/node/grant.c reads-early s/mode == WIRE_LEASE_EXCLUSIVE \? lock_conflict_write\(&s->locks, id\)\s*: //
 END
 }
 

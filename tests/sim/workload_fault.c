@@ -73,6 +73,12 @@ static void start(struct run *r, unsigned i)
 		cluster_die("a damaged node does not start", rc);
 }
 
+/* A disk that is full stays so. */
+void fault_restarted(struct run *r, unsigned node)
+{
+	r->doomed[node] &= disk_mem_faults(r->c->node[node].disk)->capacity != r->c->cfg.capacity;
+}
+
 struct restart {
 	struct run *r;
 	unsigned node;
@@ -91,10 +97,11 @@ static void restart_node(void *arg)
 		sim_after(c->s, 100 * ENV_MS, restart_node, x);
 		return;
 	}
-	start(x->r, x->node);
-	/* a disk that is full stays so */
-	x->r->doomed[x->node] &=
-		disk_mem_faults(c->node[x->node].disk)->capacity != c->cfg.capacity;
+	/* an aim may have been faster */
+	if (!c->node[x->node].up) {
+		start(x->r, x->node);
+		fault_restarted(x->r, x->node);
+	}
 	free(x);
 }
 
@@ -174,7 +181,7 @@ static void doom(struct run *r, unsigned n)
 }
 
 /* The next write or sync fails; see fault_watch(). */
-static void fail_disk(struct run *r, unsigned n)
+void fault_fail_disk(struct run *r, unsigned n)
 {
 	struct disk_mem_faults *f = disk_mem_faults(r->c->node[n].disk);
 
@@ -237,7 +244,7 @@ static void one_fault(struct run *r, enum fault f)
 		stop(r, n);
 		break;
 	case FAULT_DISK:
-		fail_disk(r, n);
+		fault_fail_disk(r, n);
 		break;
 	case FAULT_CUT:
 		if (a == b)

@@ -234,6 +234,7 @@ extern const struct orbit_policy workload_patient;
 
 /* Starts something; called again by itself after anything ended. */
 void actor_next(void *arg);
+void actor_sync(struct actor *a);
 /* Its client gives up on it, if it runs. */
 void op_cancel(struct op *op);
 /* Nothing more comes of it: its host died. */
@@ -301,8 +302,12 @@ void fault_begin(struct run *r);
 /* To be called often: processes whose store broke end. */
 void fault_watch(struct run *r);
 void fault_end(struct run *r);
+/* The node's disk fails next time, if it may. */
+void fault_fail_disk(struct run *r, unsigned node);
 void fault_flip(struct run *r);
 void fault_restart_later(struct run *r, unsigned node);
+/* It runs again: its disk does what it should. */
+void fault_restarted(struct run *r, unsigned node);
 /* Starts the nodes on what flips have left of their disks. */
 void fault_restart_damaged(struct run *r);
 

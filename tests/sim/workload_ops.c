@@ -83,6 +83,7 @@ static void op_error(struct op *op, const struct orbit_reply *reply)
 		return;
 	case -ESTALE:
 		check_stale(op->actor, op->session);
+		op->given_up = true;
 		return;
 	case -ENOSPC:
 		r->res->no_space++;
@@ -548,7 +549,7 @@ static void sync_done(void *arg, const struct orbit_reply *reply)
 		ended(a);
 }
 
-static void start_sync(struct actor *a)
+void actor_sync(struct actor *a)
 {
 	struct syncing *sy = mem_zalloc(sizeof(*sy));
 
@@ -591,7 +592,7 @@ void actor_next(void *arg)
 	else if (dice < 90)
 		start_read(a);
 	else
-		start_sync(a);
+		actor_sync(a);
 	if (sim_chance(a->run->c->s, 300) && (!a->run->aim || a->running + a->thinking < 3))
 		actor_think(a); /* one more at the same time */
 }
