@@ -133,8 +133,26 @@ void attr_put(struct txn_build *t, struct fs_attr *a, unsigned what, const struc
 	}
 }
 
+/* Of a directory that was removed and is still told of (removed.h): nobody else will see it. */
+static int setattr_dead(struct setattr *s)
+{
+	struct txn_build none;
+	struct fs_attr a;
+
+	if (!removed_remembered(s->op.fs, s->ino, &a))
+		return -ESTALE;
+	txn_init(&none);
+	attr_put(&none, &a, s->what, &s->set, mount_now(s->op.fs));
+	txn_fini(&none);
+	removed_change(s->op.fs, &a);
+	s->op.call->attr = a;
+	return 0;
+}
+
 static void setattr_end(struct setattr *s, int rc)
 {
+	if (rc == -ESTALE)
+		rc = setattr_dead(s);
 	free(s->acl);
 	op_end(&s->op, rc);
 }

@@ -95,8 +95,12 @@ static void create_get_dir(struct op *o)
 
 /* ---- a name that turned out to be there: open(O_CREAT) without O_EXCL ---- */
 
+#define AGAIN_MAX 20 /* as often as others take it away and make it anew */
+
 struct reopen {
 	struct op op;
+	uint64_t dir;
+	uint32_t mode;
 	int flags;
 	struct fs_call lookup;
 	char name[LAYOUT_NAME_MAX + 1];
@@ -132,7 +136,14 @@ static void reopen_looked_up(struct fs_call *lookup, int rc)
 	uint64_t ino = lookup->attr.ino;
 	int flags = re->flags;
 
-	if (rc == -ENOENT) /* gone again: whoever asked begins anew */
+	if (rc == -ENOENT && call->again++ < AGAIN_MAX) { /* gone again */
+		call->interrupt = NULL;
+		fs_create(fs, call, re->dir, re->name, re->mode, flags);
+		free(re);
+		mount_op_end(fs);
+		return;
+	}
+	if (rc == -ENOENT)
 		rc = -ESTALE;
 	if (!rc)
 		rc = may_open(&lookup->attr, call, flags);
@@ -161,6 +172,8 @@ static void create_open_existing(struct create *m)
 	struct reopen *re = op_new(sizeof(*re), fs, call);
 	uint64_t dir = m->dir;
 
+	re->dir = m->dir;
+	re->mode = m->mode & 07777;
 	re->flags = m->flags;
 	memcpy(re->name, m->key + 9, m->klen - 9);
 	re->lookup = (struct fs_call){.uid = call->uid,

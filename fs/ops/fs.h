@@ -78,6 +78,7 @@ struct fs_call {
 	struct frame *keep;   /* what data lies in: frame_ref() it to keep it longer; may be NULL */
 
 	/* The operation's own. */
+	unsigned again; /* times that it began anew */
 	void *impl;
 	orbit_handle handle; /* in flight now, for fs_interrupt() */
 	/* What fs_interrupt() does for a call that waits for more than one transaction; NULL: it

@@ -19,6 +19,7 @@ struct flush;
 struct lock_table;
 struct reaper;
 struct removed;
+struct stale;
 struct statfs_cache;
 struct unmount;
 
@@ -54,6 +55,7 @@ struct fs {
 
 	struct hints *hints;                 /* what was seen last of inodes and names (hint.h) */
 	TAILQ_HEAD(mount_dirs, fs_dir) dirs; /* open directories (readdir.c) */
+	struct stale *stale;                 /* who was told ESTALE (stale.c) */
 	struct removed *removed;     /* directories that the kernel still knows (removed.c) */
 	struct statfs_cache *statfs; /* statfs.c */
 	TAILQ_HEAD(mount_txns, mount_txn) txns; /* what mount_submit() sent and awaits */

@@ -7,17 +7,21 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 
 #include "fs/cache/data.h"
 #include "fs/cache/inode.h"
 #include "fs/ops/op.h"
+#include "fs/ops/stale.h"
 
 struct lookup {
 	struct op op;
 	uint64_t dir, ino, guess;
 	struct fs_attr attr;
 	bool up;
-	int follow, get; /* indices of results */
+	unsigned gone;       /* times that what was found was gone before there was a hold */
+	struct fs_call hold; /* of what was found */
+	int follow, get;     /* indices of results */
 	size_t klen;
 	uint8_t key[DIRENT_KEY_MAX];
 	uint8_t type;
@@ -25,7 +29,7 @@ struct lookup {
 
 static void lookup_begin(struct op *o);
 
-static void lookup_found(struct lookup *l)
+static void lookup_tell(struct lookup *l)
 {
 	struct fs *fs = l->op.fs;
 
@@ -36,6 +40,63 @@ static void lookup_found(struct lookup *l)
 	if (l->klen)
 		op_keep_entry(&l->op, l->dir, l->key, l->klen);
 	op_end(&l->op, 0);
+}
+
+/* ---- for one who was told ESTALE: what is found is to stay (stale.h) ---- */
+
+#define GONE_MAX 8
+
+static void lookup_held(struct fs_call *hold, int rc)
+{
+	struct lookup *l = container_of(hold, struct lookup, hold);
+	struct fs *fs = l->op.fs;
+
+	l->op.call->interrupt = NULL;
+	if (!rc)
+		fs_release(fs, hold->file); /* the hold stays for a moment */
+	if (rc == -ESTALE && ++l->gone < GONE_MAX) {
+		l->guess = 0;
+		hint_forget_name(fs, l->dir, l->key, l->klen);
+		op_retry(&l->op, lookup_begin);
+		return;
+	}
+	/* other errors are for who opens it */
+	lookup_tell(l);
+}
+
+static void lookup_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
+{
+	struct lookup *l = call->impl;
+
+	fs_interrupt(fs, &l->hold, fatal);
+}
+
+static void lookup_hold(struct lookup *l)
+{
+	struct fs_call *call = l->op.call;
+
+	l->hold = (struct fs_call){.uid = call->uid,
+		.gid = call->gid,
+		.pid = call->pid,
+		.fatal = call->fatal,
+		.done = lookup_held};
+	call->impl = l;
+	call->interrupt = lookup_interrupt;
+	fs_open(l->op.fs, &l->hold, l->ino, O_RDONLY);
+}
+
+static void lookup_found(struct lookup *l)
+{
+	struct fs *fs = l->op.fs;
+
+	if (!l->klen || !stale_again(fs, l->op.call)) {
+		lookup_tell(l);
+	} else if (S_ISDIR(l->attr.mode)) {
+		stale_found(fs, &l->attr);
+		lookup_tell(l);
+	} else {
+		lookup_hold(l);
+	}
 }
 
 static void lookup_absent(struct lookup *l)

@@ -11,6 +11,7 @@
 #include "fs/ops/file.h"
 #include "fs/ops/removed.h"
 #include "fs/ops/reaper.h"
+#include "fs/ops/stale.h"
 
 #define TRIES_AT_ONCE 10
 #define BACKOFF_MIN (1 * ENV_MS)
@@ -36,6 +37,8 @@ void op_end(struct op *o, int rc)
 		env_timer_clear(fs->env, &o->timer);
 	free(o);
 	mount_settle(fs);
+	if (call && rc == -ESTALE)
+		stale_told(fs, call);
 	if (call)
 		mount_done(call, rc);
 	mount_op_end(fs);

@@ -11,6 +11,7 @@
 
 #include "dht/base/mem.h"
 #include "fs/ops/readdir.h"
+#include "fs/ops/stale.h"
 
 struct removed {
 	struct fs_attr attr;
@@ -43,11 +44,22 @@ bool removed_remembered(struct fs *fs, uint64_t ino, struct fs_attr *a)
 	const struct fs_attr *seen = d ? &d->attr : readdir_attr(fs, ino);
 
 	if (!seen)
+		seen = stale_attr(fs, ino);
+	if (!seen)
 		return false;
 	*a = *seen;
 	a->nlink = 0;
 	a->children = 0;
 	return true;
+}
+
+void removed_change(struct fs *fs, const struct fs_attr *a)
+{
+	struct removed *d = find(fs, a->ino);
+	struct fs_attr *s = d ? &d->attr : stale_attr(fs, a->ino);
+
+	if (s)
+		*s = *a;
 }
 
 static void drop(struct fs *fs, struct removed *d)

@@ -15,6 +15,7 @@
 #include "fs/ops/mount.h"
 #include "fs/ops/reaper.h"
 #include "fs/ops/removed.h"
+#include "fs/ops/stale.h"
 #include "fs/ops/statfs.h"
 
 struct fs_config fs_config_default(void)
@@ -210,6 +211,7 @@ static void fs_free(struct fs *fs)
 	file_free(fs);
 	lock_free(fs);
 	removed_free(fs);
+	stale_free(fs);
 	inode_cache_free(fs->inodes);
 	statfs_free(fs);
 	hint_free(fs->hints);

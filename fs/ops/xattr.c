@@ -17,6 +17,7 @@
 #include "fs/ops/file.h"
 #include "fs/ops/flush.h"
 #include "fs/ops/op.h"
+#include "fs/ops/removed.h"
 #include "fs/ops/policy.h"
 
 #define CAPS_NAME "security.capability"
@@ -100,7 +101,7 @@ static void get_done(void *arg, const struct orbit_reply *r)
 	if (!rc)
 		rc = op_attr(fs, r, x->get, x->ino, &a);
 	if (rc == -ENOENT)
-		rc = -ESTALE;
+		rc = removed_remembered(fs, x->ino, &a) ? -ENODATA : -ESTALE;
 	if (!rc && orbit_result(r, x->read, &res))
 		rc = -EIO;
 	if (!rc && x->acl)
@@ -339,14 +340,15 @@ static void list_done(void *arg, const struct orbit_reply *r)
 {
 	struct xattr *x = arg;
 	struct txn_result res;
+	struct fs_attr a;
 	int rc = op_outcome(&x->op, r);
 
 	if (!rc && orbit_result(r, x->read, &res))
 		rc = -EIO;
-	if (!rc && !res.present)
-		rc = -ESTALE;
-	if (!rc)
+	if (!rc && res.present)
 		rc = list_parse(x, &res);
+	else if (!rc && !removed_remembered(x->op.fs, x->ino, &a))
+		rc = -ESTALE;
 	if (rc > 0) {
 		list_more(x);
 		return;
