@@ -431,6 +431,11 @@ void request_answer(struct orbit_client *c, struct peer *p, struct frame *f)
 		c->relay = p;
 		home = r->home;
 	}
+	/* a grant is for what its own node says: this may be older */
+	if (p != r->home) {
+		frame_unref(r->grant);
+		r->grant = NULL;
+	}
 	r->ops->answer(r, p, f);
 	if (home && !home->around && c->relay == p)
 		peer_around_done(home, true);
