@@ -33,7 +33,7 @@ static bool told(const struct orbit_client *c)
 	return c->leases.ops && !c->closing;
 }
 
-static struct lease *find(const struct orbit_client *c, const struct orbit_id *id)
+struct lease *lease_find(const struct orbit_client *c, const struct orbit_id *id)
 {
 	struct lease *e;
 
@@ -147,7 +147,7 @@ static void say_heard(struct env_timer *t)
 
 void orbit_return(struct orbit_client *c, const struct orbit_id *id, enum orbit_lease keep)
 {
-	struct lease *e = find(c, id);
+	struct lease *e = lease_find(c, id);
 	struct peer *p;
 
 	if (!e || keep >= e->mode)
@@ -172,7 +172,7 @@ static void granted(struct peer *p, const struct wire_lease_one *one, uint64_t r
 {
 	struct orbit_client *c = p->c;
 	struct lease_shard *sh = &c->leases.shard[one->shard];
-	struct lease *e = find(c, &one->id);
+	struct lease *e = lease_find(c, &one->id);
 	enum orbit_lease mode = (enum orbit_lease)one->mode;
 
 	if (one->number >> TERM_SHIFT < (sh->term & TERM_MASK))
@@ -228,20 +228,22 @@ static void on_grant(struct peer *p, struct wire_leases m, struct frame *f)
 
 void lease_ask_user(struct orbit_client *c, struct lease *e, enum orbit_lease keep)
 {
+	const struct orbit_id id = e->id; /* it may go meanwhile */
+
 	if (keep >= e->kept)
 		return; /* he knows */
 	e->kept = keep;
 	owe(c, e);
 	if (told(c))
-		c->leases.ops->recall(c->leases.arg, &e->id, keep);
+		c->leases.ops->recall(c->leases.arg, &id, keep);
 	else
-		orbit_return(c, &e->id, ORBIT_LEASE_NONE);
+		orbit_return(c, &id, ORBIT_LEASE_NONE);
 }
 
 static void recalled(struct peer *p, const struct wire_lease_one *one)
 {
 	struct orbit_client *c = p->c;
-	struct lease *e = find(c, &one->id);
+	struct lease *e = lease_find(c, &one->id);
 	enum orbit_lease keep = (enum orbit_lease)one->mode;
 
 	c->n.leases_recalled++;
@@ -412,7 +414,7 @@ uint64_t orbit_valid_until(const struct orbit_client *c)
 
 enum orbit_lease orbit_lease_held(const struct orbit_client *c, const struct orbit_id *id)
 {
-	const struct lease *e = find(c, id);
+	const struct lease *e = lease_find(c, id);
 
 	return e && orbit_valid_until(c) && lease_trusted(c, e->shard) ? e->kept : ORBIT_LEASE_NONE;
 }
@@ -434,7 +436,7 @@ static uint64_t number_in(struct wire_leases m, const struct orbit_id *id, uint6
 enum orbit_lease orbit_covered(struct orbit_client *c, const struct orbit_reply *r,
 	const struct orbit_id *id, uint64_t *version)
 {
-	const struct lease *e = find(c, id);
+	const struct lease *e = lease_find(c, id);
 	struct wire_leases m;
 	struct cur cur;
 	uint64_t v;

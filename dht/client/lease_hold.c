@@ -186,10 +186,23 @@ bool lease_trusted(const struct orbit_client *c, uint16_t shard)
 /* The users of what is trusted no more are told, as if somebody recalled it. */
 static void distrust(struct orbit_client *c, struct lease_shard *sh)
 {
-	struct lease *e, *next;
+	struct lease *e;
+	struct orbit_id *ids;
+	size_t n = 0;
 
-	TAILQ_FOREACH_SAFE (e, &sh->held, at, next)
-		lease_ask_user(c, e, ORBIT_LEASE_NONE);
+	TAILQ_FOREACH (e, &sh->held, at)
+		n++;
+	ids = mem_zalloc((n + 1) * sizeof(*ids));
+	n = 0;
+	TAILQ_FOREACH (e, &sh->held, at)
+		ids[n++] = e->id;
+	/* who is told may give back others at once */
+	for (size_t i = 0; i < n; i++) {
+		e = lease_find(c, &ids[i]);
+		if (e)
+			lease_ask_user(c, e, ORBIT_LEASE_NONE);
+	}
+	free(ids);
 }
 
 static void on_owed(struct env_timer *t)

@@ -22,6 +22,7 @@ struct lease_shard {
 	struct holding *saying;
 };
 
+struct lease *lease_find(const struct orbit_client *c, const struct orbit_id *id);
 /* Who would recall it. */
 void lease_from(struct lease *e, struct peer *p);
 

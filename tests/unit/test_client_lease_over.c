@@ -347,6 +347,78 @@ static void test_what_follows_a_grant_carries_its_epoch(void **state)
 	w_for(&w, MS);
 }
 
+static uint64_t asked_1; /* the id of what node 1 was asked last */
+
+static bool takes_note(struct fake *n, struct tlink *t, struct frame *f)
+{
+	(void)n;
+	(void)t;
+	if (f->type == WIRE_TXN)
+		asked_1 = f->id;
+	return f->type == WIRE_TXN;
+}
+
+/* It was moved, and who had it before answers late: the object may have changed since, before the
+ * grant that the new one has sent. */
+static void test_a_grant_covers_the_answer_of_who_gave_it(void **state)
+{
+	struct orbit_id id = id_on(&w, 1);
+	struct frame *f;
+	struct wish s;
+
+	(void)state;
+	w.node[1]->hook = takes_note;
+	send_wish(&s, id, ORBIT_LEASE_SHARED);
+	w_for(&w, MS);
+	assert_int_not_equal(asked_1, 0);
+	mute_reply = true; /* the grant alone has come yet */
+	fail_over(1, 2);
+	map_to_client();
+	assert_int_equal(orbit_lease_held(c, &id), ORBIT_LEASE_SHARED);
+	assert_int_equal(s.calls, 0);
+	f = frame_new(WIRE_REPLY, asked_1, 64);
+	f->flags = FRAME_REPLY;
+	wire_put_reply_head(&f->b, WIRE_OK, 0, w.map->epoch - 1, NULL, 0);
+	fake_send(link_of(w.node[1]), f);
+	w_for(&w, MS);
+	assert_int_equal(s.calls, 1);
+	assert_int_equal(s.covered, ORBIT_LEASE_NONE);
+	done(&s);
+	w.node[1]->hook = hook;
+}
+
+/* Who has to give back one may give back others with it. */
+static struct orbit_id ours[3];
+
+static void all_at_once(void *arg, const struct orbit_id *id, enum orbit_lease keep)
+{
+	(void)arg;
+	(void)id;
+	told.recalls++;
+	for (unsigned i = 0; i < ARRAY_LEN(ours); i++)
+		orbit_return(c, &ours[i], keep);
+}
+
+static void test_what_is_not_trusted_may_all_go_at_once(void **state)
+{
+	const struct orbit_lease_ops all = {.recall = all_at_once};
+
+	(void)state;
+	orbit_leases(c, &all, NULL);
+	for (unsigned i = 0; i < ARRAY_LEN(ours); i++) {
+		ours[i] = id_in(&w, shard_of_node(&w, 1, 0), 1 + i);
+		hold(ours[i], ORBIT_LEASE_SHARED);
+	}
+	holding.status = WIRE_RETRY;
+	fail_over(1, 2);
+	map_to_client();
+	w_run(&w, orbit_valid_until(c));
+	assert_int_equal(told.recalls, 1);
+	assert_int_equal(granted(c), 0);
+	holding.status = WIRE_OK;
+	w_for(&w, SEC);
+}
+
 static void test_many_are_told_in_pieces(void **state)
 {
 	struct wire_lease_one *ones = mem_zalloc(4000 * sizeof(*ones));
@@ -431,6 +503,8 @@ int main(void)
 		T(a_claim_is_answered),
 		T(a_claim_that_crossed_a_map_is_answered_in_its_term),
 		T(what_follows_a_grant_carries_its_epoch),
+		T(a_grant_covers_the_answer_of_who_gave_it),
+		T(what_is_not_trusted_may_all_go_at_once),
 		T(many_are_told_in_pieces),
 		T(a_dead_link_to_who_granted_is_noticed),
 		T(nonsense_is_rejected),
