@@ -158,15 +158,16 @@ static bool meets(uint8_t mode, enum need need)
 static bool unknown_in_way(struct node *n, const struct shard *s, const struct leased *o,
 	uint32_t session, enum need need)
 {
-	const struct holder *h = o ? holder_of(o, session) : NULL;
 	const struct grants *g = s->grants;
 	unsigned count = g->unknown[WIRE_LEASE_EXCLUSIVE];
 	const struct leaser *own;
+	const struct holder *h;
 
 	if (need == NEED_ALONE)
 		count += g->unknown[WIRE_LEASE_SHARED];
 	if (!count || need == NEED_NOTHING)
 		return false;
+	h = o ? holder_of(o, session) : NULL;
 	if (h && (need == NEED_SEEN || h->mode == WIRE_LEASE_EXCLUSIVE))
 		return false;
 	own = leaser_find(n, session, s->number);

@@ -491,6 +491,8 @@ void grants_free(struct node *n);
 /* Another map: sessions that are over hold nothing. */
 void grants_adopt(struct node *n);
 void grants_over(struct node *n, uint32_t session);
+/* It has ended: if it holds leases a map is to fence it before they pass on; false: it does not. */
+bool grants_fence(struct node *n, uint32_t session);
 /* The link is that of a session; it goes. */
 void grants_link(struct conn *c, uint32_t session);
 void grants_unlink(struct conn *c);

@@ -207,6 +207,27 @@ static void checked(struct keep_session *k, const struct wire_session *m)
 	free(k);
 }
 
+static bool holds_any(const struct lessee *s)
+{
+	const struct leaser *l;
+
+	TAILQ_FOREACH (l, &s->leasers, of_lessee)
+		if (l->unknown || !TAILQ_EMPTY(&l->holders))
+			return true;
+	return false;
+}
+
+bool grants_fence(struct node *n, uint32_t session)
+{
+	struct lessee *s = lessee_find(n, session);
+
+	if (!s || session_ended(n, session) || !n->ring || !holds_any(s))
+		return false;
+	if (!s->reporting)
+		report(n, s, env_now(n->env));
+	return true;
+}
+
 /* Who has no link is asked for elsewhere, rather than after recall_timeout. */
 void recall_check(struct node *n, struct lessee *s)
 {

@@ -4,6 +4,7 @@
  * From time to time the keeper is asked for each session that has records here. One that it does
  * not know any more has ended, for ever, as numbers are not used again:
  *
+ *   holds leases -> the keeper is asked to fence it: all have to know before they pass on
  *   known -> ended is recorded (KEY_KEEPER "e", u32 BE session; one small record, it stays)
  *         -> its requests are answered NO_SESSION
  *         -> its replies, floors and records of leases are deleted, a few at a time
@@ -163,14 +164,13 @@ static void end_session(struct node *n, uint32_t session)
 	if (sweep_apply(n, w))
 		return;
 	ended_add(n, session);
-	grants_over(n, session);
 	log_info("mod=node session=%u msg=\"session has ended, its records go\"", session);
 	env_timer_set(n->env, &n->sweep_timer, env_now(n->env) + SWEEP_STEP);
 }
 
 static void checked(struct keep_session *k, const struct wire_session *m)
 {
-	if (m->status == WIRE_NO_SESSION)
+	if (m->status == WIRE_NO_SESSION && !k->n->stopping && !grants_fence(k->n, k->m.session))
 		end_session(k->n, k->m.session);
 	free(k);
 }

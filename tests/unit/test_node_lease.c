@@ -734,6 +734,28 @@ static void test_lease_of_a_session_that_ended_goes_at_once(void **state)
 	three_fini(&t);
 }
 
+/* Also if nobody met it before the keeper was asked for all sessions: what it had sent may still be
+ * on its way to who does not know that it has ended. */
+static void test_lease_of_a_session_that_ended_passes_on_with_the_map(void **state)
+{
+	uint16_t status;
+	uint32_t gone;
+	struct three t;
+
+	(void)state;
+	three_init(&t);
+	gone = open_session(&t.k[1], WIRE_SESSION_NEW, 1, 0, &status);
+	assert_int_equal(wish_for(&t.k[1], gone, 2, &t.id, EXCLUSIVE, false), EXCLUSIVE);
+	open_session(&t.k[1], WIRE_SESSION_END, 0, gone, &status);
+	assert_int_equal(status, WIRE_OK);
+	rig_hangup(&t.k[1]);
+	for (unsigned i = 0; i < 130 && stats(&t).leases; i++)
+		sim_run(t.r.s, ENV_SEC);
+	assert_int_equal(stats(&t).leases, 0);
+	assert_true(ring_fenced(node_ring(t.r.n[0].node), gone));
+	three_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -756,6 +778,7 @@ int main(void)
 		cmocka_unit_test(test_lease_answer_that_came_while_the_node_stood_still),
 		cmocka_unit_test(test_lease_of_who_says_that_it_heard_is_waited_for),
 		cmocka_unit_test(test_lease_of_a_session_that_ended_goes_at_once),
+		cmocka_unit_test(test_lease_of_a_session_that_ended_passes_on_with_the_map),
 	};
 
 	return cmocka_run_group_tests_name("node_lease", tests, NULL, NULL);
