@@ -237,9 +237,12 @@ static void dispatch(struct conn *c, struct frame *f)
 }
 
 /* What keeps copies level is limited by who sends it. Were it refused because clients ask for too
- * much, copies would be lost as well. */
+ * much, copies would be lost as well. What says which leases are held is kept for no time, and what
+ * is waiting may wait for it. */
 static bool bounded(const struct conn *c, const struct frame *f)
 {
+	if (f->type == WIRE_RETURN || f->type == WIRE_HOLDING)
+		return true;
 	return c->role == WIRE_ROLE_NODE &&
 	       (f->type == WIRE_APPEND || f->type == WIRE_BEAT || f->type == WIRE_RECOVER ||
 		       f->type == WIRE_MAKE_DURABLE || f->type == WIRE_RAFT);

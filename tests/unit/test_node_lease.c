@@ -601,6 +601,35 @@ static void test_lease_limit(void **state)
 	three_fini(&t);
 }
 
+/* Whoever has as much under way as he may can still give back what others wait for: else they, and
+ * he, if they have what he waits for, would do so for ever. */
+static void test_lease_is_returned_by_who_asks_for_too_much(void **state)
+{
+	static uint8_t bytes[10000];
+	struct node_config cfg = node_config_default();
+	struct txn_build b;
+	struct three t;
+	uint64_t rid;
+
+	(void)state;
+	cfg.queue_max = sizeof(bytes) / 2;
+	three_init_with(&t, &cfg);
+	assert_int_equal(wish_for(&t.k[1], 1, 2, &t.id, EXCLUSIVE, false), EXCLUSIVE);
+	assert_int_equal(
+		wish_for(&t.k[2], 2, 2, &(struct orbit_id){{1}}, EXCLUSIVE, false), EXCLUSIVE);
+	txn_init(&b);
+	txn_write(&b, &(struct orbit_id){{1}}, 0, bytes, sizeof(bytes));
+	rig_send_txn(&t.k[1], WIRE_TXN, &(struct rig_head){.session = 1, .number = 3}, &b);
+	txn_fini(&b);
+	rid = add_by(&t.k[2], 2, 3, &t.id);
+	run(&t);
+	assert_false(has_reply(&t.k[2], rid));
+	give_back(&t.k[1], 1, recalled(&t.k[1], 0), 0);
+	assert_int_equal(rig_status(&t.k[2], rid), WIRE_OK);
+	assert_int_equal(t.k[1].down, 0);
+	three_fini(&t);
+}
+
 static uint32_t open_session(
 	struct rig_link *k, uint8_t what, uint8_t nonce, uint32_t session, uint16_t *status)
 {
@@ -774,6 +803,7 @@ int main(void)
 		cmocka_unit_test(test_lease_is_not_granted_while_a_vote_reads),
 		cmocka_unit_test(test_lease_is_recalled_when_the_link_comes),
 		cmocka_unit_test(test_lease_limit),
+		cmocka_unit_test(test_lease_is_returned_by_who_asks_for_too_much),
 		cmocka_unit_test(test_lease_of_who_does_not_answer_passes_on_with_the_map),
 		cmocka_unit_test(test_lease_answer_that_came_while_the_node_stood_still),
 		cmocka_unit_test(test_lease_of_who_says_that_it_heard_is_waited_for),
