@@ -312,9 +312,9 @@ struct decline {
 struct sess {
 	struct sess_key key;
 	uint64_t floor;
-	uint64_t kept; /* the floor that the log has */
-	bool dirty;    /* the log lacks an abandoned number */
-	uint64_t *abandoned;
+	uint64_t kept;       /* the floor that the log has */
+	bool dirty;          /* the log lacks an abandoned number */
+	uint64_t *abandoned; /* ascending */
 	size_t nabandoned;
 	struct numbers stored;    /* replies in the store */
 	struct decline *declined; /* ascending; until the floor passes them */

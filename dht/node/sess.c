@@ -159,13 +159,37 @@ static void raise_floor(struct sess *s, uint64_t floor)
 	s->ndeclined = left;
 }
 
+/* Index of the first abandoned number that is not below @number. */
+static size_t abandoned_at(const struct sess *s, uint64_t number)
+{
+	size_t lo = 0, hi = s->nabandoned;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (s->abandoned[mid] < number)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 static bool is_abandoned(const struct sess *s, uint64_t number)
 {
-	for (size_t i = 0; i < s->nabandoned; i++) {
-		if (s->abandoned[i] == number)
-			return true;
-	}
-	return false;
+	size_t at = abandoned_at(s, number);
+
+	return at < s->nabandoned && s->abandoned[at] == number;
+}
+
+/* There is room for it. */
+static void abandon(struct sess *s, uint64_t number)
+{
+	size_t at = abandoned_at(s, number);
+
+	memmove(s->abandoned + at + 1, s->abandoned + at,
+		(s->nabandoned++ - at) * sizeof(*s->abandoned));
+	s->abandoned[at] = number;
 }
 
 struct sess *sess_learn(struct node *n, uint16_t shard, const struct wire_txn *m)
@@ -181,7 +205,7 @@ struct sess *sess_learn(struct node *n, uint16_t shard, const struct wire_txn *m
 		if (s->nabandoned == NODE_ABANDONED_MAX)
 			return NULL;
 		s->abandoned = mem_grow(s->abandoned, s->nabandoned + 1, sizeof(*s->abandoned));
-		s->abandoned[s->nabandoned++] = number;
+		abandon(s, number);
 		s->dirty = true;
 	}
 	return s;
@@ -405,10 +429,10 @@ static int load_floor(struct node *n, const uint8_t *key, size_t klen, struct cu
 	if (format != FLOOR_FORMAT || count > NODE_ABANDONED_MAX || val.left != 8 * (size_t)count ||
 		key_parts(n, key, klen, &s, NULL))
 		return -EUCLEAN;
-	s->abandoned = mem_grow(NULL, count + 1, sizeof(*s->abandoned));
+	s->abandoned = mem_grow(s->abandoned, count + 1, sizeof(*s->abandoned));
+	s->nabandoned = 0;
 	for (uint32_t i = 0; i < count; i++)
-		s->abandoned[i] = cur_u64(&val);
-	s->nabandoned = count;
+		abandon(s, cur_u64(&val));
 	raise_floor(s, floor);
 	s->kept = s->floor;
 	return 0;

@@ -219,7 +219,10 @@ static void test_node_refuses_below_the_floor(void **state)
 
 static void test_node_refuses_abandoned_numbers(void **state)
 {
-	struct rig_head read = {.session = 1, .number = 9, .nabandoned = 2, .abandoned = {3, 7}};
+	struct rig_head read[] = {
+		{.session = 1, .number = 9, .nabandoned = 2, .abandoned = {5, 7}},
+		{.session = 1, .number = 10, .nabandoned = 4, .abandoned = {3, 5, 6, 7}},
+	};
 	struct txn_build t;
 	uint64_t rid;
 	struct one o;
@@ -227,14 +230,19 @@ static void test_node_refuses_abandoned_numbers(void **state)
 	(void)state;
 	one_init(&o);
 	/* told by a read: it is in the log before the read is answered */
-	txn_init(&t);
-	txn_get(&t, &o.id);
-	rid = rig_send_txn(&o.k, WIRE_TXN, &read, &t);
-	txn_fini(&t);
-	assert_int_equal(rig_status(&o.k, rid), WIRE_OK);
+	for (unsigned i = 0; i < 2; i++) {
+		txn_init(&t);
+		txn_get(&t, &o.id);
+		rid = rig_send_txn(&o.k, WIRE_TXN, &read[i], &t);
+		txn_fini(&t);
+		assert_int_equal(rig_status(&o.k, rid), WIRE_OK);
+	}
 	assert_int_equal(add(&o, 3, 1), WIRE_REFUSED);
+	assert_int_equal(add(&o, 5, 1), WIRE_REFUSED);
+	assert_int_equal(add(&o, 6, 1), WIRE_REFUSED);
 	one_crash(&o);
 	assert_int_equal(add(&o, 3, 1), WIRE_REFUSED);
+	assert_int_equal(add(&o, 6, 1), WIRE_REFUSED);
 	assert_int_equal(add(&o, 7, 1), WIRE_REFUSED);
 	assert_int_equal(add(&o, 4, 1), WIRE_OK);
 	assert_int_equal(rig_slot(&o.k, &o.id, 0), 101);
