@@ -341,15 +341,20 @@ static struct seen *seen_at(struct data_cache *dc, uint64_t ino)
 
 static void seen_note(struct data_cache *dc, const struct fs_attr *a)
 {
-	*seen_at(dc, a->ino) =
-		(struct seen){.ino = a->ino, .size = a->size, .cut = a->cut, .mtime = a->mtime};
+	*seen_at(dc, a->ino) = (struct seen){.ino = a->ino,
+		.size = a->size,
+		.cut = a->cut,
+		.mtime = a->mtime,
+		.ctime = a->ctime};
 }
 
 static bool is_seen(struct data_cache *dc, const struct fs_attr *a)
 {
 	const struct seen *s = seen_at(dc, a->ino);
 
-	return s->ino == a->ino && s->size == a->size && s->cut == a->cut && s->mtime == a->mtime;
+	/* the time of change can be put back, that of status change can't */
+	return s->ino == a->ino && s->size == a->size && s->cut == a->cut && s->mtime == a->mtime &&
+	       s->ctime == a->ctime;
 }
 
 bool data_seen(struct data_cache *dc, const struct fs_attr *a)

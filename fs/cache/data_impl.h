@@ -152,7 +152,7 @@ struct pool_buf {
 /* What a file looked like when this mount saw it last. */
 struct seen {
 	uint64_t ino, size, cut;
-	int64_t mtime;
+	int64_t mtime, ctime;
 };
 
 struct data_cache {

@@ -10,7 +10,7 @@ static void file_info(struct fuse_call *k)
 	k->fi.keep_cache = k->c.keep_cache;
 	/* The kernel appends behind the end that it knows of, and would keep the bytes as pages
 	 * there; we know where they went. */
-	k->fi.direct_io = k->fi.flags & O_APPEND ? 1 : 0;
+	k->fi.direct_io = k->fi.flags & O_APPEND || !fs_keeps_pages(fs_of(k)) ? 1 : 0;
 }
 
 static void reply_open(struct fs_call *c, int rc)
@@ -23,8 +23,9 @@ static void reply_open(struct fs_call *c, int rc)
 		reply_err(c, rc);
 		return;
 	}
-	file_info(k);
 	req = call_take(k);
+	if (req)
+		file_info(k);
 	/* The kernel would read up to the size that it was told a moment ago. Only attributes are
 	 * dropped, for which it takes no lock that somebody may hold who waits for us. */
 	if (req && c->attr_changed)
@@ -55,9 +56,10 @@ static void reply_create(struct fs_call *c, int rc)
 		return;
 	}
 	req = call_take(k);
-	if (req)
+	if (req) {
 		entry_out(m->fs, &c->attr, c->entry_keep, &e);
-	file_info(k);
+		file_info(k);
+	}
 	if (req && fuse_reply_create(req, &e, &k->fi) == -ENOENT)
 		fs_release(m->fs, c->file);
 	fuse_call_end(k);

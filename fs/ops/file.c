@@ -28,10 +28,11 @@ static void cache_changed(void *ctx, uint64_t ino)
 
 int file_init(struct fs *fs)
 {
+	bool ahead = fs_keeps_pages(fs);
 	struct data_config cfg = {
 		.write_behind = fs->cfg.write_behind,
-		.read_ahead = fs->cfg.read_ahead,
-		.read_cache = fs->cfg.read_cache,
+		.read_ahead = ahead ? fs->cfg.read_ahead : 0,
+		.read_cache = ahead ? fs->cfg.read_cache : 0,
 		.flush_after = FLUSH_AFTER,
 		.trim = truncate_finish_cache,
 		.inodes = fs->inodes,
@@ -305,7 +306,9 @@ static bool pages_good(struct fs *fs, const struct fs_attr *a)
 {
 	bool same = data_seen(fs->data, a);
 
-	return fs->cfg.cache == FS_CACHE_STRICT ? inode_pages_good(fs->inodes, a->ino) : same;
+	if (fs->cfg.cache == FS_CACHE_STRICT)
+		return inode_pages_good(fs->inodes, a->ino);
+	return same && fs_keeps_pages(fs);
 }
 
 static void open_extras(struct open_op *p, const struct orbit_reply *r, const struct fs_attr *a)
@@ -431,6 +434,11 @@ void fs_release(struct fs *fs, struct fs_file *f)
 	free(f);
 	if (--fi->opens == 0)
 		hold_unused(fi);
+}
+
+bool fs_keeps_pages(const struct fs *fs)
+{
+	return fs->cfg.cache != FS_CACHE_NONE;
 }
 
 uint64_t fs_ino_of(const struct fs_file *f)

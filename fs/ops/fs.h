@@ -219,6 +219,8 @@ void fs_unlock(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t own
 
 /* Calls fn for every transaction of this mount that stalls; orbitctl shows them. */
 struct orbit_client *fs_client(struct fs *fs);
+/* May the kernel keep pages of files? */
+bool fs_keeps_pages(const struct fs *fs);
 uint64_t fs_ino_of(const struct fs_file *f);
 
 #endif

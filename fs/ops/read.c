@@ -293,19 +293,27 @@ static void read_refreshed(void *arg, int rc)
 	free(p);
 }
 
+/* Without leases: what may others have made of the file since it was looked at? */
+static bool look_first(const struct fs *fs, struct fs_file *f, uint64_t end)
+{
+	uint64_t size = data_size(f->data);
+
+	if (fs->cfg.cache == FS_CACHE_STRICT || data_dirty(fs->data, fs_ino_of(f)))
+		return false;
+	/* The kernel asks for whole pages, so the rest of the last one tells nothing. */
+	return fs->cfg.cache == FS_CACHE_NONE ||
+	       (end > (size + PAGE - 1) / PAGE * PAGE && data_attr_age(f->data) > FRESH);
+}
+
 void fs_read(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, size_t len)
 {
 	struct read_call *p = mem_zalloc(sizeof(*p));
-	uint64_t size = data_size(f->data);
 
 	c->data = "";
 	c->len = 0;
 	c->keep = NULL;
 	*p = (struct read_call){.fs = fs, .call = c, .f = f, .off = off, .len = len};
-	/* Without leases: past the end as we know it others may have written. The kernel asks for
-	 * whole pages, so the rest of the last one tells nothing. */
-	if (fs->cfg.cache != FS_CACHE_STRICT && off + len > (size + PAGE - 1) / PAGE * PAGE &&
-		data_attr_age(f->data) > FRESH && !data_dirty(fs->data, fs_ino_of(f)))
+	if (look_first(fs, f, off + len))
 		refresh(fs, c, f, read_refreshed, p);
 	else
 		read_start(p);

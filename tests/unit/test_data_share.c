@@ -180,6 +180,53 @@ static void test_share_open_tells_of_foreign_changes(void **state)
 	fsx_free(p.x);
 }
 
+/* With cache=none each read asks, also for the end of the file. */
+static void test_share_without_cache_reads_ask(void **state)
+{
+	uint8_t *bytes = dx_bytes(0, 8 * KB, 6);
+	struct fs_file *f;
+	struct pair p;
+	struct fsx *x;
+	char got[16];
+
+	(void)state;
+	fsx_cache = FS_CACHE_NONE;
+	p = pair_new(6);
+	fsx_cache = FS_CACHE_RELAXED;
+	x = p.x;
+	assert_int_equal(dx_open(x, p.b, p.f.ino, O_RDONLY, &f), 0);
+	dx_expect(x, p.b, f, 0, bytes, 8 * KB);
+	write_as(&p, p.a, 0, "theirs");
+	dx_expect(x, p.b, f, 0, "theirs", 6);
+	write_as(&p, p.a, 8 * KB, "more");
+	dx_expect(x, p.b, f, 8 * KB, "more", 4);
+	assert_int_equal(dx_truncate(x, p.a, p.f.ino, 3), 0);
+	assert_int_equal(dx_read(x, p.b, f, 0, got, sizeof(got)), 3);
+	fs_release(p.b->fs, f);
+	free(bytes);
+	fsx_free(x);
+}
+
+/* Bytes that were changed, and the time put back: the time of status change tells. */
+static void test_share_times_that_are_put_back_hide_nothing(void **state)
+{
+	struct pair p = pair_new(7);
+	struct fs_attr set = {.mtime = p.f.mtime};
+	bool keep, changed;
+	struct fs_file *f;
+
+	(void)state;
+	write_as(&p, p.a, 0, "theirs");
+	assert_int_equal(fsx_setattr(p.x, p.a, p.f.ino, FS_SET_MTIME, &set, NULL), 0);
+	f = open_as(&p, p.b, O_RDONLY, &keep, &changed);
+	assert_false(keep);
+	fs_release(p.b->fs, f);
+	f = open_as(&p, p.b, O_RDONLY, &keep, &changed);
+	assert_true(keep);
+	fs_release(p.b->fs, f);
+	fsx_free(p.x);
+}
+
 int main(void)
 {
 	fsx_cache = FS_CACHE_RELAXED; /* what others do is not told */
@@ -189,6 +236,8 @@ int main(void)
 		cmocka_unit_test(test_share_foreign_bytes_are_not_hidden_by_a_cut),
 		cmocka_unit_test(test_share_pages_that_were_only_written_are_dropped),
 		cmocka_unit_test(test_share_open_tells_of_foreign_changes),
+		cmocka_unit_test(test_share_without_cache_reads_ask),
+		cmocka_unit_test(test_share_times_that_are_put_back_hide_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

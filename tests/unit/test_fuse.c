@@ -263,6 +263,31 @@ static void test_fuse_cache_is_dropped_when_others_wrote(void **state)
 	fx_free(t);
 }
 
+/* With cache=none the kernel keeps no pages. */
+static void test_fuse_without_cache_reads_come_here(void **state)
+{
+	struct fuse_open_in in = {.flags = O_RDONLY};
+	uint64_t fh, node;
+	struct fx *t;
+
+	(void)state;
+	fsx_cache = FS_CACHE_NONE;
+	t = fx_new(41);
+	fsx_cache = FS_CACHE_STRICT;
+	assert_int_equal(fsx_touch(t->x, t->x->m, ROOT, "f", NULL), 0);
+	assert_int_equal(call_name(t, FUSE_LOOKUP, FUSE_ROOT_ID, NULL, 0, "f"), 0);
+	assert_int_equal(BODY(t, struct fuse_entry_out)->entry_valid, 0);
+	assert_int_equal(BODY(t, struct fuse_entry_out)->attr_valid, 0);
+	node = BODY(t, struct fuse_entry_out)->nodeid;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(call(t, FUSE_OPEN, node, &in, sizeof(in), NULL, 0), 0);
+		assert_int_equal(BODY(t, struct fuse_open_out)->open_flags, FOPEN_DIRECT_IO);
+		fh = BODY(t, struct fuse_open_out)->fh;
+		assert_int_equal(close_file(t, node, fh), 0);
+	}
+	fx_free(t);
+}
+
 static void test_fuse_directories(void **state)
 {
 	struct fx *t = fx_new(3);
@@ -593,6 +618,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fuse_file_from_create_to_release),
 		cmocka_unit_test(test_fuse_cache_is_dropped_when_others_wrote),
+		cmocka_unit_test(test_fuse_without_cache_reads_come_here),
 		cmocka_unit_test(test_fuse_directories),
 		cmocka_unit_test(test_fuse_forget_is_not_answered),
 		cmocka_unit_test(test_fuse_locks),
