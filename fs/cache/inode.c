@@ -313,6 +313,15 @@ void inode_give_pages(struct inode_cache *ic, uint64_t ino, uint64_t end)
 		in->pages_end = end;
 }
 
+void inode_bad_pages(struct inode_cache *ic, uint64_t ino, uint64_t end)
+{
+	struct inode *in = inode_record_get(ic, ino);
+
+	in->redrop = true;
+	if (in->pages_end < end)
+		in->pages_end = end;
+}
+
 bool inode_pages_good(struct inode_cache *ic, uint64_t ino)
 {
 	struct inode *in = inode_record(ic, ino);

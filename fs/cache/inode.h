@@ -103,6 +103,9 @@ uint64_t inode_give_entry(struct inode_cache *ic, uint64_t dir, const uint8_t *k
 void inode_give_acl(struct inode_cache *ic, uint64_t ino);
 /* The kernel may have pages of @ino below @end now: it has read or written there. */
 void inode_give_pages(struct inode_cache *ic, uint64_t ino, uint64_t end);
+/* It may have pages below @end that are not as they ought to be: they go when nobody waits. For who
+ * uses the lease. */
+void inode_bad_pages(struct inode_cache *ic, uint64_t ino, uint64_t end);
 /* Has the kernel's idea of the pages been good since inode_give_pages()? */
 bool inode_pages_good(struct inode_cache *ic, uint64_t ino);
 /* There is a kernel, which is to forget; inode_dropped(d) follows, from the loop, soon or not. Also

@@ -108,6 +108,10 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	struct fuse_mount *m = k->m;
 	const struct fuse_write_in *in = (const void *)(m->in + 1);
 
+	/* O_APPEND comes and goes (F_SETFL); mapped pages know their place */
+	k->c.place = in->flags & O_APPEND && !(in->write_flags & FUSE_WRITE_CACHE)
+			     ? FS_PLACE_END
+			     : FS_PLACE_OFFSET;
 	k->c.kill_priv = m->killpriv && in->write_flags & FUSE_WRITE_KILL_SUIDGID;
 	fs_write(m->fs, &k->c, file_of(fi), (uint64_t)off, data, size);
 	if (k->req != req)

@@ -51,6 +51,10 @@ struct fs_lock {
 	uint32_t pid;
 };
 
+/* Where a write goes: where the file's O_APPEND says, as it was opened; there; to the end, while
+ * the kernel may keep the bytes as pages there. */
+enum fs_place { FS_PLACE_OPENED, FS_PLACE_OFFSET, FS_PLACE_END };
+
 /* The caller's data for one operation. Zero it, set the first part. */
 struct fs_call {
 	uint32_t uid, gid, pid;
@@ -58,6 +62,7 @@ struct fs_call {
 	const uint32_t
 		*groups; /* setxattr of an access control list: more groups of the caller's */
 	unsigned ngroups;
+	enum fs_place place; /* write */
 	bool kill_priv; /* write, fallocate: the writer may not keep set-id bits (no CAP_FSETID) */
 	void (*done)(struct fs_call *c, int rc);
 
@@ -191,7 +196,7 @@ void fs_fsyncdir(struct fs *fs, struct fs_call *c, struct fs_dir *d);
 void fs_open(struct fs *fs, struct fs_call *c, uint64_t ino, int flags);
 void fs_read(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, size_t len);
 /* Takes @data (copied before this returns unless it goes straight out; the caller may reuse it
- * after done()). O_APPEND: @off is ignored. */
+ * after done()). With c->place it goes elsewhere than to @off. */
 void fs_write(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, const void *data,
 	size_t len);
 void fs_flush(struct fs *fs, struct fs_call *c, struct fs_file *f); /* close(2): reports errors */

@@ -17,6 +17,7 @@ struct write_call {
 	struct fs_call *call;
 	struct fs_file *f;
 	bool leased;
+	uint64_t off; /* as it was asked for */
 	struct data_wait wait;
 };
 
@@ -59,11 +60,16 @@ static void write_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 	write_end(w, -EINTR);
 }
 
-/* The kernel keeps what was written as pages; not what was appended (direct I/O). */
+/* The kernel keeps what was written as pages, but for files that were opened to append (direct
+ * I/O). */
 static void wrote(const struct write_call *w)
 {
-	if (!w->wait.append)
-		inode_give_pages(w->fs->inodes, w->lease.ino, w->wait.off + w->wait.len);
+	if (w->wait.append && w->f->flags & O_APPEND)
+		return;
+	if (w->wait.off == w->off)
+		inode_give_pages(w->fs->inodes, w->lease.ino, w->off + w->wait.len);
+	else /* not where it belongs */
+		inode_bad_pages(w->fs->inodes, w->lease.ino, w->off + w->wait.len);
 }
 
 static void written(struct data_wait *wait, int rc)
@@ -121,7 +127,7 @@ static void write_leased(struct inode_wait *lease, int rc, const struct fs_attr 
 void fs_write(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, const void *data,
 	size_t len)
 {
-	struct write_call now = {.fs = fs, .call = c, .f = f}, *w;
+	struct write_call now = {.fs = fs, .call = c, .f = f, .off = off}, *w;
 
 	c->len = 0;
 	if (!mount_writable(fs, c))
@@ -133,7 +139,8 @@ void fs_write(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off,
 	now.wait = (struct data_wait){.off = off,
 		.data = data,
 		.len = len,
-		.append = f->flags & O_APPEND,
+		.append = c->place == FS_PLACE_END ||
+			  (c->place == FS_PLACE_OPENED && f->flags & O_APPEND),
 		.kill_priv = c->kill_priv,
 		.done = written};
 	now.lease = (struct inode_wait){.done = write_leased,

@@ -269,6 +269,26 @@ CASE(sparse_mapping)
 	check(fst(fd).st_blocks * 512 < 32 << 20);
 }
 
+CASE(stores_through_an_appending_descriptor_stay_where_they_are)
+{
+	char buf[8192] = {0}, got[8200];
+	char *p;
+	int fd;
+
+	memset(buf, 'a', sizeof(buf));
+	fd = (int)ok(open("f", O_CREAT | O_RDWR | O_APPEND, 0644));
+	equal(ok(write(fd, buf, sizeof(buf))), sizeof(buf));
+	p = map(fd, sizeof(buf), PROT_READ | PROT_WRITE, MAP_SHARED);
+	p[0] = p[5000] = 'M';
+	ok(msync(p, sizeof(buf), MS_SYNC));
+	equal(fst(fd).st_size, sizeof(buf));
+	ok(munmap(p, sizeof(buf)));
+	ok(close(fd));
+	fd = (int)ok(open("f", O_RDONLY));
+	equal(ok(read(fd, got, sizeof(got))), sizeof(buf));
+	check(got[0] == 'M' && got[1] == 'a' && got[5000] == 'M' && got[5001] == 'a');
+}
+
 CASE(msync_arguments)
 {
 	char *p;

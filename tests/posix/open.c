@@ -210,6 +210,19 @@ CASE(o_append_by_fcntl)
 	holds("f", "Abcd");
 }
 
+CASE(o_append_given_up)
+{
+	int fd;
+
+	file("f", "abc");
+	fd = (int)ok(open("f", O_WRONLY | O_APPEND));
+	equal(ok(write(fd, "d", 1)), 1);
+	ok(fcntl(fd, F_SETFL, 0));
+	equal(ok(pwrite(fd, "A", 1, 0)), 1);
+	ok(close(fd));
+	holds("f", "Abcd");
+}
+
 CASE(o_append_from_processes_loses_nothing)
 {
 	enum { PROCS = 4, EACH = 100, LEN = 61 };

@@ -263,6 +263,53 @@ static void test_fuse_cache_is_dropped_when_others_wrote(void **state)
 	fx_free(t);
 }
 
+/* A write goes where the kernel says with it, however the file was opened: that can change. */
+static void test_fuse_a_write_says_whether_it_appends(void **state)
+{
+	struct fx *t = fx_new(42);
+	struct fsx_mount *other = fsx_client(t->x, NULL);
+	struct fuse_open_in open_in = {.flags = O_RDWR | O_APPEND};
+	uint64_t fh, end, node = create(t, "f", &fh);
+	struct fuse_write_in in = {.fh = fh, .offset = 4, .size = 2, .flags = O_RDWR | O_APPEND};
+	struct fs_file *f;
+
+	(void)state;
+	assert_int_equal(write_at(t, node, fh, 0, "0123", 4, 0), 0);
+	assert_int_equal(call(t, FUSE_OPEN, node, &open_in, sizeof(open_in), NULL, 0), 0);
+	assert_int_equal(
+		BODY(t, struct fuse_open_out)->open_flags & FOPEN_DIRECT_IO, FOPEN_DIRECT_IO);
+	end = BODY(t, struct fuse_open_out)->fh;
+	/* opened to append, and not to append any more; pages that were mapped */
+	assert_int_equal(write_at(t, node, end, 1, "a", 1, 0), 0);
+	in.fh = end;
+	in.offset = 2;
+	in.size = 1;
+	in.write_flags = FUSE_WRITE_CACHE;
+	assert_int_equal(call(t, FUSE_WRITE, node, &in, sizeof(in), "b", 1), 0);
+	assert_int_equal(read_at(t, node, fh, 0, 4096), 0);
+	assert_int_equal(t->len, 4);
+	assert_memory_equal(t->body, "0ab3", 4);
+	/* another mount makes it longer; then it is told to append */
+	assert_int_equal(fsx_mount(t->x, other), 0);
+	assert_int_equal(dx_open(t->x, other, node, O_RDWR, &f), 0);
+	assert_int_equal(dx_write(t->x, other, f, 4, "your", 4), 4);
+	assert_int_equal(dx_close(t->x, other, f), 0);
+	assert_false(heard(t)); /* but that pages were dropped */
+	t->notices = 0;
+	in = (struct fuse_write_in){.fh = fh, .offset = 4, .size = 4, .flags = O_RDWR | O_APPEND};
+	assert_int_equal(call(t, FUSE_WRITE, node, &in, sizeof(in), "mine", 4), 0);
+	/* the kernel keeps them as a page where it took the end to be */
+	sim_run(t->x->c->s, 10 * ENV_MS);
+	assert_int_equal(read_at(t, node, fh, 0, 4096), 0);
+	assert_int_equal(t->len, 12);
+	assert_memory_equal(t->body, "0ab3yourmine", 12);
+	assert_int_equal(t->notices, 1);
+	assert_true(t->notice.ino == node && t->notice.off == 0 && t->notice.len >= 8);
+	assert_int_equal(close_file(t, node, end), 0);
+	assert_int_equal(close_file(t, node, fh), 0);
+	fx_free(t);
+}
+
 /* With cache=none the kernel keeps no pages. */
 static void test_fuse_without_cache_reads_come_here(void **state)
 {
@@ -618,6 +665,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fuse_file_from_create_to_release),
 		cmocka_unit_test(test_fuse_cache_is_dropped_when_others_wrote),
+		cmocka_unit_test(test_fuse_a_write_says_whether_it_appends),
 		cmocka_unit_test(test_fuse_without_cache_reads_come_here),
 		cmocka_unit_test(test_fuse_directories),
 		cmocka_unit_test(test_fuse_forget_is_not_answered),
