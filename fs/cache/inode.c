@@ -309,6 +309,7 @@ void inode_give_pages(struct inode_cache *ic, uint64_t ino, uint64_t end)
 		return;
 	in = inode_record_get(ic, ino);
 	in->pages = true;
+	in->redrop |= in->outlived;
 	if (in->pages_end < end)
 		in->pages_end = end;
 }

@@ -59,6 +59,7 @@ struct inode {
 	/* the lease */
 	enum orbit_lease mode; /* the lease as it was last granted, while it is recalled */
 	unsigned uses;
+	bool outlived; /* by some of them: the lease went with the session */
 	TAILQ_HEAD(, inode_wait) waits;
 	struct inode_ask *asking; /* a transaction that wants it is in flight */
 	struct env_timer again;   /* asks once more: it was granted to somebody else */

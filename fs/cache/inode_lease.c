@@ -351,6 +351,7 @@ static void on_lost(void *arg, const struct orbit_id *id)
 		env_timer_clear(ic->env, &in->lapse);
 		env_timer_clear(ic->env, &in->hang);
 		in->recall = RECALL_NONE;
+		in->outlived = in->uses > 0;
 		drop_begin(in, false);
 		ask(in);
 	}
@@ -537,7 +538,8 @@ void inode_unuse(struct inode_cache *ic, uint64_t ino)
 
 	if (!in || !in->uses)
 		return;
-	in->uses--;
+	if (!--in->uses)
+		in->outlived = false;
 	redrop(in);
 	recall_step(in);
 	in = inode_record(ic, ino);

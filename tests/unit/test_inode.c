@@ -497,6 +497,37 @@ static void test_inode_session_lost_in_a_drop(void **state)
 	two_free(t);
 }
 
+/* The session ends while somebody reads, and the answer comes when there is another: what the
+ * kernel then has as a page may be old. */
+static void test_inode_session_lost_in_a_read(void **state)
+{
+	struct two *t = two_new(14);
+	struct user r, w;
+
+	(void)state;
+	take(t, &t->a, ORBIT_LEASE_SHARED, 0);
+	use(t, &t->a, &r, ORBIT_LEASE_SHARED);
+	assert_true(r.done);
+	fsx_unreach(t->x, t->a.m);
+	use(t, &t->b, &w, ORBIT_LEASE_EXCLUSIVE);
+	assert_true(sim_wait(t->x->c->s, &w.done, FSX_LIMIT));
+	unuse(t, &t->b);
+	fsx_reach(t->x, t->a.m);
+	for (unsigned i = 0; i < 60 && !t->a.lost; i++)
+		run(t, ENV_SEC);
+	assert_int_equal(t->a.lost, 1);
+	take(t, &t->a, ORBIT_LEASE_SHARED, 0); /* another reader */
+	inode_give_pages(t->a.ic, t->ino, 4096);
+	assert_false(inode_pages_good(t->a.ic, t->ino));
+	unuse(t, &t->a);
+	assert_int_equal(t->a.ndrops, 1);
+	assert_true(t->a.pages && t->a.end == 4096);
+	kernel_done(&t->a);
+	take(t, &t->a, ORBIT_LEASE_SHARED, 4096);
+	assert_true(inode_pages_good(t->a.ic, t->ino));
+	two_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -513,6 +544,7 @@ int main(void)
 		cmocka_unit_test(test_inode_freed_while_asking),
 		cmocka_unit_test(test_inode_contended_records_go),
 		cmocka_unit_test(test_inode_session_lost_in_a_drop),
+		cmocka_unit_test(test_inode_session_lost_in_a_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
