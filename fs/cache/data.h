@@ -139,6 +139,7 @@ struct data_wait {
 	const void *data;
 	size_t len;
 	bool append, kill_priv, through;
+	bool quiet; /* tells no writer of errors */
 	/* private */
 	int state, rc;
 	TAILQ_ENTRY(data_wait) entry;

@@ -595,8 +595,7 @@ static void round_end(struct data_inode *di)
 	TAILQ_FOREACH (w, &di->waits, entry) {
 		w->state = WAIT_OVER;
 		w->rc = rc;
-		if (rc)
-			di->told = true;
+		di->told |= rc && !w->quiet;
 	}
 	TAILQ_CONCAT(&di->over, &di->waits, entry);
 	if (!inode_clean(di))
@@ -681,6 +680,7 @@ void data_flush(struct data_cache *dc, uint64_t ino, void (*done)(void *arg, int
 	struct data_inode *di = inode_find(dc, ino);
 
 	f->w.done = flush_called;
+	f->w.quiet = true;
 	f->done = done;
 	f->arg = arg;
 	if (di)

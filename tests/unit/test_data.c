@@ -436,6 +436,32 @@ static void test_data_full_disk(void **state)
 	fsx_free(x);
 }
 
+/* What another mount made us send, and was lost, of a file that nobody has open (it was mapped):
+ * nobody but the end of the mount tells of it. */
+static void test_data_loss_that_nobody_was_told(void **state)
+{
+	struct fsx *x = fsx_new(61, 1, 2);
+	uint8_t *p = dx_bytes(0, MB, 61);
+	struct fs_attr a, b;
+	struct fs_file *f = make(x, "f", &a);
+	struct store_usage u;
+
+	(void)state;
+	disk_mem_faults(x->c->node[0].disk)->capacity = 1;
+	sim_run(x->c->s, 2 * ENV_SEC);
+	store_usage(x->c->node[0].store, &u);
+	sim_run(x->c->s, 100 * ENV_MS);
+	assert_int_equal(dx_write(x, x->m, f, 0, p, MB), MB);
+	fs_release(x->m->fs, f);
+	assert_int_equal(fsx_getattr(x, &x->m[1], a.ino, &b), 0);
+	assert_int_equal(b.size, 0);
+	disk_mem_faults(x->c->node[0].disk)->capacity = 0;
+	sim_run(x->c->s, 30 * ENV_SEC);
+	assert_int_equal(fsx_unmount(x, x->m), -ENOSPC);
+	free(p);
+	fsx_free(x);
+}
+
 #define FAULT_WRITES 60
 
 /* Writes that overlap, not waited for, while nodes die and come back: nothing is lost or mixed up,
@@ -522,6 +548,7 @@ int main(void)
 		cmocka_unit_test(test_data_unmount_gives_up_what_waits_to_be_sent),
 		cmocka_unit_test(test_data_size_stops_at_a_block_that_was_lost),
 		cmocka_unit_test(test_data_full_disk),
+		cmocka_unit_test(test_data_loss_that_nobody_was_told),
 		cmocka_unit_test(test_data_writes_with_faults),
 	};
 
