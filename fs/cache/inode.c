@@ -84,7 +84,7 @@ void inode_forget(struct inode *in)
 static bool needed(const struct inode *in)
 {
 	return in->uses || in->changing || in->asking || in->recall || in->redrop || in->pins ||
-	       !TAILQ_EMPTY(&in->waits);
+	       in->cuts || !TAILQ_EMPTY(&in->waits);
 }
 
 void inode_rest_in(struct inode *in)

@@ -106,6 +106,10 @@ void inode_give_pages(struct inode_cache *ic, uint64_t ino, uint64_t end);
 /* It may have pages below @end that are not as they ought to be: they go when nobody waits. For who
  * uses the lease. */
 void inode_bad_pages(struct inode_cache *ic, uint64_t ino, uint64_t end);
+/* The size is about to be changed through this mount: until that is over the kernel may not be able
+ * to drop pages. */
+void inode_cut_begin(struct inode_cache *ic, uint64_t ino);
+void inode_cut_end(struct inode_cache *ic, uint64_t ino);
 /* Has the kernel's idea of the pages been good since inode_give_pages()? */
 bool inode_pages_good(struct inode_cache *ic, uint64_t ino);
 /* There is a kernel, which is to forget; inode_dropped(d) follows, from the loop, soon or not. Also

@@ -73,6 +73,7 @@ struct inode {
 	bool covering;           /* pages that come now were there when it began, and go with it */
 	bool late;               /* but not those of who came later and was let in */
 	struct env_timer hang;
+	unsigned cuts; /* inode_cut_begin() */
 	unsigned pins; /* callbacks of those who wait are being called */
 	struct env_timer lapse;
 	uint64_t lapse_at;

@@ -52,7 +52,8 @@ static void lapsed(struct env_timer *t)
 }
 
 /* The kernel is not waited for any longer: a page is locked for somebody who needs more than is
- * held. What it may not have got to goes when nobody waits. */
+ * held, or is not written back before a change of size is over. What it may not have got to goes
+ * when nobody waits. */
 static void drop_leave(struct inode *in)
 {
 	if (in->pages_end < in->drop->end)
@@ -63,9 +64,15 @@ static void drop_leave(struct inode *in)
 	in->drop = NULL;
 }
 
+/* Does the kernel wait for somebody who waits here? */
+static bool awaited(const struct inode *in)
+{
+	return in->cuts || !TAILQ_EMPTY(&in->waits);
+}
+
 static void redrop(struct inode *in)
 {
-	if (!in->redrop || !TAILQ_EMPTY(&in->waits))
+	if (!in->redrop || awaited(in))
 		return;
 	in->redrop = false;
 	in->pages = true;
@@ -229,7 +236,7 @@ static void hangs(struct env_timer *t)
 	in->pins++;
 	in->late = true;
 	admit(in);
-	if (in->drop && !TAILQ_EMPTY(&in->waits))
+	if (in->drop && awaited(in))
 		drop_leave(in);
 	recall_step(in);
 	in->pins--;
@@ -238,7 +245,7 @@ static void hangs(struct env_timer *t)
 
 static void hang_watch(struct inode *in)
 {
-	if (!in->drop || !in->drop->pages || in->hang.armed || TAILQ_EMPTY(&in->waits))
+	if (!in->drop || !in->drop->pages || in->hang.armed || !awaited(in))
 		return;
 	in->hang.fire = hangs;
 	env_timer_set(in->ic->env, &in->hang, env_now(in->ic->env) + HANG);
@@ -545,6 +552,23 @@ void inode_unuse(struct inode_cache *ic, uint64_t ino)
 	in = inode_record(ic, ino);
 	if (in)
 		inode_rest_in(in);
+}
+
+void inode_cut_begin(struct inode_cache *ic, uint64_t ino)
+{
+	struct inode *in = inode_record_get(ic, ino);
+
+	in->cuts++;
+	hang_watch(in);
+}
+
+void inode_cut_end(struct inode_cache *ic, uint64_t ino)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	in->cuts--;
+	redrop(in);
+	inode_rest_in(in);
 }
 
 void inode_wait_cancel(struct inode_cache *ic, struct inode_wait *w)

@@ -19,6 +19,7 @@
 
 #include "dht/base/log.h"
 #include "fs/cache/data.h"
+#include "fs/cache/inode.h"
 #include "fs/ops/attr.h"
 #include "fs/ops/flush.h"
 #include "fs/ops/op.h"
@@ -262,6 +263,7 @@ uint64_t truncate_least(struct fs *fs, uint64_t ino)
 static void cut_end(struct cut *k, int rc)
 {
 	TAILQ_REMOVE(&k->op.fs->cuts, k, entry);
+	inode_cut_end(k->op.fs->inodes, k->ino);
 	op_end(&k->op, rc);
 }
 
@@ -546,6 +548,7 @@ void truncate_setattr(
 	k->what = what;
 	k->set = *set;
 	TAILQ_INSERT_TAIL(&fs->cuts, k, entry);
+	inode_cut_begin(fs->inodes, ino);
 	read_cut(fs, ino, k->size);
 	flush_park(&k->op);
 	if (data_dirty(fs->data, ino))

@@ -528,6 +528,45 @@ static void test_inode_session_lost_in_a_read(void **state)
 	two_free(t);
 }
 
+/* A change of size through this mount: until it is over the kernel writes back no mapped page, so
+ * that it can't drop any, and two mounts that do so would wait for each other. */
+static void test_inode_a_cut_is_not_waited_for(void **state)
+{
+	struct two *t = two_new(15);
+	struct user w;
+
+	(void)state;
+	/* it began before the recall, */
+	take(t, &t->a, ORBIT_LEASE_SHARED, 65536);
+	inode_cut_begin(t->a.ic, t->ino);
+	use(t, &t->b, &w, ORBIT_LEASE_EXCLUSIVE);
+	run(t, MS(50));
+	assert_true(w.done);
+	assert_int_equal(t->a.dropped, 1); /* which hangs */
+	assert_false(inode_pages_good(t->a.ic, t->ino));
+	unuse(t, &t->b);
+	run(t, MS(50));
+	assert_int_equal(t->a.dropped, 1);
+	inode_cut_end(t->a.ic, t->ino);
+	assert_int_equal(t->a.dropped, 2);
+	assert_true(t->a.pages && t->a.end >= 65536);
+	kernel_done(&t->a);
+	/* or after it */
+	run(t, ENV_SEC);
+	take(t, &t->a, ORBIT_LEASE_SHARED, 65536);
+	use(t, &t->b, &w, ORBIT_LEASE_EXCLUSIVE);
+	run(t, MS(50));
+	assert_false(w.done);
+	inode_cut_begin(t->a.ic, t->ino);
+	run(t, MS(50));
+	assert_true(w.done);
+	assert_int_equal(t->a.dropped, 3);
+	inode_cut_end(t->a.ic, t->ino);
+	assert_int_equal(t->a.dropped, 4);
+	unuse(t, &t->b);
+	two_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -545,6 +584,7 @@ int main(void)
 		cmocka_unit_test(test_inode_contended_records_go),
 		cmocka_unit_test(test_inode_session_lost_in_a_drop),
 		cmocka_unit_test(test_inode_session_lost_in_a_read),
+		cmocka_unit_test(test_inode_a_cut_is_not_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
