@@ -177,6 +177,10 @@ crash: build-crash ## power lost before every change of a disk, in all sequences
 crash-quick: build-crash ## a part of it
 	@$(RUN) 300 crash $(CRASH_BIN)
 
+.PHONY: crash-mutations
+crash-mutations: | deps ## break what power loss needs in many ways, each of which has to be noticed: T="name ..."
+	@tests/crash/mutations.sh $(OUT)/crash-mutations $(T)
+
 .PHONY: sim-scale
 sim-scale: build-sim ## figures about big clusters: 1,000 nodes, 16,384 shards (docs/SCALE.md)
 	@$(SIM_BIN) --scale

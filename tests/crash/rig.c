@@ -8,7 +8,10 @@
 
 #include "dht/base/mem.h"
 #include "dht/ring/ring.h"
+#include "dht/wire/wire_keep.h"
 #include "tests/crash/rig.h"
+
+#define SHARD_BITS 5 /* so many that the first tree's directories are on different nodes */
 
 void rig_fail(struct rig *r, const char *fmt, ...)
 {
@@ -350,7 +353,8 @@ void rig_new(struct rig *r, const struct rig_config *cfg)
 		.seed = cfg->seed,
 		.nodes = cfg->nodes,
 		.replicas = cfg->nodes > 1 ? cfg->replicas : 0,
-		.shard_bits = 4,
+		.shard_bits = SHARD_BITS,
+		.session_timeout = 4 * ENV_SEC, /* less to wait for */
 	};
 	struct waiting x = {.done = false};
 
@@ -373,9 +377,11 @@ void rig_new(struct rig *r, const struct rig_config *cfg)
 	note_real(r, 0, layout_ino_root());
 	if (!r->failed)
 		fill(r);
+	if (cfg->base == BASE_FILLED && cfg->nodes > 1 && r->h.log[3] == r->h.log[0])
+		rig_fail(r, "one log has both directories: other shards are needed");
 	if (!r->failed && fsync_dir(r, r->h.real[0]))
 		rig_fail(r, "cannot sync the root");
-	rig_run(r, 15 * ENV_SEC);
+	rig_run(r, 6 * ENV_SEC);
 	for (unsigned i = 0; i < r->c->nnodes; i++) {
 		disk_mem_faults(r->c->node[i].disk)->dark = change;
 		disk_mem_faults(r->c->node[i].disk)->dark_arg = r;
@@ -397,11 +403,40 @@ void rig_power(struct rig *r, unsigned n)
 	r->client = NULL;
 }
 
-void rig_back(struct rig *r)
+static void removed(void *arg, uint16_t status)
+{
+	struct waiting *x = arg;
+
+	x->done = true;
+	x->rc = status == WIRE_OK ? 0 : -EAGAIN;
+}
+
+/* As nobody knows what a node that is away has, only a person can say that it will not return. */
+static void give_up(struct rig *r, unsigned away)
+{
+	const struct wire_ask_m m = {
+		.what = ASK_REMOVE, .flags = ASK_F_FORCE, .node = r->c->node[away].id};
+	struct waiting x = {.rc = -EAGAIN};
+
+	for (int tries = 0; x.rc && tries < 20; tries++) {
+		sim_run(r->c->s, 2 * ENV_SEC);
+		x.done = false;
+		cluster_ask(r->c, (away + 1) % r->c->nnodes, &m, removed, &x);
+		rig_pump(r, &x.done);
+	}
+	if (x.rc)
+		rig_fail(r, "a node that is gone can't be removed");
+	r->c->node[away].removed = true;
+}
+
+void rig_back(struct rig *r, int away)
 {
 	sim_run(r->c->s, ENV_SEC);
 	for (unsigned i = 0; i < r->c->nnodes; i++)
-		cluster_start(r->c, i);
+		if ((int)i != away)
+			cluster_start(r->c, i);
+	if (away >= 0)
+		give_up(r, (unsigned)away);
 	client(r);
 	rig_mount(r);
 }
@@ -434,7 +469,7 @@ void rig_judge(struct rig *r, bool grow_first, int *lost)
 		r->failed = true;
 	/* the dead session ends, and what it left is taken away by this mount */
 	if (!r->failed)
-		rig_run(r, 30 * ENV_SEC);
+		rig_run(r, 12 * ENV_SEC);
 	if (!r->failed && grow_first && r->h.one_log) {
 		look_behind(r, &s);
 		if (!r->failed) {

@@ -51,8 +51,9 @@ void rig_settle(struct rig *r);
 /* What power loss leaves: all that was not synced is lost; or, with n > 0, it is lost, kept or torn
  * by that seed. */
 void rig_power(struct rig *r, unsigned n);
-/* The nodes come back, and a new client with a mount. */
-void rig_back(struct rig *r);
+/* The nodes come back, all but @away (-1: none), which is removed; and a new client with a mount.
+ */
+void rig_back(struct rig *r, int away);
 /* Is what a mount sees legal, and does the checker agree? How many answered steps were lost. With
  * one log nothing may lie behind the ends of files even before the checker was there: @grow_first.
  */
