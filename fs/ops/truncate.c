@@ -51,6 +51,7 @@ struct finish {
 	uint64_t removed;
 	uint64_t tail; /* SLOT_TAIL after it */
 	bool cleared;  /* only the count of bytes is left to do */
+	bool all;      /* removed is all that was counted */
 	bool ours;     /* the cut is this mount's */
 	int get;
 	void (*done)(void *arg, int rc, const struct fs_attr *a);
@@ -122,8 +123,11 @@ static void finish_cleared(void *arg, const struct orbit_reply *r)
 		f->removed = 0;
 		finish_clear(f);
 	} else if (r->rc == -ECANCELED && !f->cleared) {
-		/* cut anew, and so trimmed by somebody else: the bytes are ours to count */
+		/* trimmed by somebody else (and perhaps cut anew): the bytes are ours to count, if
+		 * they are counted one by one */
 		f->cleared = true;
+		if (f->all)
+			f->removed = 0;
 		if (f->removed)
 			finish_clear(f);
 		else
@@ -151,6 +155,9 @@ static void finish_clear(struct finish *f)
 	txn_init(&t);
 	if (!f->cleared) {
 		txn_slot_eq(&t, &id, SLOT_CUT, f->a.cut);
+		/* who writes beyond the end has a mark of the same cut */
+		txn_slot_eq(&t, &id, SLOT_TRIM, f->a.trim);
+		txn_slot_eq(&t, &id, SLOT_TAIL, f->a.tail);
 		txn_set(&t, &id, SLOT_TRIM, 0);
 		txn_set(&t, &id, SLOT_TRIM_TO, 0);
 		f->tail = tail_after(&f->a);
@@ -175,8 +182,10 @@ static void finish_trimmed(void *arg, int rc, uint64_t removed)
 	if (f->a.tail & TAIL_UNCOUNTED)
 		f->removed = 0;
 	else if (f->a.tail & TAIL_LOW &&
-		 (f->a.trim - 1 <= LAYOUT_INLINE || removed > f->a.block_bytes))
+		 (f->a.trim - 1 <= LAYOUT_INLINE || removed > f->a.block_bytes)) {
 		f->removed = f->a.block_bytes;
+		f->all = true;
+	}
 	finish_clear(f);
 }
 

@@ -3,6 +3,7 @@
 
 #include "fs/check/check.h"
 #include "fs/ops/policy.h"
+#include "fs/ops/truncate.h"
 #include "tests/unit/test_data_env.h"
 
 /* What a client that dies had under way, the kernel takes. */
@@ -119,6 +120,52 @@ static void test_tail_of_a_dead_writer_is_not_in_a_file_that_is_written(void **s
 {
 	(void)state;
 	dead_writer(GROW_WRITE);
+}
+
+/* ---- who is late with a trim ---- */
+
+static void finished(void *arg, int rc, const struct fs_attr *a)
+{
+	(void)a;
+	fsx_rc(arg, rc);
+}
+
+/* Two operations of a mount meet the mark of a cut and finish it. When the second one is through,
+ * somebody writes beyond the end again: that mark is not its to clear. */
+static void test_tail_mark_stays_when_a_trim_is_late(void **state)
+{
+	struct fsx *x = fsx_new(71, 3, 1);
+	struct fsx_mount *m = x->m;
+	uint8_t *p = dx_bytes(0, 6 * MB, 71);
+	struct fsx_wait w = {0};
+	struct fs_attr a, late;
+	struct txn_object o;
+	struct fs_file *f;
+
+	(void)state;
+	make_full(x, p, 3 * MB, &a);
+	assert_int_equal(dx_truncate(x, m, a.ino, MB), 0);
+	assert_int_equal(fsx_getattr(x, m, a.ino, &late), 0);
+	late.trim = 1 + MB;
+	late.trim_to = 3 * MB;
+	assert_int_equal(dx_open(x, m, a.ino, O_RDWR, &f), 0);
+	assert_int_equal(dx_write(x, m, f, MB, p + MB, 3 * MB), 3 * MB);
+	sim_run(x->c->s, 100 * ENV_MS);
+	truncate_finish(m->fs, &late, finished, &w);
+	assert_int_equal(fsx_wait(x, &w), 0);
+	assert_true(fsx_object(x, m, a.ino, &o));
+	assert_int_equal(o.slot[SLOT_SIZE], MB);
+	assert_int_equal(o.slot[SLOT_TRIM], 1 + MB);
+	assert_int_equal(o.slot[SLOT_TAIL], TAIL_OPEN);
+	assert_int_equal(dx_flush(x, m, f), 0);
+	expect_no_mark(x, m, a.ino, &o);
+	assert_int_equal(o.slot[SLOT_BYTES], 4 * MB - 64 * KB);
+	assert_int_equal(dx_write(x, m, f, 4 * MB, p + 4 * MB, 2 * MB), 2 * MB);
+	assert_int_equal(dx_flush(x, m, f), 0);
+	dx_expect(x, m, f, 0, p, 6 * MB);
+	assert_int_equal(dx_close(x, m, f), 0);
+	free(p);
+	fsx_free(x);
 }
 
 /* ---- what it costs ---- */
@@ -697,6 +744,7 @@ int main(void)
 		cmocka_unit_test(test_tail_of_a_dead_writer_is_not_in_a_file_that_is_cut_longer),
 		cmocka_unit_test(test_tail_of_a_dead_writer_is_not_in_a_file_that_is_allocated),
 		cmocka_unit_test(test_tail_of_a_dead_writer_is_not_in_a_file_that_is_written),
+		cmocka_unit_test(test_tail_mark_stays_when_a_trim_is_late),
 		cmocka_unit_test(test_tail_mark_is_one_transaction_and_goes_with_the_last_round),
 		cmocka_unit_test(test_tail_mark_moves_along_a_stream),
 		cmocka_unit_test(test_tail_reader_sees_what_was_written_and_no_mark),
