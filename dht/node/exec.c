@@ -130,8 +130,10 @@ void exec_release(struct req *r)
 
 	drop_evaluation(x);
 	for (unsigned i = 0; i < x->nparts; i++) {
-		if (x->gated)
+		if (x->gated) {
 			x->parts[i].shard->gate = NULL;
+			shard_wake_soon(r->n, x->parts[i].shard);
+		}
 		sess_unref(x->parts[i].sess);
 	}
 	free(x);

@@ -330,6 +330,54 @@ static void test_node_bounds_what_reads_hold(void **state)
 	rig_fini(&r);
 }
 
+/* While it reads, one of its shards goes to another node: who waits for the other one goes on. */
+static void test_node_goes_on_when_a_gate_is_lost(void **state)
+{
+	struct rig_head h = {.session = 1, .number = 2};
+	struct orbit_id id, other;
+	struct txn_build t;
+	struct ring_map *m;
+	struct rig_link k;
+	uint64_t a, b;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 2);
+	rig_connect(&r, &k, 0);
+	id = rig_id(&r, 0, 0);
+	other = rig_id(&r, 0, 1);
+	txn_init(&t);
+	txn_create(&t, &id, 1, (uint64_t[TXN_SLOTS]){0});
+	txn_write(&t, &id, 0, "before", 6);
+	assert_int_equal(rig_status(&k, rig_send_txn(&k, WIRE_TXN, &h, &t)), WIRE_OK);
+	txn_fini(&t);
+	assert_int_equal(rig_create(&k, 1, 3, &other, 0), WIRE_OK);
+	disk_mem_faults(r.n[0].disk)->miss = 1000;
+	sim_net(r.s)->job_min = sim_net(r.s)->job_max = ENV_SEC;
+	txn_init(&t);
+	txn_read(&t, &id, 0, 6);
+	txn_add(&t, &id, 0, 1);
+	txn_add(&t, &other, 0, 1);
+	h.number = 4;
+	a = rig_send_txn(&k, WIRE_TXN, &h, &t);
+	txn_fini(&t);
+	sim_run(r.s, 10 * ENV_MS);
+	h.number = 5;
+	b = rig_send_add(&k, &h, &other, 0, 1);
+	sim_run(r.s, 10 * ENV_MS);
+	assert_null(rig_got(&k, WIRE_REPLY, b));
+	m = ring_draft(node_ring(r.n[0].node));
+	m->shards[rig_shard(&r, &id)].primary = m->shards[rig_shard(&r, &id)].member[0] = 1;
+	m->shards[rig_shard(&r, &id)].term++;
+	rig_give_map(&r, 0, m);
+	ring_unref(m);
+	assert_int_equal(rig_status(&k, a), WIRE_WRONG_NODE);
+	assert_null(rig_got(&k, WIRE_REPLY, b));
+	assert_int_equal(rig_status(&k, b), WIRE_OK);
+	rig_hangup(&k);
+	rig_fini(&r);
+}
+
 static void test_node_forwards_one_hop(void **state)
 {
 	struct rig_head h = {.session = 1, .number = 2};
@@ -823,6 +871,7 @@ int main(void)
 		cmocka_unit_test(test_node_refuses_nonsense),
 		cmocka_unit_test(test_node_bounds_what_one_link_holds),
 		cmocka_unit_test(test_node_bounds_what_reads_hold),
+		cmocka_unit_test(test_node_goes_on_when_a_gate_is_lost),
 		cmocka_unit_test(test_node_forwards_one_hop),
 		cmocka_unit_test(test_node_says_when_forwarding_is_impossible),
 		cmocka_unit_test(test_node_checks_who_it_forwards_to),
