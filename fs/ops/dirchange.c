@@ -1,10 +1,14 @@
 #include "fs/ops/dirchange.h"
 
+#include <stdlib.h>
+
+#include "dht/base/mem.h"
 #include "fs/cache/inode.h"
 #include "fs/ops/hint.h"
 
 #define TAKE_TIME (5 * ENV_MS) /* the kernel's question comes at once, or is another one */
 #define AGE_MAX (500 * ENV_MS)
+#define CLOCKS_APART INT64_C(600000000000) /* ns; one that is more ahead was set wrong */
 
 static struct changed_dir *place(struct fs *fs, uint64_t ino)
 {
@@ -13,21 +17,79 @@ static struct changed_dir *place(struct fs *fs, uint64_t ino)
 	return &fs->changed_dirs[(h ^ h >> 32) & (MOUNT_CHANGED_DIRS - 1)];
 }
 
+/* ---- times ---- */
+
+/*
+ * Mounts' clocks differ, and a directory's times must not go back when the one whose clock is
+ * behind changes it. So both are raised, not set, and to what is later than any change that was
+ * seen before: ctime tells when that was, as nobody can choose it.
+ *
+ * A mtime behind that is what somebody chose (utimes), maybe in the future. It has to give way to
+ * the change, which raising does not do. Who made the change sees that in the answer, and sets it
+ * then, unless it is another one by now: it is rare, and the change itself needs no compare.
+ */
+static int64_t after(int64_t now, int64_t ctime)
+{
+	return ctime > now && ctime - now < CLOCKS_APART ? ctime + 1 : now;
+}
+
+struct lower {
+	struct fs *fs;
+	uint64_t dir;
+};
+
+static void lowered(void *arg, const struct orbit_reply *r)
+{
+	struct lower *l = arg;
+
+	(void)r; /* if it was not, the next change does it */
+	mount_changed(l->fs, l->dir);
+	free(l);
+}
+
+/* Sets the chosen mtime @was back to @to. Whoever of this mount asks next asks behind it. */
+static void lower(struct fs *fs, uint64_t dir, int64_t was, int64_t to)
+{
+	struct orbit_id id = layout_inode_id(dir);
+	struct lower *l = mem_zalloc(sizeof(*l));
+	struct txn_build t;
+
+	*l = (struct lower){.fs = fs, .dir = dir};
+	txn_init(&t);
+	txn_slot_eq(&t, &id, SLOT_MTIME, (uint64_t)was);
+	txn_set(&t, &id, SLOT_MTIME, (uint64_t)to);
+	mount_submit(fs, NULL, dir, &t, lowered, l);
+	txn_fini(&t);
+}
+
+/* What the times of @a, as it was, are after the change. */
+static void times_after(struct fs *fs, struct fs_attr *a, int64_t now)
+{
+	int64_t was = a->mtime;
+
+	if (a->ctime < now)
+		a->ctime = now;
+	if (a->mtime < now)
+		a->mtime = now;
+	if (was <= a->ctime && was - now < CLOCKS_APART)
+		return;
+	a->mtime = a->ctime - now < CLOCKS_APART ? a->ctime : now;
+	lower(fs, a->ino, was, a->mtime);
+}
+
+/* ---- the change ---- */
+
 void dirchange_put(
 	struct fs *fs, struct dirchange *ch, struct txn_build *t, uint64_t dir, int64_t now)
 {
 	struct orbit_id id = layout_inode_id(dir);
 	const struct hint_inode *h = hint_inode(fs, dir);
 
-	*ch = (struct dirchange){.dir = dir, .now = now, .sent = env_now(fs->env)};
-	/* Raising commutes, which matters when several mounts work in one directory. Only a time
-	 * that somebody put into the future has to be overwritten. */
-	ch->overwrite = h && h->mtime > now;
-	if (ch->overwrite)
-		txn_set(t, &id, SLOT_MTIME, (uint64_t)now);
-	else
-		txn_max(t, &id, SLOT_MTIME, (uint64_t)now);
-	txn_max(t, &id, SLOT_CTIME, (uint64_t)now);
+	*ch = (struct dirchange){
+		.dir = dir, .now = after(now, h ? h->ctime : 0), .sent = env_now(fs->env)};
+	/* raising commutes, which matters when several mounts work in one directory */
+	txn_max(t, &id, SLOT_MTIME, (uint64_t)ch->now);
+	txn_max(t, &id, SLOT_CTIME, (uint64_t)ch->now);
 	ch->get = txn_get(t, &id);
 	inode_wish(fs->inodes, t, dir);
 }
@@ -58,10 +120,7 @@ void dirchange_done(struct fs *fs, const struct dirchange *ch, const struct orbi
 	}
 	a.children += (uint64_t)(int64_t)children;
 	a.nlink += (uint32_t)nlink;
-	if (a.mtime < ch->now || ch->overwrite)
-		a.mtime = ch->now;
-	if (a.ctime < ch->now)
-		a.ctime = ch->now;
+	times_after(fs, &a, ch->now);
 	mount_made(fs, &a);
 	/* an answer that comes late: a newer state was seen */
 	if (d->attr.ino == ch->dir && a.version < d->attr.version)

@@ -16,10 +16,9 @@
 /* Of one directory in one transaction. */
 struct dirchange {
 	uint64_t dir;
-	int64_t now;
-	uint64_t sent;  /* env_now() */
-	bool overwrite; /* the time was in the future */
-	int get;        /* index of the result */
+	int64_t now;   /* by our clock, or later: than any change that was seen */
+	uint64_t sent; /* env_now() */
+	int get;       /* index of the result */
 };
 
 /* Puts into @t that entries of @dir come or go @now: its times, and that it is read. */

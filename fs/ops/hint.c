@@ -60,6 +60,7 @@ void hint_learn(struct fs *fs, const struct fs_attr *a)
 		.gid = a->gid,
 		.nlink = a->nlink,
 		.mtime = a->mtime,
+		.ctime = a->ctime,
 		.size = a->size,
 		.children = a->children,
 		.parent = a->parent,
@@ -129,5 +130,6 @@ void hint_dir_changed(struct fs *fs, uint64_t dir, int children, int nlink, int6
 		return;
 	h->children += (uint64_t)(int64_t)children;
 	h->nlink += (uint32_t)nlink;
-	h->mtime = now;
+	h->mtime = h->mtime > now ? h->mtime : now;
+	h->ctime = h->ctime > now ? h->ctime : now;
 }

@@ -14,7 +14,7 @@
 struct hint_inode {
 	uint64_t ino; /* 0: none */
 	uint32_t mode, gid, nlink;
-	int64_t mtime;
+	int64_t mtime, ctime;
 	uint64_t size;
 	uint64_t children;
 	uint64_t parent;
@@ -41,7 +41,7 @@ void hint_learn_name(
 	struct fs *fs, uint64_t dir, const uint8_t *key, size_t klen, uint64_t ino, uint8_t type);
 void hint_forget_name(struct fs *fs, uint64_t dir, const uint8_t *key, size_t klen);
 
-/* The entries of @dir went from @children and @nlink by as much; its mtime is @now. */
+/* The entries of @dir went from @children and @nlink by as much; its times are @now at least. */
 void hint_dir_changed(struct fs *fs, uint64_t dir, int children, int nlink, int64_t now);
 
 #endif

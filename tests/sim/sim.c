@@ -260,7 +260,9 @@ static uint64_t host_now(struct env *e)
 
 static uint64_t host_wall(struct env *e)
 {
-	return UINT64_C(1600000000) * ENV_SEC + sim_host_of(e)->sim->now;
+	struct sim_host *h = sim_host_of(e);
+
+	return UINT64_C(1600000000) * ENV_SEC + h->sim->now + (uint64_t)h->wall;
 }
 
 static void host_random(struct env *e, void *out, size_t len)
@@ -482,6 +484,11 @@ void sim_host_pause(struct sim_host *h, uint64_t ns)
 {
 	h->paused_until = h->sim->now + ns;
 	h->timers_first = sim_chance(h->sim, 500);
+}
+
+void sim_host_wall(struct sim_host *h, int64_t ns)
+{
+	h->wall = ns;
 }
 
 void sim_host_clock(struct sim_host *h, uint64_t at, int ppm)

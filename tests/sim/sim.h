@@ -57,6 +57,9 @@ void sim_host_start(struct sim_host *h);
  * order, or timers before messages, as chance has it. */
 void sim_host_pause(struct sim_host *h, uint64_t ns);
 
+/* From now on the host's time of day (env_wall) is @ns ahead of the world's. */
+void sim_host_wall(struct sim_host *h, int64_t ns);
+
 /* From now on the host's clock (env_now) shows @at and gains @ppm millionths on the world's. */
 void sim_host_clock(struct sim_host *h, uint64_t at, int ppm);
 

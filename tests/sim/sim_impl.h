@@ -35,6 +35,7 @@ struct sim_host {
 	/* its clock shows clock_at + (now - clock_from) * (10^6 + ppm) / 10^6 */
 	uint64_t clock_at, clock_from;
 	int ppm;
+	int64_t wall; /* its time of day is so much ahead */
 	TAILQ_HEAD(, env_task) tasks;
 	struct sim_lane lane[SIM_LANES];
 	size_t nlanes;

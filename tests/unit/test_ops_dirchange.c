@@ -74,19 +74,82 @@ static void test_dirchange_is_what_a_node_says(void **state)
 
 static void test_dirchange_with_a_time_in_the_future(void **state)
 {
-	struct fsx *x = fsx_new(2, nodes, 1);
-	struct fsx_mount *m = x->m;
-	struct fs_attr set = {.mtime = INT64_C(4000000000) * INT64_C(1000000000)};
+	struct fsx *x = fsx_new(2, nodes, 2);
+	struct fsx_mount *m = x->m, *other = &x->m[1];
+	struct fs_attr set = {.mtime = INT64_C(4000000000) * INT64_C(1000000000)}, a, b;
 
 	(void)state;
 	assert_int_equal(fsx_setattr(x, m, ROOT, FS_SET_MTIME, &set, NULL), 0);
 	assert_int_equal(fsx_touch(x, m, ROOT, "f", NULL), 0);
 	assert_known(x, ROOT);
+	assert_int_equal(fsx_getattr(x, m, ROOT, &a), 0);
+	assert_true(a.mtime == a.ctime);
 	/* of which this mount does not know */
 	assert_int_equal(fsx_setattr(x, m, ROOT, FS_SET_MTIME, &set, NULL), 0);
 	hint_forget(m->fs, ROOT);
 	assert_int_equal(fsx_unlink(x, m, ROOT, "f"), 0);
 	assert_known(x, ROOT);
+	assert_int_equal(fsx_getattr(x, m, ROOT, &b), 0);
+	assert_true(b.mtime == b.ctime && b.mtime > a.mtime);
+	/* nor of who has set it since */
+	assert_int_equal(fsx_setattr(x, other, ROOT, FS_SET_MTIME, &set, NULL), 0);
+	assert_int_equal(fsx_mkdir(x, m, ROOT, "d", 0755, NULL), 0);
+	assert_int_equal(fsx_getattr(x, m, ROOT, &a), 0);
+	sim_run(x->c->s, ENV_SEC);
+	assert_int_equal(fsx_getattr(x, other, ROOT, &b), 0);
+	assert_true(b.mtime == b.ctime && b.mtime == a.mtime);
+	/* the past stays past */
+	set.mtime = 1000;
+	assert_int_equal(fsx_setattr(x, other, ROOT, FS_SET_MTIME, &set, NULL), 0);
+	assert_int_equal(fsx_getattr(x, m, ROOT, &a), 0);
+	assert_true(a.mtime == 1000);
+	assert_int_equal(fsx_rmdir(x, m, ROOT, "d"), 0);
+	assert_int_equal(fsx_getattr(x, other, ROOT, &b), 0);
+	assert_true(b.mtime == b.ctime && b.mtime > a.ctime);
+	fsx_free(x);
+}
+
+/* The other mount's clock is ahead: what is changed here after it is later, whether it was seen or
+ * not; and so it goes on. */
+static void test_dirchange_times_do_not_go_back(void **state)
+{
+	struct fsx *x = fsx_new(4, nodes, 2);
+	struct fsx_mount *m = x->m, *other = &x->m[1];
+	struct fs_attr set = {.mtime = INT64_C(4000000000) * INT64_C(1000000000)}, a, b;
+	char name[16];
+
+	(void)state;
+	sim_host_wall(x->c->client_host[1], (int64_t)(2 * ENV_SEC));
+	for (unsigned i = 0; i < 20; i++) {
+		bool seen = i % 2;
+
+		snprintf(name, sizeof(name), "a%u", i);
+		assert_int_equal(fsx_touch(x, other, ROOT, name, NULL), 0);
+		if (i == 17) /* and chosen ones, of which one mount does not know */
+			assert_int_equal(fsx_setattr(x, other, ROOT, FS_SET_MTIME, &set, NULL), 0);
+		assert_int_equal(fsx_getattr(x, seen ? m : other, ROOT, &a), 0);
+		assert_true(a.mtime == a.ctime || i == 17);
+		if (i % 3 == 0)
+			assert_int_equal(fsx_mkdir(x, m, ROOT, "d", 0755, NULL), 0);
+		else if (i % 3 == 1)
+			assert_int_equal(fsx_rename(x, m, ROOT, name, ROOT, "e", 0), 0);
+		else
+			assert_int_equal(fsx_rmdir(x, m, ROOT, "d"), 0);
+		assert_int_equal(fsx_getattr(x, m, ROOT, &b), 0);
+		assert_true(b.ctime >= a.ctime && b.mtime == b.ctime);
+		assert_true(!seen || b.ctime > a.ctime);
+		sim_run(x->c->s, 10 * ENV_MS); /* what its own change made of it is old */
+		assert_int_equal(fsx_getattr(x, other, ROOT, &b), 0);
+		assert_true(b.ctime >= a.ctime && b.mtime == b.ctime);
+	}
+	/* but not after one that is years ahead */
+	sim_host_wall(x->c->client_host[1], (int64_t)(1000000 * ENV_SEC));
+	assert_int_equal(fsx_touch(x, other, ROOT, "f", &a), 0);
+	assert_int_equal(fsx_getattr(x, m, ROOT, &b), 0);
+	assert_true(b.mtime == a.mtime);
+	assert_int_equal(fsx_unlink(x, m, ROOT, "f"), 0);
+	assert_int_equal(fsx_getattr(x, m, ROOT, &b), 0);
+	assert_true(b.mtime < a.mtime && b.ctime == a.ctime);
 	fsx_free(x);
 }
 
@@ -146,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_dirchange_is_what_a_node_says),
 		cmocka_unit_test(test_dirchange_with_a_time_in_the_future),
+		cmocka_unit_test(test_dirchange_times_do_not_go_back),
 		cmocka_unit_test(test_dirchange_is_told_once_and_soon),
 	};
 	int failed = cmocka_run_group_tests_name("dirchange, one node", tests, one_node, NULL);
