@@ -6,6 +6,7 @@
 B=$D/mnt2
 sent() { getfattr --only-values -n system.orbitfs.counters "$1" | sed -n 's/^sent=//p'; }
 two() { "$TOOLS/mounts" "$@" >>"$D/mounts.out"; }
+replaced() { "$TOOLS/replaced" "$@" >>"$D/mounts.out"; }
 
 start_cluster 3
 mount_cluster
@@ -18,6 +19,7 @@ check "appended records are whole" two append "$M" "$B" 500
 check "names are neither lost nor doubled" two names "$M" "$B" 100
 check "no directory in itself" two cycle "$M" "$B" "${CYCLE:-5}"
 check "no read of two writes" two torn "$M" "$B" 3
+check "names that are replaced are there" replaced "$M" "$B" 5
 check "a file grown by the other is seen whole" two grown "$M" "$B" 3
 
 mkdir "$M/touch"
