@@ -38,6 +38,7 @@ static bool listed(void *arg, const struct fs_dirent *e)
 		to->has_attr = true;
 		to->attr = *e->attr;
 	}
+	kernel_listed(f->w->m[f->c.mount].kernel, f->c.ino, e);
 	f->cookie = e->cookie;
 	return true;
 }
@@ -144,6 +145,7 @@ static void flight_done(struct fs_call *call, int rc)
 		dir_goes_on(f, rc);
 		return;
 	}
+	kernel_saw(f->w->m[f->c.mount].kernel, f, rc);
 	if (rc == 0 && gives_attr(f->c.kind)) {
 		f->s.has_attr = true;
 		f->s.attr = call->attr;
@@ -312,6 +314,7 @@ static bool usable(const struct call *c, const struct world_handle *h)
 bool world_start(struct world *w, struct flight *f, const struct call *c, struct world_handle *h)
 {
 	struct world_mount *m = &w->m[c->mount];
+	int rc;
 
 	if (m->dead || !usable(c, h))
 		return false;
@@ -326,6 +329,10 @@ bool world_start(struct world *w, struct flight *f, const struct call *c, struct
 	if (h) {
 		h->busy = true;
 		f->c.handle = (unsigned)(h - m->handle);
+	}
+	if (kernel_answers(m->kernel, f, &rc)) {
+		flight_end(f, rc);
+		return true;
 	}
 	if (c->kind <= CALL_RENAME)
 		start_name(m->fs, f);

@@ -160,6 +160,7 @@ void world_power(struct world *w, bool torn)
 			cluster_client_kill(w->c, m, true);
 		w->m[m].dead = w->killed = true;
 	}
+	w->powerless = true;
 	for (unsigned k = 0; k < w->c->nnodes; k++)
 		cluster_crash(w->c, k, torn ? DISK_POWER : DISK_LOSE);
 	if (w->verbose)

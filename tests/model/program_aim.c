@@ -124,7 +124,53 @@ static void cut_under_write(struct program *p, struct rng *r)
 	}
 }
 
-static void (*const aims[])(struct program *p, struct rng *r) = {cross, cut_under_write};
+static void read_it(struct program *p, unsigned mount, uint64_t off, uint64_t len)
+{
+	struct step_of *s = more(p, CALL_READ, mount);
+
+	s->off = off;
+	s->len = len;
+}
+
+/* What the kernel of one mount remembers of a file is changed by another. */
+static void remembered(struct program *p, struct rng *r)
+{
+	struct step_of *s;
+
+	p->mounts = 2 + below(r, 2);
+	more(p, CALL_MKNOD, 0)->mode = S_IFREG | 0644;
+	for (unsigned m = 0; m < p->mounts; m++)
+		more(p, CALL_OPEN, m)->flags = O_RDWR;
+	more(p, CALL_WRITE, 0)->len = 20000;
+	for (unsigned k = 0; k < 7; k++) {
+		unsigned m = below(r, p->mounts),
+			 by = (m + 1 + below(r, p->mounts - 1)) % p->mounts;
+		unsigned page = below(r, 3);
+
+		if (one_of(r, 3)) {
+			more(p, CALL_CLOSE, m);
+			more(p, CALL_OPEN, m)->flags = O_RDWR;
+		}
+		read_it(p, m, 4096 * page, 8192);
+		read_it(p, m, 4096 * page, 4096);
+		more(p, CALL_GETATTR, m);
+		if (one_of(r, 3))
+			more(p, CALL_CLOSE, m);
+		s = more(p, one_of(r, 4) ? CALL_SETATTR : CALL_WRITE, by);
+		s->what = FS_SET_SIZE;
+		s->off = 4096 * page + below(r, 4096);
+		s->len = s->kind == CALL_WRITE ? 1 + below(r, 9000) : 20000 - below(r, 9000);
+		s->salt = below(r, 1000);
+		s->with_next = one_of(r, 2);
+		read_it(p, m, 4096 * page, 8192);
+		more(p, CALL_OPEN, m)->flags = O_RDWR;
+		read_it(p, m, 4096 * page, 8192);
+		more(p, CALL_GETATTR, m);
+	}
+}
+
+static void (*const aims[])(struct program *p, struct rng *r) = {
+	cross, cut_under_write, remembered};
 
 void program_aim(struct program *p, struct rng *r)
 {

@@ -64,6 +64,8 @@ static int mount_it(struct world *w, struct world_mount *m)
 	fs_mount(m->client, m->env, &cfg, 60 * ENV_SEC, waiting_mounted, &x);
 	rc = wait_for(w, &x);
 	m->fs = x.fs;
+	if (!rc)
+		m->kernel = kernel_new(m->env, m->fs);
 	return rc;
 }
 

@@ -8,6 +8,7 @@
 #define ORBIT_TESTS_MODEL_WORLD_H
 
 #include "fs/ops/fs.h"
+#include "tests/model/kernel.h"
 #include "tests/model/model.h"
 #include "tests/model/program.h"
 #include "tests/sim/cluster.h"
@@ -28,6 +29,7 @@ struct world_mount {
 	struct orbit_client *client;
 	struct env *env;
 	struct fs *fs;
+	struct kernel *kernel; /* of its machine */
 	bool dead;
 	struct world_handle handle[PROGRAM_HANDLES];
 };
@@ -64,7 +66,8 @@ struct world {
 	struct seen pending_seen[WORLD_PENDING];
 	unsigned npending;
 	struct kept kept[PROGRAM_KEPT];
-	bool verbose, killed;
+	bool verbose;
+	bool killed, powerless; /* a mount died; power was lost everywhere */
 	bool failed;
 	char why[400];
 };
