@@ -75,6 +75,8 @@ static int again(struct txn_build *t, const struct orbit_id *id, const struct tx
 		return txn_write(t, id, op->a, op->val, op->vlen);
 	case TXN_PUNCH:
 		return txn_punch(t, id, op->a, op->b);
+	case TXN_COPY:
+		return txn_copy(t, id, op->a, op->source, op->b, op->bytes);
 	case TXN_HOLD:
 		return txn_hold(t, id);
 	case TXN_UNHOLD:

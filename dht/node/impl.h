@@ -5,6 +5,7 @@
  *   conn.c     links that came in: HELLO, dispatch, limits
  *   req.c      requests under way: waiting, ordering of answers
  *   route.c    who executes a transaction; forwarding
+ *   bring.c    getting the bytes that a transaction copies
  *   peer.c     links to other nodes and calls over them
  *   repl.c     our effects, and roles (repl.h)
  *   copy.c     effects on their way to the other copies
@@ -69,7 +70,7 @@ TAILQ_HEAD(req_list, req);
 
 /* ---- requests (req.c) ---- */
 
-enum req_kind { REQ_OTHER, REQ_TXN, REQ_PREPARE, REQ_DECIDE };
+enum req_kind { REQ_OTHER, REQ_TXN, REQ_PREPARE, REQ_DECIDE, REQ_BRING };
 
 /* By what a resent request finds the one that runs. No padding: hashed as bytes. */
 struct req_key {
@@ -399,7 +400,11 @@ struct exec {
 	bool presumed;             /* an abort of what is not known here: not of a vote */
 	bool any_epoch;            /* it matters not which map the sender had */
 	struct shard *blocked;     /* by what it follows */
-	unsigned npending;         /* leases that it may get; at least as many as in */
+	/* of a read that this node makes itself: its answer, NULL: there is none */
+	void (*heard)(void *arg, const struct frame *answer);
+	void *heard_arg;
+	struct exec **asker;
+	unsigned npending; /* leases that it may get; at least as many as in */
 	TAILQ_HEAD(, pending) pending;
 	unsigned nparts;
 	struct part parts[]; /* ascending; the first is home: there lies the reply */
@@ -407,6 +412,17 @@ struct exec {
 
 /* Takes on a transaction that is served here. */
 void exec_arrive(
+	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v);
+
+/* A transaction without writes and session whose shards are served here, if they are: @heard comes
+ * once, perhaps from inside, perhaps from within another request's answer, unless it is taken out
+ * of *own, where the transaction is to be found until then. @f: the TXN. */
+void exec_read_own(struct node *n, struct frame *f, const struct wire_txn *m,
+	const struct txn_view *v, struct exec **own,
+	void (*heard)(void *arg, const struct frame *answer), void *arg);
+
+/* bring.c: it has COPYs. It is routed again once it has their bytes. */
+void bring_arrive(
 	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v);
 
 /* Answers with the stored reply. */

@@ -68,6 +68,7 @@ static bool lock_of_op(const struct txn_op *op, struct lock *l)
 		break;
 	case TXN_WRITE:
 	case TXN_PUNCH:
+	case TXN_COPY:
 		part = LOCK_STREAM;
 		mode = LOCK_WRITE;
 		break;

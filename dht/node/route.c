@@ -248,6 +248,8 @@ void route_txn(struct conn *c, struct frame *f)
 		answer(c, f, WIRE_NO_SESSION);
 	else if (m.flags & WIRE_TXN_REPLAY)
 		replay_arrive(c, f, &m, &v, exec_home(n, &v));
+	else if (v.copies && !req_find(n, REQ_TXN, m.session, m.number, exec_home(n, &v)))
+		bring_arrive(c, f, &m, &v);
 	else
 		exec_arrive(c, f, &m, &v);
 }
@@ -277,7 +279,7 @@ void route_prepare(struct conn *c, struct frame *f)
 	struct txn_view v;
 
 	if (wire_get_txn(frame_cur(f), &m) || txn_check(m.body, m.body_len, &v) || !v.nobjects ||
-		!m.session || (m.flags & ~WIRE_TXN_READS))
+		v.copies || !m.session || (m.flags & ~WIRE_TXN_READS))
 		answer(c, f, WIRE_BAD_REQUEST);
 	else if (ahead_wait(c, f, m.epoch))
 		return;

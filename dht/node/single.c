@@ -145,6 +145,46 @@ static void txn_finish(struct exec *x)
 static const struct req_ops txn_ops = {
 	.run = txn_run, .answered = grants_tell, .release = exec_release};
 
+/* ---- reads of our own ---- */
+
+static void heard(struct exec *x, const struct frame *answer)
+{
+	void (*fn)(void *arg, const struct frame *answer) = x->heard;
+
+	if (!fn)
+		return;
+	x->heard = NULL;
+	*x->asker = NULL;
+	fn(x->heard_arg, answer);
+}
+
+static void own_answered(struct req *r, const struct frame *f)
+{
+	heard(container_of(r, struct exec, r), f);
+}
+
+static void own_release(struct req *r)
+{
+	heard(container_of(r, struct exec, r), NULL);
+	exec_release(r);
+}
+
+static const struct req_ops own_ops = {
+	.run = txn_run, .answered = own_answered, .release = own_release};
+
+void exec_read_own(struct node *n, struct frame *f, const struct wire_txn *m,
+	const struct txn_view *v, struct exec **own,
+	void (*fn)(void *arg, const struct frame *answer), void *arg)
+{
+	struct exec *x = exec_new(n, NULL, f, m, v, &own_ops, txn_finish);
+
+	*own = x;
+	x->asker = own;
+	x->heard = fn;
+	x->heard_arg = arg;
+	txn_run(&x->r);
+}
+
 void exec_arrive(
 	struct conn *c, struct frame *f, const struct wire_txn *m, const struct txn_view *v)
 {

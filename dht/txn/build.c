@@ -403,6 +403,26 @@ int txn_punch(struct txn_build *t, const struct orbit_id *id, uint64_t from, uin
 	return add_extent(t, TXN_PUNCH, id, from, to);
 }
 
+int txn_copy(struct txn_build *t, const struct orbit_id *id, uint64_t off,
+	const struct orbit_id *source, uint64_t source_off, uint32_t len)
+{
+	int rc;
+
+	if (len < 1 || !extent_fits(off, len) || !extent_fits(source_off, len))
+		return fail(t, -EINVAL);
+	if (len > TXN_DATA_MAX - t->written)
+		return fail(t, -E2BIG);
+	rc = begin(t, TXN_COPY, id, 20 + ORBIT_ID_LEN);
+	if (rc)
+		return rc;
+	t->written += len;
+	buf_u64(&t->ops, off);
+	buf_u32(&t->ops, len);
+	buf_bytes(&t->ops, source->b, ORBIT_ID_LEN);
+	buf_u64(&t->ops, source_off);
+	return end(t);
+}
+
 int txn_hold(struct txn_build *t, const struct orbit_id *id)
 {
 	return add_bare(t, TXN_HOLD, id);

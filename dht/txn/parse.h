@@ -30,6 +30,7 @@ enum txn_shape {
 	SHAPE_SESSION,  /* u32 */
 	SHAPE_LEASE,    /* u8 mode, and TRY */
 	SHAPE_WRITE,    /* u64 offset, u32 length, bytes */
+	SHAPE_COPY,     /* u64 offset, u32 length, source, u64 offset there */
 };
 enum txn_shape txn_shape(unsigned kind);
 

@@ -43,6 +43,7 @@ static const uint8_t shapes[] = {
 	[TXN_HOLD] = SHAPE_BARE,
 	[TXN_UNHOLD] = SHAPE_SESSION,
 	[TXN_MIN] = SHAPE_SLOT,
+	[TXN_COPY] = SHAPE_COPY,
 };
 
 enum txn_shape txn_shape(unsigned kind)
@@ -129,6 +130,12 @@ void txn_parse_op(struct cur *c, struct txn_op *op)
 		op->a = cur_u64(c);
 		parse_bytes(c, op);
 		break;
+	case SHAPE_COPY:
+		op->a = cur_u64(c);
+		op->bytes = cur_u32(c);
+		op->source = cur_bytes(c, ORBIT_ID_LEN);
+		op->b = cur_u64(c);
+		break;
 	}
 }
 
@@ -177,6 +184,10 @@ static bool op_fits(const struct txn_op *op, struct check *k)
 	case SHAPE_WRITE:
 		k->written += op->vlen;
 		return op->vlen >= 1 && extent_fits(op->a, op->vlen) && k->written <= TXN_DATA_MAX;
+	case SHAPE_COPY:
+		k->written += op->bytes;
+		return op->bytes >= 1 && extent_fits(op->a, op->bytes) &&
+		       extent_fits(op->b, op->bytes) && k->written <= TXN_DATA_MAX;
 	default:
 		return true;
 	}
@@ -221,6 +232,7 @@ int txn_check(const void *body, size_t len, struct txn_view *v)
 		k.used |= UINT64_C(1) << op.object;
 		v->writes |= txn_is_write(op.kind);
 		v->leases |= op.kind == TXN_LEASE;
+		v->copies |= op.kind == TXN_COPY;
 	}
 	if (!cur_done(&c) || (unsigned)__builtin_popcountll(k.used) != v->nobjects)
 		return -EBADMSG;

@@ -69,6 +69,10 @@ enum txn_kind {
 	TXN_UNHOLD = 51, /* session: 0 drops one hold of this session; another drops all that one
 			    had (it ended); none there is fine */
 	TXN_MIN = 52,    /* slot, value: lowers */
+	TXN_COPY = 53, /* source, its offset, offset, length: WRITE of what the source's stream has
+			  there, beyond its end zeros. The source is no object of the transaction,
+			  it may lie anywhere. The node reads it first: before anything is evaluated
+			  it has become that WRITE (copy.c) */
 };
 /* Writes to an absent object (but CREATE, DELETE, DEL, UNHOLD) fail the transaction as EXISTS
  * would; the reply names the op. Order of evaluation: all compares, all reads, then the writes in
@@ -154,6 +158,10 @@ int txn_write(
 int txn_write_room(
 	struct txn_build *t, const struct orbit_id *id, uint64_t off, size_t len, void **room);
 int txn_punch(struct txn_build *t, const struct orbit_id *id, uint64_t from, uint64_t to);
+/* Only in a transaction on one log: one that would be prepared is refused. The source is read some
+ * time before the rest is evaluated. */
+int txn_copy(struct txn_build *t, const struct orbit_id *id, uint64_t off,
+	const struct orbit_id *source, uint64_t source_off, uint32_t len);
 int txn_hold(struct txn_build *t, const struct orbit_id *id);
 int txn_unhold(struct txn_build *t, const struct orbit_id *id, uint32_t session);
 
@@ -166,19 +174,21 @@ int txn_encode(const struct txn_build *t, struct buf *b,
 
 struct txn_op {
 	enum txn_kind kind;
-	uint16_t index; /* by which the client knows it */
-	uint8_t object; /* index into the table */
-	uint8_t slot;   /* LEASE: the mode */
-	uint64_t a, b;  /* slot value / version / offset / try; second number (length, to, max) */
-	uint32_t bytes; /* RANGE: byte limit */
-	bool inclusive; /* RANGE */
-	uint16_t mask;  /* CREATE */
+	uint16_t index;    /* by which the client knows it */
+	uint8_t object;    /* index into the table */
+	uint8_t slot;      /* LEASE: the mode */
+	uint64_t a, b;     /* slot value / version / offset / try; second number (length, to, max,
+			      offset in the source) */
+	uint32_t bytes;    /* RANGE: byte limit; COPY: length */
+	bool inclusive;    /* RANGE */
+	uint16_t mask;     /* CREATE */
 	const void *slots; /* CREATE: u64 little-endian for each bit of mask, lowest first */
 	const void *key;
 	size_t klen;
 	const void *val; /* value, or bytes of WRITE */
 	size_t vlen;
-	const void *suffix; /* 24 bytes, or NULL */
+	const void *suffix;            /* 24 bytes, or NULL */
+	const struct orbit_id *source; /* COPY */
 };
 
 static inline bool txn_is_compare(enum txn_kind k)
@@ -201,6 +211,7 @@ struct txn_view {
 	struct cur ops;
 	bool writes;
 	bool leases; /* wishes for some */
+	bool copies; /* has a COPY: to be expanded before it is evaluated */
 };
 
 /* Checks every byte of @body and fills @v: 0, or -EBADMSG. */
@@ -213,6 +224,18 @@ struct txn_iter {
 struct txn_iter txn_iter_of(const struct txn_view *v);
 /* false at the end. Only over what txn_check() passed. */
 bool txn_next(struct txn_iter *it, struct txn_op *op);
+
+/* A COPY, and where in the expanded body its bytes are to be put. */
+struct txn_source {
+	struct orbit_id id;
+	uint64_t off;
+	uint32_t len;
+	size_t at; /* in the buffer */
+};
+/* Appends a body that txn_check() passed with each COPY as the WRITE that it stands for, of bytes
+ * that are not there yet. Says in @out, of which there are TXN_OPS_MAX, what they are: how
+ * many. (@b has an error: -ENOMEM.) */
+int txn_expand(const struct txn_view *v, struct buf *b, struct txn_source *out);
 
 /* ---- results ---- */
 

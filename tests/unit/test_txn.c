@@ -436,6 +436,70 @@ static void test_txn_check_enforces_limits(void **state)
 	assert_int_equal(hand_check(), -EBADMSG);
 }
 
+static int check_copy(uint64_t off, uint32_t len, uint64_t source_off)
+{
+	uint8_t id[ORBIT_ID_LEN] = {1};
+
+	hand_begin(1, 1);
+	hand_op(TXN_COPY, 0, 0);
+	buf_u64(&hand, off);
+	buf_u32(&hand, len);
+	buf_bytes(&hand, id, sizeof(id));
+	buf_u64(&hand, source_off);
+	return hand_check();
+}
+
+/* As a WRITE is, on both sides; and it becomes one. */
+static void test_txn_copy_becomes_a_write(void **state)
+{
+	struct orbit_id a = id_of(0xaa), from = id_of(0xbb);
+	struct txn_source s[TXN_OPS_MAX];
+	struct buf b = {0}, with = {0};
+	struct txn_build t;
+	struct txn_view v;
+	struct txn_iter it;
+	struct txn_op op;
+
+	(void)state;
+	assert_int_equal(check_copy(5, 1, 7), 0);
+	assert_int_equal(check_copy(5, 0, 7), -EBADMSG);
+	assert_int_equal(check_copy(0, TXN_DATA_MAX, 0), 0);
+	assert_int_equal(check_copy(0, TXN_DATA_MAX + 1, 0), -EBADMSG);
+	assert_int_equal(check_copy(TXN_STREAM_MAX, 1, 0), -EBADMSG);
+	assert_int_equal(check_copy(0, 1, TXN_STREAM_MAX), -EBADMSG);
+	txn_init(&t);
+	assert_int_equal(txn_copy(&t, &a, 0, &from, 0, 0), -EINVAL);
+	txn_fini(&t);
+	txn_init(&t);
+	txn_set(&t, &a, 1, 2);
+	txn_copy(&t, &a, 10, &from, 20, 5);
+	txn_write(&t, &a, 30, "hello", 5);
+	assert_int_equal(txn_encode(&t, &b, NULL, NULL), 0);
+	txn_fini(&t);
+	assert_int_equal(txn_check(b.data, b.len, &v), 0);
+	assert_true(v.copies && v.writes);
+	buf_u32(&with, 0); /* something before it */
+	assert_int_equal(txn_expand(&v, &with, s), 1);
+	assert_true(s[0].off == 20 && s[0].len == 5 && orbit_id_cmp(&s[0].id, &from) == 0);
+	memcpy(with.data + s[0].at, "world", 5);
+	assert_int_equal(txn_check(with.data + 4, with.len - 4, &v), 0);
+	assert_false(v.copies);
+	it = txn_iter_of(&v);
+	assert_true(txn_next(&it, &op));
+	assert_int_equal(op.kind, TXN_SET);
+	assert_true(txn_next(&it, &op));
+	assert_int_equal(op.kind, TXN_WRITE);
+	assert_int_equal(op.index, 1);
+	assert_int_equal(op.a, 10);
+	assert_int_equal(op.vlen, 5);
+	assert_memory_equal(op.val, "world", 5);
+	assert_true(txn_next(&it, &op));
+	assert_memory_equal(op.val, "hello", 5);
+	assert_false(txn_next(&it, &op));
+	buf_fini(&b);
+	buf_fini(&with);
+}
+
 static int check_write(uint64_t off, size_t len)
 {
 	hand_begin(1, 1);
@@ -679,6 +743,7 @@ int main(void)
 		cmocka_unit_test(test_txn_check_refuses_a_body_that_is_cut),
 		cmocka_unit_test(test_txn_check_enforces_the_tables),
 		cmocka_unit_test(test_txn_check_enforces_limits),
+		cmocka_unit_test(test_txn_copy_becomes_a_write),
 		cmocka_unit_test(test_txn_check_adds_up_bulk_data),
 		cmocka_unit_test(test_txn_builder_errors_stick),
 		cmocka_unit_test(test_txn_builder_never_makes_what_the_check_refuses),
