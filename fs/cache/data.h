@@ -138,6 +138,7 @@ struct data_wait {
 	uint64_t off;
 	const void *data;
 	size_t len;
+	uint64_t source, source_off; /* not 0: instead of data, what that inode has there */
 	bool append, kill_priv, through;
 	bool quiet; /* tells no writer of errors */
 	/* private */
@@ -154,6 +155,12 @@ void data_flush_wait(struct data_inode *di, struct data_wait *w);
  * too much dirty; w->through: until the nodes have it. rc 0: all were taken.
  */
 void data_write(struct data_inode *di, struct data_wait *w);
+
+/* May w->source be used for that? Of w->source the nodes must have all, and until all of @di is
+ * flushed nobody may change it. */
+bool data_can_copy(struct data_inode *di, uint64_t off, uint64_t len, uint64_t source_off);
+/* The file is written to, so that it ends at @size at least. */
+void data_extend(struct data_inode *di, uint64_t size, bool kill_priv);
 
 /* The same if it can be done without waiting: true, and done() is not called. False: nothing was
  * done. */

@@ -35,6 +35,14 @@
 #define ROUND_SEND 1   /* what was dirty when the round began is not all sent */
 #define ROUND_ANSWER 2 /* it is */
 
+/* Bytes of a unit that are not in its memory: they are those of another file, or of another part of
+ * this one, and the nodes are to copy them (data_copy.c). */
+struct ref {
+	uint32_t from, to;
+	uint64_t ino, off; /* where the first of them lies there */
+};
+#define REFS_MAX 16 /* of a unit */
+
 struct unit {
 	RB_ENTRY(unit) node;
 	TAILQ_ENTRY(unit) ready; /* waits to be sent */
@@ -49,8 +57,10 @@ struct unit {
 	bool create;      /* the guess: the object is not there */
 	unsigned guesses; /* wrong ones in a row */
 	uint64_t cut;     /* that was sent */
-	int first_write;  /* index of the first WRITE in the transaction */
+	int first_write;  /* index of the first WRITE or COPY in the transaction */
 	unsigned nwrites;
+	struct ref *refs; /* no two meet; they count only where something is to be sent */
+	unsigned nrefs;
 	orbit_handle handle;
 };
 RB_HEAD(units, unit);
@@ -228,6 +238,17 @@ void unit_ready(struct unit *u);
 /* Sends what is ready, as far as there may be more in flight. */
 void unit_pump(struct data_cache *dc);
 void pool_free(struct data_cache *dc);
+
+/* ---- copies (data_copy.c) ---- */
+
+/* [from, to) has other bytes now. */
+void refs_cut(struct unit *u, uint32_t from, uint32_t to);
+/* Takes what lies at @off of @ino for [from, to). */
+void refs_take(struct unit *u, uint32_t from, uint32_t to, uint64_t ino, uint64_t off);
+/* The next piece of [from, to) that is all in memory or all of one ref: where it ends. */
+uint32_t refs_next(const struct unit *u, uint32_t from, uint32_t to, const struct ref **ref);
+/* Adds what is to be sent of [from, to). */
+void refs_send(const struct unit *u, struct txn_build *t, uint32_t from, uint32_t to);
 
 /* ---- rounds (data_flush.c) ---- */
 

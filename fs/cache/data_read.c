@@ -143,8 +143,17 @@ static void snapshot(struct part *p, const struct unit *u, const struct ranges *
 			from = (uint32_t)p->off;
 		if (to > end)
 			to = end;
-		memcpy(p->in->mem + p->at + (from - p->off), u->mem + from, to - from);
-		ranges_add(&p->have, from, to);
+		while (from < to) {
+			const struct ref *r;
+			uint32_t n = refs_next(u, from, to, &r) - from;
+
+			/* what the nodes copy, they may have or not */
+			if (!r) {
+				memcpy(p->in->mem + p->at + (from - p->off), u->mem + from, n);
+				ranges_add(&p->have, from, from + n);
+			}
+			from += n;
+		}
 	}
 }
 

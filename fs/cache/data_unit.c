@@ -129,6 +129,8 @@ void unit_take(struct unit *u, uint32_t from, const void *data, uint32_t len)
 
 	unit_room(u, (size_t)from + len);
 	memcpy(u->mem + from, data, len);
+	if (u->nrefs)
+		refs_cut(u, from, from + len);
 	ranges_add(&u->dirty, from, from + len);
 	u->di->dc->used += u->dirty.bytes - had;
 }
@@ -154,6 +156,7 @@ void unit_free(struct unit *u)
 	ranges_fini(&u->dirty);
 	ranges_fini(&u->sending);
 	ranges_fini(&u->written);
+	free(u->refs);
 	free(u);
 }
 
@@ -204,13 +207,11 @@ static void unit_send(struct unit *u)
 		txn_max(&t, &id, BLOCK_SLOT_CUT, di->cut);
 	u->cut = di->cut;
 	u->first_write = t.nops;
-	u->nwrites = u->sending.n;
-	buf_reserve(&t.ops, u->sending.bytes + 64 * (size_t)u->sending.n + 256);
-	for (unsigned i = 0; i < u->sending.n; i++) {
-		const struct range *g = &u->sending.v[i];
-
-		txn_write(&t, &id, g->from, u->mem + g->from, g->to - g->from);
-	}
+	if (!u->nrefs)
+		buf_reserve(&t.ops, u->sending.bytes + 64 * (size_t)u->sending.n + 256);
+	for (unsigned i = 0; i < u->sending.n; i++)
+		refs_send(u, &t, u->sending.v[i].from, u->sending.v[i].to);
+	u->nwrites = t.nops - (unsigned)u->first_write;
 	u->in_flight = true;
 	di->dc->flight++;
 	di->dc->flight_bytes += u->sending.bytes;

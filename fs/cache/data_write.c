@@ -26,13 +26,27 @@ static void take_bytes(struct data_inode *di, const struct data_wait *w)
 		uint64_t index = unit_of(off), stop = unit_end(index);
 		struct unit *u = unit_get(di, index);
 		uint32_t n = (uint32_t)((end < stop ? end : stop) - off);
+		uint32_t at = (uint32_t)(off - unit_base(index));
 
-		unit_take(u, (uint32_t)(off - unit_base(index)), p, n);
+		if (w->source)
+			refs_take(u, at, at + n, w->source, w->source_off + (off - w->off));
+		else
+			unit_take(u, at, p, n);
 		if (unit_full(u))
 			unit_ready(u);
-		p += n;
+		p += w->source ? 0 : n;
 		off += n;
 	}
+}
+
+void data_extend(struct data_inode *di, uint64_t size, bool kill_priv)
+{
+	if (di->size < size)
+		di->size = size;
+	di->mtime = (int64_t)env_wall(di->dc->env);
+	di->times = di->meta = di->wrote = true;
+	di->kill_priv |= kill_priv;
+	inode_dirty(di);
 }
 
 static void take(struct data_inode *di, struct data_wait *w)
@@ -43,12 +57,7 @@ static void take(struct data_inode *di, struct data_wait *w)
 		w->off = data_size(di);
 	chunk_drop_range(di, w->off, w->off + w->len);
 	take_bytes(di, w);
-	if (di->size < w->off + w->len)
-		di->size = w->off + w->len;
-	di->mtime = (int64_t)env_wall(dc->env);
-	di->times = di->meta = di->wrote = true;
-	di->kill_priv |= w->kill_priv;
-	inode_dirty(di);
+	data_extend(di, w->off + w->len, w->kill_priv);
 	if (dc->cfg.write_behind && dc->used > dc->cfg.write_behind / 2) {
 		struct data_inode *oldest = TAILQ_FIRST(&dc->dirty);
 

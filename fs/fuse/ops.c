@@ -189,6 +189,7 @@ const struct fuse_lowlevel_ops fuse_ops = {
 	.removexattr = on_removexattr,
 	.fallocate = on_fallocate,
 	.lseek = on_lseek,
+	.copy_file_range = on_copy_file_range,
 	.getlk = on_getlk,
 	.setlk = on_setlk,
 	.flock = on_flock,

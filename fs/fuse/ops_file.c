@@ -182,6 +182,22 @@ void on_fallocate(
 	call_wait_if_open(k, req);
 }
 
+void on_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse_file_info *fi_in,
+	fuse_ino_t out, off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
+{
+	struct fuse_call *k = call_begin(req, out, reply_write);
+
+	(void)in;
+	if (flags) {
+		reply_write(&k->c, -EINVAL);
+		return;
+	}
+	k->c.kill_priv = k->m->killpriv && k->c.uid != 0; /* as with fallocate */
+	fs_copy(fs_of(k), &k->c, file_of(fi_in), (uint64_t)off_in, file_of(fi_out),
+		(uint64_t)off_out, len);
+	call_wait_if_open(k, req);
+}
+
 static void reply_lseek(struct fs_call *c, int rc)
 {
 	struct fuse_call *k = call_of(c);

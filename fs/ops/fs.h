@@ -63,7 +63,8 @@ struct fs_call {
 		*groups; /* setxattr of an access control list: more groups of the caller's */
 	unsigned ngroups;
 	enum fs_place place; /* write */
-	bool kill_priv; /* write, fallocate: the writer may not keep set-id bits (no CAP_FSETID) */
+	bool kill_priv;      /* write, fallocate, copy: the writer may not keep set-id bits (no
+				CAP_FSETID) */
 	void (*done)(struct fs_call *c, int rc);
 
 	/* Results, good during done(). */
@@ -77,7 +78,7 @@ struct fs_call {
 	bool attr_changed;    /* open: not what lookup and getattr said last, and not by us */
 	struct fs_dir *dir;   /* opendir */
 	const void *data;     /* read, readlink, getxattr, listxattr */
-	size_t len;           /* of data; of what was written */
+	size_t len;           /* of data; of what was written or copied */
 	uint64_t offset;      /* lseek */
 	struct fs_lock lock;  /* getlk: what is in the way; type F_UNLCK: nothing */
 	struct frame *keep;   /* what data lies in: frame_ref() it to keep it longer; may be NULL */
@@ -191,7 +192,7 @@ void fs_readdir(struct fs *fs, struct fs_call *c, struct fs_dir *d, uint64_t coo
 void fs_releasedir(struct fs *fs, struct fs_dir *d);
 void fs_fsyncdir(struct fs *fs, struct fs_call *c, struct fs_dir *d);
 
-/* ---- file data (file.c, read.c, write.c, truncate.c, space.c) ---- */
+/* ---- file data (file.c, read.c, write.c, truncate.c, space.c, copy.c) ---- */
 /* Holds the inode: it stays while it is open, even unlinked. @flags: O_* as open(2). */
 void fs_open(struct fs *fs, struct fs_call *c, uint64_t ino, int flags);
 void fs_read(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, size_t len);
@@ -206,6 +207,10 @@ void fs_fallocate(
 	struct fs *fs, struct fs_call *c, struct fs_file *f, int mode, uint64_t off, uint64_t len);
 /* SEEK_DATA, SEEK_HOLE */
 void fs_lseek(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, int whence);
+/* Copies up to @len bytes between two files, or within one, where they must not meet; c->len: how
+ * many, perhaps fewer than there are. Holes stay holes. */
+void fs_copy(struct fs *fs, struct fs_call *c, struct fs_file *in, uint64_t off_in,
+	struct fs_file *out, uint64_t off_out, uint64_t len);
 /* The last close: drops the hold in the background. */
 void fs_release(struct fs *fs, struct fs_file *f);
 

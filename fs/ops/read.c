@@ -232,7 +232,7 @@ static void read_done(struct data_read *r, int rc)
 
 /* Notes the time of access, as relatime does: not more often than somebody can tell. It goes to the
  * cluster with the hold. */
-static void touch(struct fs *fs, struct fs_file *f)
+void read_touch(struct fs *fs, struct fs_file *f)
 {
 	const struct fs_attr *a = data_attr(f->data);
 	int64_t now;
@@ -257,7 +257,7 @@ static void read_leased(struct inode_wait *w, int rc, const struct fs_attr *a)
 	p->leased = p->fs->cfg.cache == FS_CACHE_STRICT;
 	if (a)
 		data_note(p->f->data, a);
-	touch(p->fs, p->f);
+	read_touch(p->fs, p->f);
 	data_read(p->f->data, &p->read, &p->f->seq, p->off, p->len);
 }
 

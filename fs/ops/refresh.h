@@ -11,4 +11,7 @@
 void refresh(struct fs *fs, struct fs_call *call, struct fs_file *f,
 	void (*done)(void *arg, int rc), void *arg);
 
+/* It is read: notes the time of access. */
+void read_touch(struct fs *fs, struct fs_file *f);
+
 #endif

@@ -18,6 +18,7 @@
 #include "fs/ops/flush.h"
 #include "fs/ops/op.h"
 #include "fs/ops/refresh.h"
+#include "fs/ops/space.h"
 #include "fs/ops/truncate.h"
 
 /* ---- fallocate ---- */
@@ -244,11 +245,29 @@ static int check_mode(int mode)
 	return -EOPNOTSUPP;
 }
 
+static struct space *space_new(
+	struct fs *fs, struct fs_call *c, struct fs_file *f, int mode, uint64_t from, uint64_t to)
+{
+	struct space *s = op_new(sizeof(*s), fs, c);
+
+	s->f = file_again(f);
+	s->next = space_ready;
+	s->mode = mode;
+	s->from = from;
+	s->to = to;
+	return s;
+}
+
+void space_punch(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t from, uint64_t to)
+{
+	flush_and_refresh(
+		space_new(fs, c, f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to));
+}
+
 void fs_fallocate(
 	struct fs *fs, struct fs_call *c, struct fs_file *f, int mode, uint64_t off, uint64_t len)
 {
 	int rc = check_mode(mode);
-	struct space *s;
 
 	if (!rc && len == 0)
 		rc = -EINVAL;
@@ -260,13 +279,7 @@ void fs_fallocate(
 	}
 	if (!mount_writable(fs, c))
 		return;
-	s = op_new(sizeof(*s), fs, c);
-	s->f = file_again(f);
-	s->next = space_ready;
-	s->mode = mode;
-	s->from = off;
-	s->to = off + len;
-	space_begin(s, ORBIT_LEASE_EXCLUSIVE);
+	space_begin(space_new(fs, c, f, mode, off, off + len), ORBIT_LEASE_EXCLUSIVE);
 }
 
 /* ---- lseek ---- */
@@ -452,6 +465,23 @@ static void seek_ready(void *arg, int rc)
 	}
 }
 
+static struct seek *seek_new(
+	struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, int whence)
+{
+	struct seek *k = op_new(sizeof(*k), fs, c);
+
+	k->s.f = file_again(f);
+	k->s.next = seek_ready;
+	k->hole = whence == SEEK_HOLE;
+	k->at = off;
+	return k;
+}
+
+void space_seek(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, int whence)
+{
+	flush_and_refresh(&seek_new(fs, c, f, off, whence)->s);
+}
+
 void fs_lseek(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off, int whence)
 {
 	struct seek *k;
@@ -460,11 +490,7 @@ void fs_lseek(struct fs *fs, struct fs_call *c, struct fs_file *f, uint64_t off,
 		mount_done(c, -EINVAL);
 		return;
 	}
-	k = op_new(sizeof(*k), fs, c);
-	k->s.f = file_again(f);
-	k->s.next = seek_ready;
-	k->hole = whence == SEEK_HOLE;
-	k->at = off;
+	k = seek_new(fs, c, f, off, whence);
 	if (fs->cfg.cache == FS_CACHE_STRICT)
 		space_begin(&k->s, ORBIT_LEASE_SHARED); /* nobody writes while we look around */
 	else
