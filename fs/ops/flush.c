@@ -8,6 +8,7 @@
 
 #include "dht/base/mem.h"
 #include "fs/ops/op.h"
+#include "fs/ops/readdir.h"
 
 /* A call that waits. */
 struct flush {
@@ -61,18 +62,26 @@ static void flush_interrupt(struct fs *fs, struct fs_call *call, bool fatal)
 	flush_end(w, -EINTR);
 }
 
+/* What a sync says to who has reported *losses so far. */
+static int sync_outcome(struct fs *fs, int rc, uint64_t *losses)
+{
+	uint64_t now = orbit_losses(fs->client);
+
+	if (rc == -ESTALE)
+		rc = -EIO;
+	/* a sync for another one may have been told what was lost of this one */
+	if (now != *losses && rc == 0)
+		rc = -EIO;
+	if (rc == -EIO) /* it is told of it; one that was given up may not have been */
+		*losses = now;
+	return rc;
+}
+
 static void synced(void *arg, const struct orbit_reply *r)
 {
 	struct flush *w = arg;
-	uint64_t losses = orbit_losses(w->fs->client);
-	int rc = r->rc == -ESTALE ? -EIO : r->rc;
 
-	/* a sync for another file may have been told what was lost of this one */
-	if (losses != w->f->losses && rc == 0)
-		rc = -EIO;
-	if (rc == -EIO) /* it is told of it; one that was given up may not have been */
-		w->f->losses = losses;
-	flush_end(w, rc);
+	flush_end(w, sync_outcome(w->fs, r->rc, &w->f->losses));
 }
 
 static void flushed(struct data_wait *wait, int rc)
@@ -188,4 +197,27 @@ void fs_fsync(struct fs *fs, struct fs_call *c, struct fs_file *f, bool data_onl
 {
 	(void)data_only; /* sizes and times go with the data in any case */
 	flush_file(fs, c, f, true, end_call);
+}
+
+/* ---- directories: nothing of them is kept back, so there is only the sync ---- */
+
+struct dir_sync {
+	struct op op;
+	struct fs_dir *d;
+};
+
+static void dir_synced(void *arg, const struct orbit_reply *r)
+{
+	struct dir_sync *s = arg;
+
+	op_end(&s->op, sync_outcome(s->op.fs, op_outcome(&s->op, r), readdir_losses(s->d)));
+}
+
+void fs_fsyncdir(struct fs *fs, struct fs_call *c, struct fs_dir *d)
+{
+	struct dir_sync *s = op_new(sizeof(*s), fs, c);
+	struct mount_txn *m = mount_track(fs, c, dir_synced, s);
+
+	s->d = d;
+	mount_tracked(m, orbit_sync(fs->client, NULL, mount_track_done, m));
 }

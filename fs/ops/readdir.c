@@ -49,6 +49,7 @@ struct fs_dir {
 	TAILQ_ENTRY(fs_dir) entry;
 	struct fs *fs;
 	struct fs_attr attr; /* as last seen */
+	uint64_t losses;     /* of the client's losses, how many it has reported */
 	bool released, touched;
 	struct readdir *busy;          /* at work */
 	TAILQ_HEAD(, readdir) waiting; /* for their turn */
@@ -110,6 +111,7 @@ static void opened(struct fs *fs, struct fs_call *call, const struct fs_attr *a)
 
 	d->fs = fs;
 	d->attr = *a;
+	d->losses = orbit_losses(fs->client);
 	d->want = BATCH_MAX;
 	TAILQ_INIT(&d->waiting);
 	TAILQ_INSERT_TAIL(&fs->dirs, d, entry);
@@ -155,6 +157,11 @@ void fs_opendir(struct fs *fs, struct fs_call *c, uint64_t ino)
 	op_submit(&o->op, ino, &t, opendir_done);
 }
 
+uint64_t *readdir_losses(struct fs_dir *d)
+{
+	return &d->losses;
+}
+
 static void batch_drop(struct fs_dir *d)
 {
 	for (unsigned i = 0; i < d->nframes; i++)
@@ -191,22 +198,6 @@ const struct fs_attr *readdir_attr(struct fs *fs, uint64_t ino)
 			return &d->attr;
 	}
 	return NULL;
-}
-
-static void fsyncdir_done(void *arg, const struct orbit_reply *r)
-{
-	struct op *o = arg;
-
-	op_end(o, op_outcome(o, r));
-}
-
-void fs_fsyncdir(struct fs *fs, struct fs_call *c, struct fs_dir *d)
-{
-	struct op *o = op_new(sizeof(*o), fs, c);
-	struct mount_txn *m = mount_track(fs, c, fsyncdir_done, o);
-
-	(void)d;
-	mount_tracked(m, orbit_sync(fs->client, NULL, mount_track_done, m));
 }
 
 /* ---- atime ---- */

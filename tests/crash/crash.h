@@ -9,7 +9,7 @@
  * dirty is sent), files are closed, and all comes to rest. Before each change of any disk (a write,
  * a sync, a name) and at the end the power goes: nodes and the mount's machine at once, unsynced
  * changes being lost, or kept and torn as chance has it. Then the nodes come back, a new client
- * mounts, and what it sees has to be legal.
+ * mounts, and what it sees has to be legal. Of three copies one may be gone for good ("torn1").
  *
  * Legal is (docs/DATA.md, docs/COMMIT.md, docs/STORE.md):
  *
@@ -42,7 +42,6 @@
 #define STEPS_MAX 6
 #define INODES_MAX 12 /* root, those of the first tree, and one for each step */
 #define ENTRIES_MAX 12
-#define HOMES_MAX 4
 #define SIZE_MAX_FILE (128u << 10)
 #define INLINE_BYTES (64u << 10)
 

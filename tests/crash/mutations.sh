@@ -15,7 +15,7 @@ mutations() {
 	cat <<'END'
 fsync-leaves-dirty-bytes fs/ops/flush.c s/bool dirty = data_dirty/bool dirty = !sync && data_dirty/
 fsync-asks-no-node fs/ops/flush.c s/if \(rc \|\| !w->sync\) \{/if (1) {/
-fsync-of-a-directory-does-nothing fs/ops/readdir.c s/struct mount_txn \*m = mount_track\(fs, c, fsyncdir_done, o\);\n\n\t\(void\)d;\n[^\n]*;/(void)d;\n\top_end(o, 0);/
+fsync-of-a-directory-does-nothing fs/ops/flush.c s/struct mount_txn \*m = mount_track\(fs, c, dir_synced, s\);\n\n\ts->d = d;\n[^\n]*;/op_end(&s->op, 0);/
 sync-without-disk dht/node/admin.c s/durable_start\(n, &q->durable[^;]*;/sync_done(&q->durable, 0);/
 sync-before-the-disk dht/store/journal.c s/s->impl = \(void \*\)\(uintptr_t\)st->tail;\n[^\n]*;/finish_sync(st, s, 0);/
 sync-here-alone dht/node/durable.c s/wait_for\(d, p\);//

@@ -60,6 +60,12 @@ static UNUSED int dx_fsync(struct fsx *x, struct fsx_mount *m, struct fs_file *f
 	return rc;
 }
 
+static UNUSED int dx_fsyncdir(struct fsx *x, struct fsx_mount *m, struct fs_dir *d)
+{
+	FSX_OP(x, m, NO_ATTR, fs_fsyncdir(m->fs, &w.call, d));
+	return rc;
+}
+
 static UNUSED int dx_truncate(struct fsx *x, struct fsx_mount *m, uint64_t ino, uint64_t size)
 {
 	struct fs_attr set = {.size = size}, a;

@@ -660,8 +660,10 @@ static void test_data_loss_is_reported_to_every_file(void **state)
 	struct fs_attr a, b;
 	struct fs_file *f = make(x, "f", &a), *g = make(x, "g", &b), *h;
 	struct fsx_wait w;
+	struct fs_dir *d;
 
 	(void)state;
+	assert_int_equal(fsx_opendir(x, x->m, ROOT, &d), 0);
 	assert_int_equal(dx_fsync(x, x->m, f), 0);
 	assert_int_equal(dx_write(x, x->m, f, 0, "lost", 4), 4);
 	assert_int_equal(dx_flush(x, x->m, f), 0);
@@ -686,6 +688,10 @@ static void test_data_loss_is_reported_to_every_file(void **state)
 	assert_int_equal(dx_fsync(x, x->m, g), -EIO);
 	assert_int_equal(dx_fsync(x, x->m, f), 0);
 	assert_int_equal(dx_fsync(x, x->m, g), 0);
+	/* to directories as well: it may have been a name */
+	assert_int_equal(dx_fsyncdir(x, x->m, d), -EIO);
+	assert_int_equal(dx_fsyncdir(x, x->m, d), 0);
+	fs_releasedir(x->m->fs, d);
 	assert_int_equal(dx_open(x, x->m, a.ino, O_RDWR, &h), 0);
 	assert_int_equal(dx_fsync(x, x->m, h), 0);
 	fs_release(x->m->fs, h);
