@@ -106,12 +106,14 @@ static void reads_early(struct run *r)
 {
 	struct sim *s = r->c->s;
 	int p = aim_any_primary(r), q = aim_any_primary(r);
-	unsigned client = (unsigned)sim_below(s, r->nactors);
+	unsigned client = (unsigned)sim_below(s, r->nactors), x, y;
 
 	if (p < 0 || q < 0 || p == q)
 		return;
+	x = aim_objects_of(r, (unsigned)p);
+	y = aim_objects_of(r, (unsigned)q);
 	for (unsigned i = 0; i < r->nactors; i++) {
-		r->actor[i].only = aim_objects_of(r, (unsigned)p) | aim_objects_of(r, (unsigned)q);
+		r->actor[i].only = (x & -x) | (y & -y); /* one of each */
 		r->actor[i].reads = i == client;
 	}
 	sim_slow(s, r->c->client_host[client], r->c->node[q].host,
@@ -124,32 +126,35 @@ const struct aim aim_reads_early = {
 	.name = "reads-early", .choose = busy_with_leases, .once = reads_early};
 
 /*
- * What a client sent waits for another one, which takes its time to give a lease back. The first
- * one gives up, its session ends, and in a new one it sees that nothing came of it. Nothing may
- * come of it afterwards.
+ * What clients sent waits for another one, which takes its time to give a lease back. They give up,
+ * their sessions end, and in new ones they see that nothing came of it. Nothing may come of it
+ * afterwards.
  */
 static void waits_in_vain(struct run *r)
 {
 	struct sim *s = r->c->s;
 	unsigned holder = (unsigned)sim_below(s, r->nactors);
-	unsigned client = (holder + 1) % r->nactors;
+	size_t from;
 
 	aim_rest(r, true);
 	r->actor[holder].slow = r->actor[holder].reads = true;
 	r->actor[holder].rests = false;
 	aim_pass(r, 300 * ENV_MS);
-	r->actor[client].rests = false;
+	from = r->nops;
+	for (unsigned i = 0; i < r->nactors; i++)
+		r->actor[i].rests = i == holder;
 	aim_pass(r, 20 * ENV_MS + sim_below(s, 80 * ENV_MS));
-	r->actor[client].rests = true;
-	for (unsigned i = 0; i < r->c->nnodes; i++)
-		aim_without(r, client, i);
-	for (size_t i = r->nops > 20 ? r->nops - 20 : 0; i < r->nops; i++)
-		if (r->op[i]->actor->index == client)
-			op_cancel(r->op[i]);
+	for (unsigned i = 0; i < r->nactors; i++) {
+		r->actor[i].rests = r->actor[i].reads = true;
+		for (unsigned k = 0; i != holder && k < r->c->nnodes; k++)
+			aim_without(r, i, k);
+	}
+	for (; from < r->nops; from++)
+		op_cancel(r->op[from]);
 	aim_pass(r, 4200 * ENV_MS + sim_below(s, ENV_SEC));
 	sim_heal_all(s);
-	r->actor[client].rests = false;
-	r->actor[client].reads = true;
+	for (unsigned i = 0; i < r->nactors; i++)
+		r->actor[i].rests = i == holder;
 	aim_pass(r, 4 * ENV_SEC);
 }
 
