@@ -214,13 +214,8 @@ bool exec_ready(struct exec *x)
 static int where_shard(void *arg, const struct orbit_id *id)
 {
 	struct exec *x = arg;
-	uint16_t number = ring_shard_of(x->r.n->ring, id);
-	struct shard *s = node_shard(x->r.n, number);
 
-	if (s->role != ROLE_SERVING)
-		return -1;
-	req_touch(&x->r, s);
-	return number;
+	return ring_shard_of(x->r.n->ring, id);
 }
 
 void exec_number(struct exec *x, struct part *p)
@@ -335,8 +330,6 @@ void exec_evaluate(struct exec *x, enum txn_part part, size_t results_max)
 	x->f = reply_new(n, WIRE_OK, 0, 256);
 	x->results_from = x->f->b.len;
 	x->evaluated = true;
-	/* what it followed before, it may not follow now */
-	x->r.nseen = x->nparts;
 	req_look(&x->r);
 	where = exec_where(x, x->results_from + results_max);
 	txn_outcome_init(&x->out);

@@ -1,6 +1,7 @@
 /*
  * What a transaction shows of objects that it does not name: those that the values of entries name
- * (FOLLOW, RANGE). They are known only after it was evaluated.
+ * (FOLLOW, RANGE), as far as they lie in the shard of the object that has the entry. They are known
+ * only after it was evaluated.
  */
 #include "dht/node/impl.h"
 

@@ -71,6 +71,41 @@ static void test_lease_is_not_granted_if_somebody_wants_the_object_before_the_an
 	more_fini(&m);
 }
 
+/* What lies in another shard is not followed, so nobody waits for what is under way there. */
+static void test_follow_waits_for_its_own_shard_only(void **state)
+{
+	struct rig_head h = {.session = 1, .number = 2};
+	struct orbit_id dir, child;
+	struct txn_build t;
+	uint64_t rid, other;
+	struct more m;
+
+	(void)state;
+	more_init(&m);
+	dir = rig_id(&m.t.r, 0, 1);
+	child = m.t.id;
+	assert_int_not_equal(rig_shard(&m.t.r, &dir), rig_shard(&m.t.r, &child));
+	txn_init(&t);
+	txn_create(&t, &dir, 1, (uint64_t[TXN_SLOTS]){0});
+	txn_put(&t, &dir, "k", 1, child.b, 8);
+	assert_int_equal(rig_status(&m.a, rig_send_txn(&m.a, WIRE_TXN, &h, &t)), WIRE_OK);
+	txn_fini(&t);
+	run(&m);
+	sim_host_pause(m.t.r.n[1].host, 100 * ENV_MS);
+	other = add_by(&m.b, 2, 1, &m.t.id);
+	sim_run(m.t.r.s, 5 * ENV_MS);
+	txn_init(&t);
+	txn_follow(&t, &dir, "k", 1, child.b + 8);
+	h.number = 3;
+	rid = rig_send_txn(&m.a, WIRE_TXN, &h, &t);
+	txn_fini(&t);
+	sim_run(m.t.r.s, 10 * ENV_MS);
+	assert_false(has_reply(&m.b, other));
+	assert_true(has_reply(&m.a, rid));
+	assert_int_equal(rig_status(&m.b, other), WIRE_OK);
+	more_fini(&m);
+}
+
 /* One that was waited for is: who meets it waits until it was told, and recalls it then. */
 static void test_lease_that_was_waited_for_is_granted(void **state)
 {
@@ -495,6 +530,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 			test_lease_is_not_granted_if_somebody_wants_the_object_before_the_answer),
+		cmocka_unit_test(test_follow_waits_for_its_own_shard_only),
 		cmocka_unit_test(test_lease_that_was_waited_for_is_granted),
 		cmocka_unit_test(test_lease_is_not_granted_over_another_link),
 		cmocka_unit_test(test_lease_is_not_granted_through_another_node),
