@@ -357,7 +357,6 @@ static struct lease *empty(struct orbit_client *c)
 	env_unpost(c->env, &l->task);
 	TAILQ_FOREACH (p, &c->peers, at) {
 		p->nleases = p->nback = 0;
-		p->followed = 0;
 		buf_reset(&p->back);
 	}
 	lease_forget_shards(c);

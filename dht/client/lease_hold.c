@@ -310,20 +310,6 @@ void lease_forget_shards(struct orbit_client *c)
 	}
 }
 
-/* What it follows lies wherever the primary of @shard serves: any of its shards. */
-static void wish_followed(struct orbit_client *c, uint16_t shard)
-{
-	uint16_t primary = c->map->shards[shard].primary;
-	struct peer *p = route_node(c, primary);
-
-	if (!p || p->followed == c->map->epoch)
-		return;
-	p->followed = c->map->epoch;
-	for (unsigned s = 0; s < c->leases.nshards; s++)
-		if (c->map->shards[s].primary == primary)
-			c->leases.shard[s].wished = true;
-}
-
 void lease_wish(
 	struct orbit_client *c, const struct txn_build *t, const uint16_t *shards, unsigned nshards)
 {
@@ -332,6 +318,4 @@ void lease_wish(
 	lease_shards(c);
 	for (unsigned i = 0; i < nshards; i++)
 		c->leases.shard[shards[i]].wished = true;
-	if (t->lease_followed)
-		wish_followed(c, shards[0]);
 }

@@ -48,7 +48,6 @@ struct peer {
 	unsigned nleases;       /* that it granted: it would recall them on this link */
 	struct buf back;        /* leases to be returned, encoded, */
 	uint32_t nback;         /* so many */
-	uint64_t followed;      /* epoch in which leases of what is followed were wished for */
 	bool around;            /* others pass on what is for it */
 	uint64_t around_at;     /* when that may be tried, if it is not known */
 	uint64_t around_delay;  /* between such tries; 0: none was in vain */

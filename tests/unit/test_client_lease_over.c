@@ -275,6 +275,29 @@ static void test_a_node_that_was_started_anew_is_told(void **state)
 	assert_int_equal(holding.n, 0); /* it has heard */
 }
 
+/* What is followed lies in the shard of what leads there: no other one is spoken of. */
+static void test_a_wish_for_what_is_followed_concerns_one_shard(void **state)
+{
+	struct orbit_id id = id_on(&w, 1);
+	struct txn_build t;
+	struct wish s = {.id = id};
+
+	(void)state;
+	assert_true(shard_of_node(&w, 1, 1) != shard_of_node(&w, 1, 0));
+	txn_init(&t);
+	txn_follow(&t, &id, "k", 1, id.b + 8);
+	txn_lease_followed(&t);
+	orbit_submit(c, &t, NULL, on_wish, &s);
+	w_for(&w, MS);
+	assert_int_equal(s.calls, 1);
+	done(&s);
+	fail_over(1, 2);
+	map_to_client();
+	w_for(&w, SEC);
+	assert_int_equal(holding.n, 1);
+	assert_int_equal(holding.shard, ring_shard_of(w.map, &id));
+}
+
 static void test_a_claim_is_answered(void **state)
 {
 	struct orbit_id id = id_on(&w, 1);
@@ -500,6 +523,7 @@ int main(void)
 		T(a_new_primary_is_told_until_it_has_heard),
 		T(a_grant_of_an_old_term_is_void),
 		T(a_node_that_was_started_anew_is_told),
+		T(a_wish_for_what_is_followed_concerns_one_shard),
 		T(a_claim_is_answered),
 		T(a_claim_that_crossed_a_map_is_answered_in_its_term),
 		T(what_follows_a_grant_carries_its_epoch),
