@@ -53,8 +53,11 @@ static void take(struct data_inode *di, struct data_wait *w)
 {
 	struct data_cache *dc = di->dc;
 
-	if (w->append)
+	if (w->append) {
 		w->off = data_size(di);
+		if (w->len > LAYOUT_SIZE_MAX - w->off) /* others appended while it waited */
+			w->len = LAYOUT_SIZE_MAX - w->off;
+	}
 	chunk_drop_range(di, w->off, w->off + w->len);
 	take_bytes(di, w);
 	data_extend(di, w->off + w->len, w->kill_priv);

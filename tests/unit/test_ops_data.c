@@ -700,6 +700,44 @@ static void test_data_loss_is_reported_to_every_file(void **state)
 	fsx_free(x);
 }
 
+/* Appends that had to wait for room, when there is little left of what a file may be. */
+static void test_data_appends_end_at_the_largest_size(void **state)
+{
+	struct fsx *x = fsx_new(62, 1, 0);
+	struct fsx_mount *m = fsx_client(x, NULL);
+	uint8_t *p = dx_bytes(0, MB, 62);
+	struct fs_attr a;
+	struct fs_file *f, *g;
+	struct fsx_wait w, first, second;
+
+	(void)state;
+	m->cfg.write_behind = MB;
+	assert_int_equal(fsx_mkfs(x, m), 0);
+	assert_int_equal(fsx_mount(x, m), 0);
+	g = make(x, "g", &a);
+	assert_int_equal(fsx_create(x, m, ROOT, "f", 0644, O_RDWR | O_APPEND, &f, &a), 0);
+	assert_int_equal(dx_truncate(x, m, a.ino, LAYOUT_SIZE_MAX - 10), 0);
+	fsx_call(m, &w);
+	fs_write(m->fs, &w.call, g, 0, p, MB);
+	assert_int_equal(fsx_wait(x, &w), 0);
+	fsx_call(m, &first);
+	fs_write(m->fs, &first.call, f, 0, p, 8);
+	fsx_call(m, &second);
+	fs_write(m->fs, &second.call, f, 0, p + 8, 8);
+	assert_false(first.done || second.done);
+	assert_int_equal(fsx_wait(x, &first), 0);
+	assert_int_equal(fsx_wait(x, &second), 0);
+	assert_int_equal(first.call.len, 8);
+	assert_int_equal(second.call.len, 2);
+	assert_int_equal(dx_write(x, m, f, 0, "x", 1), -EFBIG);
+	assert_int_equal(dx_close(x, m, f), 0);
+	assert_int_equal(fsx_getattr(x, m, a.ino, &a), 0);
+	assert_true(a.size == LAYOUT_SIZE_MAX);
+	assert_int_equal(dx_close(x, m, g), 0);
+	free(p);
+	fsx_free(x);
+}
+
 /* Bytes that are written take capabilities away, and none that were given after them. */
 static void test_data_capabilities_go_with_bytes(void **state)
 {
@@ -974,6 +1012,7 @@ int main(void)
 		cmocka_unit_test(test_data_open_again_takes_no_new_hold),
 		cmocka_unit_test(test_data_error_is_reported_once_per_file),
 		cmocka_unit_test(test_data_loss_is_reported_to_every_file),
+		cmocka_unit_test(test_data_appends_end_at_the_largest_size),
 		cmocka_unit_test(test_data_capabilities_go_with_bytes),
 		cmocka_unit_test(test_data_set_id_bits_go_with_a_write),
 		cmocka_unit_test(test_data_set_id_bits_are_gone_before_the_write_is_sent),
