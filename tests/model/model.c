@@ -78,7 +78,7 @@ struct model *model_new(uint64_t root, const struct fs_attr *a)
 
 struct model *model_copy(const struct model *m)
 {
-	struct model *c = mem_zalloc(sizeof(*c));
+	struct model *c = mem_grow(NULL, 1, sizeof(*c));
 
 	c->n = m->n;
 	memcpy(c->inode, m->inode, m->n * sizeof(m->inode[0]));

@@ -24,6 +24,9 @@ struct model_inode *step_inode(struct step *x, uint64_t ino);
 bool step_gone(const struct model_inode *i);
 bool step_is_gone(const struct step *x);
 
+/* model_xattr.c */
+bool step_xattr(struct step *x);
+
 /* model_lock.c */
 bool step_lock(struct step *x);
 /* The caller closes the file: what its process has locked by fcntl goes with it, at once; what was

@@ -130,6 +130,8 @@ void world_init(struct world *w, const struct program *p, bool verbose)
 
 /* ---- explaining ---- */
 
+#define REACHED 512
+
 struct judging {
 	struct world *w;
 	struct flight *f;
@@ -140,6 +142,12 @@ struct judging {
 	bool late;       /* a call of the dead has to happen meanwhile */
 	unsigned before; /* that have not happened */
 	char why[160], last[160];
+	/* States that were reached, by whatever order: what follows from them is the same. */
+	struct reached {
+		struct model *m;
+		unsigned pending, done;
+	} reached[REACHED];
+	unsigned nreached;
 };
 
 /* A model that explains all: kept, unless there is one like it. */
@@ -184,12 +192,35 @@ static void late_ones(struct judging *j, const struct model *m, unsigned pending
 	}
 }
 
+static bool reached(struct judging *j, const struct model *m, unsigned pending, unsigned done)
+{
+	for (unsigned k = 0; k < j->nreached; k++) {
+		const struct reached *r = &j->reached[k];
+
+		if (r->pending == pending && r->done == done && model_equal(r->m, m))
+			return true;
+	}
+	if (j->nreached < REACHED)
+		j->reached[j->nreached++] = (struct reached){model_copy(m), pending, done};
+	return false;
+}
+
+static void forget_reached(struct judging *j)
+{
+	while (j->nreached)
+		model_free(j->reached[--j->nreached].m);
+}
+
 /* The rest of the calls in all orders, those of the dead also not at all. */
 static void orders(struct judging *j, struct model *m, unsigned pending, unsigned done)
 {
 	char why[160] = "";
 	bool last = true;
 
+	if ((pending || j->n > 1) && reached(j, m, pending, done)) {
+		model_free(m);
+		return;
+	}
 	late_ones(j, m, pending, done);
 	for (unsigned k = 0; k < j->n; k++) {
 		struct model *next;
@@ -247,6 +278,7 @@ static void explain(struct judging *j)
 		j->before = w->pending_of[k];
 		if (!j->late || j->before)
 			orders(j, model_copy(w->model[k]), j->before, 0);
+		forget_reached(j);
 	}
 }
 
@@ -397,13 +429,29 @@ static bool happens_late(const struct call *c)
 	}
 }
 
+/* Calls of others end after its death: they see what it had sent, or all that it had. */
+static void dead_first(struct world *w, unsigned mount)
+{
+	unsigned n = w->nmodels;
+
+	for (unsigned k = 0; k < n && w->nmodels < WORLD_MODELS; k++) {
+		struct model *m = model_copy(w->model[k]);
+
+		model_kill(m, mount);
+		w->pending_of[w->nmodels] = w->pending_of[k];
+		w->model[w->nmodels++] = m;
+	}
+}
+
 void world_kill(struct world *w, unsigned mount, bool silent, struct flight *f, unsigned n)
 {
 	struct world_mount *m = &w->m[mount];
+	bool others = false;
 
 	cluster_client_kill(w->c, mount, silent);
 	m->dead = w->killed = true;
 	for (unsigned k = 0; k < n; k++) {
+		others |= !f[k].done && f[k].c.mount != mount;
 		if (f[k].done || f[k].c.mount != mount)
 			continue;
 		f[k].done = true;
@@ -425,6 +473,8 @@ void world_kill(struct world *w, unsigned mount, bool silent, struct flight *f, 
 		f[k] = f[--n];
 		k--;
 	}
+	if (others)
+		dead_first(w, mount);
 	world_judge(w, f, n);
 	for (unsigned k = 0; k < w->nmodels; k++)
 		model_kill(w->model[k], mount);
