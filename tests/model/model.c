@@ -130,8 +130,8 @@ static bool inode_equal(const struct model_inode *a, const struct model_inode *b
 		a->doubt != b->doubt || !bytes_equal(a->data, b->data) ||
 		!span_equal(a->atime, b->atime) || !span_equal(a->mtime, b->mtime) ||
 		!span_equal(a->ctime, b->ctime) || !span_equal(a->btime, b->btime) ||
-		a->nameless != b->nameless || a->unsynced != b->unsynced ||
-		memcmp(a->lock, b->lock, sizeof(a->lock)) ||
+		a->nameless != b->nameless || a->chosen != b->chosen ||
+		a->unsynced != b->unsynced || memcmp(a->lock, b->lock, sizeof(a->lock)) ||
 		memcmp(a->opens, b->opens, sizeof(a->opens)))
 		return false;
 	for (unsigned k = 0; k < a->nentries; k++) {

@@ -144,6 +144,7 @@ struct model_inode {
 	unsigned nameless; /* mount + 1 that has it open and may give it its first name */
 	struct model_lock lock[MODEL_MOUNTS][LOCK_OWNERS];
 	struct span atime, mtime, ctime, btime;
+	int64_t chosen; /* of a directory: its mtime may still be that, in the future; 0: none */
 	/* What the file was since its writer sent all that was dirty, oldest first. */
 	struct model_bytes *was[MODEL_VERSIONS];
 	unsigned nwas;
