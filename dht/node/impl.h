@@ -783,6 +783,8 @@ struct node {
 	struct buf tmp;
 	struct env_timer sweep_timer;
 	uint64_t sweep_ask_at; /* when the keeper is asked again */
+	struct sess *sweep_at; /* where it goes on; NULL: at the beginning */
+	bool sweep_any;        /* it has dropped some since the beginning */
 	unsigned fetches;      /* of a newer map, under way */
 	bool fetch_whole;      /* all of it, as a difference made no sense */
 	uint64_t fetch_epoch;  /* the newest that is being fetched */

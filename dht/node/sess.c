@@ -107,6 +107,8 @@ static void sess_free(struct sess *s)
 
 void sess_drop(struct node *n, struct sess *s)
 {
+	if (n->sweep_at == s)
+		n->sweep_at = s->hh.next;
 	HASH_DEL(n->sessions, s);
 	s->gone = true;
 	if (!s->refs)

@@ -23,6 +23,7 @@
 #define SWEEP_EVERY (60 * ENV_SEC)
 #define SWEEP_STEP (10 * ENV_MS)
 #define SWEEP_AT_ONCE 32 /* effects in one step */
+#define SWEEP_LOOK 4096  /* records that one step looks at */
 #define ENDED_FORMAT 1
 
 struct ended {
@@ -240,22 +241,25 @@ static int drop_one(struct node *n, struct sess *s)
 	return 0;
 }
 
-/* True when there is more that can go soon. */
+/* Looks at some more of those that there are; true when there is more that can go soon. */
 static bool drop_some(struct node *n)
 {
 	unsigned left = SWEEP_AT_ONCE;
-	struct sess *s, *tmp;
-	bool any = false;
+	struct sess *s;
 
-	HASH_ITER (hh, n->sessions, s, tmp) {
+	if (!n->sweep_at) {
+		n->sweep_at = n->sessions;
+		n->sweep_any = false;
+	}
+	for (unsigned i = 0; i < SWEEP_LOOK && left && (s = n->sweep_at); i++) {
+		n->sweep_at = s->hh.next;
 		if (!session_ended(n, s->key.session) ||
 			node_shard(n, s->key.shard)->role != ROLE_SERVING)
 			continue;
-		if (left-- == 0)
-			return true;
-		any |= drop_one(n, s) == 0;
+		left--;
+		n->sweep_any |= drop_one(n, s) == 0;
 	}
-	return any;
+	return n->sweep_at || n->sweep_any;
 }
 
 void sweep_fire(struct env_timer *t)

@@ -1,4 +1,5 @@
 /* Exactly once: stored replies, floors, abandoned numbers, also across restarts. */
+#include "dht/node/impl.h"
 #include "tests/unit/node_rig.h"
 
 struct one {
@@ -505,6 +506,33 @@ static void test_node_sweeps_ended_sessions(void **state)
 	one_fini(&o);
 }
 
+/* However many sessions there are, a step looks at some of them only; all of them in time. */
+static void test_node_sweeps_a_few_at_a_time(void **state)
+{
+	struct node *n;
+	struct one o;
+
+	(void)state;
+	one_init(&o);
+	n = o.r.n[0].node;
+	for (uint32_t i = 0; i < 9000; i++)
+		sess_floor(n, 1000 + i, rig_shard(&o.r, &o.id), 1);
+	sim_run(o.r.s, 200 * ENV_SEC); /* nobody knows them */
+	assert_int_equal(stats(&o).sessions, 0);
+	assert_null(n->sweep_at);
+	for (uint32_t i = 0; i < 9000; i++)
+		sess_floor(n, 20000 + i, rig_shard(&o.r, &o.id), 1);
+	sweep_fire(&n->sweep_timer);
+	assert_non_null(n->sweep_at);
+	sweep_fire(&n->sweep_timer);
+	assert_non_null(n->sweep_at);
+	sess_drop(n, n->sweep_at); /* it goes on behind it */
+	sweep_fire(&n->sweep_timer);
+	assert_null(n->sweep_at);
+	assert_int_equal(stats(&o).sessions, 8999);
+	one_fini(&o);
+}
+
 /* A full disk refuses what grows, serves reads and deletes, and recovers. */
 /* What did not reach the log is not acknowledged, however often it is asked for. */
 static void test_node_does_not_replay_what_the_log_lacks(void **state)
@@ -573,6 +601,7 @@ int main(void)
 		cmocka_unit_test(test_node_second_copy_of_a_failure_fails_too),
 		cmocka_unit_test(test_node_remembers_many_failures),
 		cmocka_unit_test(test_node_sweeps_ended_sessions),
+		cmocka_unit_test(test_node_sweeps_a_few_at_a_time),
 		cmocka_unit_test(test_node_does_not_replay_what_the_log_lacks),
 		cmocka_unit_test(test_node_full_disk),
 	};
