@@ -73,7 +73,7 @@ void inode_forget(struct inode *in)
 	uint64_t now = env_now(in->ic->env);
 	struct dentry *d, *next;
 
-	in->known = in->no_caps = false;
+	in->known = in->no_caps = in->lists = false;
 	HASH_ITER (hh, in->entries, d, next) {
 		d->known = false;
 		if (d->given_until <= now)
@@ -214,7 +214,14 @@ bool inode_no_caps(struct inode_cache *ic, uint64_t ino)
 {
 	struct inode *in = inode_record(ic, ino);
 
-	return in && in->no_caps && !in->changing && inode_good(in);
+	return in && in->no_caps && inode_good(in);
+}
+
+bool inode_no_acl(struct inode_cache *ic, uint64_t ino, uint32_t bit)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	return in && in->lists && !(in->list_mode & bit) && inode_good(in);
 }
 
 static struct dentry *dentry_find(struct inode *in, const uint8_t *key, size_t klen)
@@ -418,8 +425,9 @@ static struct inode *seen(
 
 static void learn_attr(struct inode *in, const struct fs_attr *a)
 {
-	in->known = true;
+	in->known = in->lists = true;
 	in->a = *a;
+	in->list_mode = a->mode;
 }
 
 void inode_saw(
@@ -522,6 +530,14 @@ void inode_maybe_caps(struct inode_cache *ic, uint64_t ino)
 
 	if (in)
 		in->no_caps = false;
+}
+
+void inode_maybe_acl(struct inode_cache *ic, uint64_t ino)
+{
+	struct inode *in = inode_record(ic, ino);
+
+	if (in)
+		in->lists = false;
 }
 
 void inode_changed(struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark, uint64_t ino,

@@ -91,6 +91,9 @@ enum inode_entry inode_entry(struct inode_cache *ic, uint64_t dir, const uint8_t
 
 /* Has it certainly no security.capability? */
 bool inode_no_caps(struct inode_cache *ic, uint64_t ino);
+/* Nor the access control list of which the mode says so by @bit? Both are known also while other
+ * things of it are being changed here. */
+bool inode_no_acl(struct inode_cache *ic, uint64_t ino, uint32_t bit);
 
 /* ---- what the kernel is given ---- */
 
@@ -150,8 +153,9 @@ void inode_entry_changed(struct inode_cache *ic, const struct orbit_reply *r, ui
 /* The same: it has no security.capability now. */
 void inode_made_no_caps(
 	struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark, uint64_t ino);
-/* It may get one. */
+/* It may get one; or an access control list. */
 void inode_maybe_caps(struct inode_cache *ic, uint64_t ino);
+void inode_maybe_acl(struct inode_cache *ic, uint64_t ino);
 /* It is over. @done: it took effect, or certainly did not; else nothing is known, and all that is
  * remembered of @ino is forgotten. @after: what it is like now; NULL: not known. */
 void inode_changed(struct inode_cache *ic, const struct orbit_reply *r, uint64_t mark, uint64_t ino,

@@ -49,6 +49,8 @@ struct inode {
 	uint64_t stamp; /* ic->clock when a change of ours last began or ended */
 
 	bool no_caps; /* it has no security.capability */
+	bool lists;   /* it is known which access control lists it has: bits of list_mode */
+	uint32_t list_mode;
 
 	/* the kernel's */
 	uint64_t attr_until;

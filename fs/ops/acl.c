@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "fs/cache/inode.h"
 #include "fs/ops/op.h"
 
 #define HEAD 4
@@ -222,6 +223,7 @@ static void change_submit(struct change *x)
 	else
 		txn_del(&t, &id, key, klen);
 	txn_max(&t, &id, SLOT_CTIME, (uint64_t)mount_now(x->op.fs));
+	inode_maybe_acl(x->op.fs->inodes, x->ino);
 	op_submit(&x->op, x->ino, &t, change_done);
 }
 

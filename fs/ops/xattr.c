@@ -132,11 +132,10 @@ static bool has_no_acl(struct fs *fs, uint64_t ino, const char *name)
 {
 	uint32_t bit = strcmp(name, ACL_ACCESS) ? LAYOUT_MODE_DACL : LAYOUT_MODE_ACL;
 	const struct hint_inode *h = hint_inode(fs, ino);
-	struct fs_attr a;
 
 	if (fs->cfg.cache == FS_CACHE_RELAXED)
 		return h && !(h->mode & bit) && h->seen + fs->cfg.relaxed > env_now(fs->env);
-	if (!inode_attr(fs->inodes, ino, &a) || a.mode & bit)
+	if (!inode_no_acl(fs->inodes, ino, bit))
 		return false;
 	inode_give_acl(fs->inodes, ino);
 	return true;

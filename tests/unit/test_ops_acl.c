@@ -210,6 +210,37 @@ static void test_acl_the_kernel_forgets_it(void **state)
 	fsx_free(x);
 }
 
+/* That there is none is known, whatever else is being changed: who works in a directory is asked
+ * about its lists again and again. */
+static void test_acl_none_is_known_while_others_change(void **state)
+{
+	static const char *const names[] = {ACL_ACCESS, ACL_DEFAULT, "security.capability"};
+	struct fsx *x = fsx_new(6, 1, 1);
+	struct fs_attr set_to = {.mtime = 1}, a;
+	struct fsx_wait change, w;
+	char caps[8];
+	size_t len;
+
+	(void)state;
+	assert_int_equal(fsx_touch(x, x->m, ROOT, "f", &a), 0);
+	assert_int_equal(mode_of(x, x->m, a.ino), 0644);
+	assert_int_equal(fsx_getxattr(x, x->m, a.ino, names[2], caps, 8, &len), -ENODATA);
+	fsx_call(x->m, &change);
+	fs_setattr(x->m->fs, &change.call, a.ino, FS_SET_MTIME, &set_to);
+	assert_false(change.done);
+	for (unsigned i = 0; i < 3; i++) {
+		fsx_call(x->m, &w);
+		fs_getxattr(x->m->fs, &w.call, a.ino, names[i]);
+		assert_true(w.done);
+		assert_int_equal(w.rc, -ENODATA);
+	}
+	assert_int_equal(fsx_wait(x, &change), 0);
+	/* but not what is to be set itself */
+	assert_int_equal(set(x, x->m, a.ino, ACL_ACCESS, full, 5), 0);
+	assert_string_equal(perms(x, x->m, a.ino, ACL_ACCESS), "76574");
+	fsx_free(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +249,7 @@ int main(void)
 		cmocka_unit_test(test_acl_umask_counts_only_without),
 		cmocka_unit_test(test_acl_refuses_what_is_none),
 		cmocka_unit_test(test_acl_the_kernel_forgets_it),
+		cmocka_unit_test(test_acl_none_is_known_while_others_change),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
