@@ -50,6 +50,7 @@ struct data_cache *data_cache_new(
 	TAILQ_INIT(&dc->dirty);
 	TAILQ_INIT(&dc->ready);
 	TAILQ_INIT(&dc->space);
+	TAILQ_INIT(&dc->reads);
 	TAILQ_INIT(&dc->soon);
 	TAILQ_INIT(&dc->lru);
 	dc->timer.fire = flush_timer;
@@ -134,6 +135,7 @@ static void stop_late(struct env_timer *t)
 				orbit_cancel(dc->client, c->handle, false);
 		}
 	}
+	data_read_stop(dc);
 	HASH_ITER (hh, dc->inodes, di, next) {
 		if (di->state == ROUND_NONE && !inode_clean(di))
 			round_start(di);

@@ -172,6 +172,7 @@ struct data_cache {
 	struct data_inode *inodes;                /* uthash */
 	TAILQ_HEAD(dirty_list, data_inode) dirty; /* oldest first */
 	TAILQ_HEAD(, unit) ready;
+	TAILQ_HEAD(, data_read_impl) reads;
 	struct data_waits space; /* writers that wait */
 	struct data_waits soon;  /* done() is to be called with 0 */
 	uint64_t used;           /* bytes dirty, sending or written, and UNIT_FIXED each */
@@ -298,6 +299,11 @@ void tail_lost(struct data_inode *di);
 uint64_t tail_round(struct data_inode *di, struct txn_build *t, uint64_t size);
 /* It has. */
 void tail_rounded(struct data_inode *di);
+
+/* ---- reads (data_read.c) ---- */
+
+/* Nothing is waited for any longer: those under way end, with an error. */
+void data_read_stop(struct data_cache *dc);
 
 /* ---- records (data.c) ---- */
 

@@ -19,6 +19,8 @@ struct data_read_impl {
 	unsigned left; /* parts without an answer */
 	int rc;
 	bool starting;
+	bool stopped; /* by data_read_stop() */
+	TAILQ_ENTRY(data_read_impl) entry;
 	struct chunk *used; /* a chunk that was read to its end */
 	unsigned nparts;
 	struct part part[];
@@ -28,6 +30,7 @@ static void read_free(struct data_read_impl *in)
 {
 	for (unsigned i = 0; i < in->nparts; i++)
 		ranges_fini(&in->part[i].have);
+	TAILQ_REMOVE(&in->di->dc->reads, in, entry);
 	free(in->mem);
 	free(in);
 }
@@ -127,6 +130,8 @@ static void part_fetch(struct part *p)
 	txn_read(&t, &id, p->off, p->len);
 	p->handle = data_submit(di, &t, part_read, p);
 	txn_fini(&t);
+	if (di->dc->cancelling && p->handle)
+		orbit_cancel(di->dc->client, p->handle, false);
 }
 
 /* Takes from @set what lies within the part. */
@@ -243,6 +248,7 @@ void data_read(
 	in->starting = true;
 	r->impl = in;
 	di->refs++;
+	TAILQ_INSERT_TAIL(&di->dc->reads, in, entry);
 	if (lay_out(in, off, end) || in->nparts > 1)
 		in->mem = mem_grow(NULL, in->len, 1);
 	for (unsigned i = 0; i < in->nparts; i++)
@@ -286,6 +292,33 @@ void data_read_cancel(struct data_read *r)
 	in->starting = false;
 	if (in->left == 0)
 		read_end(in);
+}
+
+static void stop(struct data_read_impl *in)
+{
+	in->stopped = in->starting = true; /* it must not end while its parts are walked */
+	for (unsigned i = 0; i < in->nparts; i++) {
+		if (in->part[i].busy && in->part[i].handle)
+			orbit_cancel(in->di->dc->client, in->part[i].handle, false);
+	}
+	in->starting = false;
+	if (in->left == 0)
+		read_end(in);
+}
+
+void data_read_stop(struct data_cache *dc)
+{
+	struct data_read_impl *in;
+
+	/* the end of one may be that of others */
+	do {
+		TAILQ_FOREACH (in, &dc->reads, entry) {
+			if (!in->stopped)
+				break;
+		}
+		if (in)
+			stop(in);
+	} while (in);
 }
 
 struct stall_ask {

@@ -370,6 +370,91 @@ static void test_copy_random(void **state)
 		random_run(i, 120);
 }
 
+/* Nodes crash and come back while they copy: all of it is there in the end, once. */
+static void test_copy_while_nodes_crash(void **state)
+{
+	struct pair p = pair_new(9);
+	struct sim *s = p.x->c->s;
+	size_t len = 6 * MB;
+	uint8_t *bytes = dx_bytes(0, len, 11), *want = dx_bytes(0, 2 * len, 12);
+
+	(void)state;
+	put(&p, 0, 0, bytes, len);
+	put(&p, 1, 0, want, 2 * len);
+	assert_int_equal(dx_flush(p.x, p.m, p.a[1]), 0);
+	for (unsigned i = 0; i < 12; i++) {
+		uint64_t from = sim_below(s, MB), to = sim_below(s, 2 * len - 5 * MB);
+		unsigned node = (unsigned)sim_below(s, nodes), side = i % 2;
+		struct fsx_wait w;
+
+		fsx_call(&p.m[side], &w);
+		fs_copy(p.m[side].fs, &w.call, side ? p.b[0] : p.a[0], from, side ? p.b[1] : p.a[1],
+			to, 5 * MB);
+		sim_run(s, sim_below(s, 10 * ENV_MS));
+		cluster_crash(p.x->c, node, DISK_PROCESS);
+		sim_run(s, sim_below(s, 300 * ENV_MS));
+		cluster_start(p.x->c, node);
+		assert_int_equal(fsx_wait(p.x, &w), 0);
+		assert_int_equal(w.call.len, 5 * MB);
+		memcpy(want + to, bytes + from, 5 * MB);
+		dx_expect(p.x, &p.m[!side], side ? p.a[1] : p.b[1], 0, want, 2 * len);
+	}
+	free(bytes);
+	free(want);
+	pair_free(&p);
+}
+
+/* The mount dies: each block is as it was or as it was to be, and no byte shows that is neither. */
+static void dies(uint64_t seed)
+{
+	struct pair p = pair_new(seed);
+	struct sim *s = p.x->c->s;
+	size_t len = 5 * MB, old = 2 * MB + 100 * KB;
+	uint8_t *bytes = dx_bytes(0, len, 13), *was = calloc(1, len), *got = malloc(len);
+	struct fsx_wait w, u = {0};
+	struct fs_attr a;
+	int64_t n;
+
+	dx_pattern(was, 0, old, 14);
+	put(&p, 0, 0, bytes, len);
+	put(&p, 1, 0, was, old);
+	assert_int_equal(dx_flush(p.x, p.m, p.a[1]), 0);
+	fsx_call(p.m, &w);
+	fs_copy(p.m->fs, &w.call, p.a[0], 0, p.a[1], 0, len);
+	sim_run(s, seed * ENV_MS / 4);
+	cluster_client_kill(p.x->c, 0, true);
+	n = dx_read(p.x, &p.m[1], p.b[1], 0, got, len);
+	assert_int_equal(fsx_getattr(p.x, &p.m[1], p.ino[1], &a), 0);
+	assert_in_range(a.size, old, len);
+	assert_int_equal(n, a.size);
+	for (uint64_t off = 0; off < a.size; off += 64 * KB) {
+		size_t most = a.size - off < 64 * KB ? a.size - off : 64 * KB;
+
+		assert_true(memcmp(got + off, bytes + off, most) == 0 ||
+			    memcmp(got + off, was + off, most) == 0);
+	}
+	/* what it sent beyond the end is gone */
+	assert_int_equal(dx_truncate(p.x, &p.m[1], p.ino[1], 8 * MB), 0);
+	dx_expect_zeros(p.x, &p.m[1], p.b[1], a.size, 8 * MB - a.size);
+	free(bytes);
+	free(was);
+	free(got);
+	cluster_client_bury(p.x->c, 0);
+	fs_unmount(p.m->fs, 30 * ENV_SEC, fsx_rc, &u);
+	fsx_wait(p.x, &u);
+	p.m->fs = NULL;
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(dx_close(p.x, &p.m[1], p.b[i]), 0);
+	fsx_free(p.x);
+}
+
+static void test_copy_whose_mount_dies(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed < 40; seed++)
+		dies(seed);
+}
+
 static int one_node(void **state)
 {
 	(void)state;
@@ -396,6 +481,8 @@ int main(void)
 		cmocka_unit_test(test_copy_ends_by_a_signal),
 		cmocka_unit_test(test_copy_to_a_full_disk),
 		cmocka_unit_test(test_copy_random),
+		cmocka_unit_test(test_copy_while_nodes_crash),
+		cmocka_unit_test(test_copy_whose_mount_dies),
 	};
 	int rc = cmocka_run_group_tests_name("one node", tests, one_node, NULL);
 
