@@ -175,7 +175,7 @@ crash: build-crash ## power lost before every change of a disk, in all sequences
 	@$(CRASH_BIN) --all --seed $(or $(SEED),1)
 
 crash-quick: build-crash ## a part of it
-	@$(RUN) 300 crash $(CRASH_BIN)
+	@$(RUN) 300 crash $(CRASH_BIN) $(if $(VARIANT),--few)
 
 .PHONY: crash-mutations
 crash-mutations: | deps ## break what power loss needs in many ways, each of which has to be noticed: T="name ..."

@@ -2,6 +2,7 @@
  * crash: all short sequences of operations, power lost before each change of a disk; see crash.h.
  *
  *   crash                     what make check runs: all of one and two steps, some of three
+ *   crash --few               less of it
  *   crash --all               all of three steps as well, and more on three nodes
  *   crash --replay "create a; write a 4096; fsync a" --at 17 --variant torn2
  *         [--base filled] [--nodes 3 --replicas 3]      one run, step by step; -v: with its log
@@ -49,6 +50,14 @@ static const struct part quick[] = {
 	{"one node, filled", BASE_FILLED, 1, 1, 3, 200, 2},
 	{"three nodes", BASE_FILLED, 3, 1, 2, 10, 2},
 	{"three copies", BASE_FILLED, 3, 3, 2, 60, 2},
+};
+
+/* Under sanitizers, which take their time. */
+static const struct part few[] = {
+	{"one node, empty", BASE_EMPTY, 1, 1, 2, 1, 2},
+	{"one node, filled", BASE_FILLED, 1, 1, 2, 8, 2},
+	{"three nodes", BASE_FILLED, 3, 1, 1, 1, 2},
+	{"three copies", BASE_FILLED, 3, 3, 1, 3, 2},
 };
 
 static const struct part whole[] = {
@@ -370,6 +379,7 @@ int main(int argc, char **argv)
 {
 	static const struct option opts[] = {
 		{"all", no_argument, NULL, 'a'},
+		{"few", no_argument, NULL, 'f'},
 		{"replay", required_argument, NULL, 'r'},
 		{"at", required_argument, NULL, 't'},
 		{"variant", required_argument, NULL, 'V'},
@@ -395,6 +405,10 @@ int main(int argc, char **argv)
 		case 'a':
 			parts = whole;
 			nparts = sizeof(whole) / sizeof(whole[0]);
+			break;
+		case 'f':
+			parts = few;
+			nparts = sizeof(few) / sizeof(few[0]);
 			break;
 		case 'r':
 			text = optarg;
@@ -427,9 +441,10 @@ int main(int argc, char **argv)
 			log_set_level(LOG_LVL_DEBUG);
 			break;
 		default:
-			fprintf(stderr, "usage: crash [--all] [--seed S] [--jobs J], or crash "
-					"--replay STEPS [--at N] [--variant lost|tornN] [--base "
-					"empty|filled] [--nodes N --replicas R] [-v]\n");
+			fprintf(stderr,
+				"usage: crash [--all | --few] [--seed S] [--jobs J], or crash "
+				"--replay STEPS [--at N] [--variant lost|tornN] [--base "
+				"empty|filled] [--nodes N --replicas R] [-v]\n");
 			return 2;
 		}
 	}
