@@ -216,6 +216,9 @@ static void test_copy_crosswise(void **state)
 	put(&p, 0, 0, s, 2 * MB);
 	put(&p, 1, 0, s, 2 * MB);
 	for (unsigned i = 0; i < 20; i++) {
+		/* each holds what the other one wants first */
+		assert_int_equal(dx_write(p.x, p.m, p.a[i % 2], 0, s, 10), 10);
+		assert_int_equal(dx_write(p.x, &p.m[1], p.b[!(i % 2)], 0, s, 10), 10);
 		fsx_call(p.m, &w[0]);
 		fsx_call(&p.m[1], &w[1]);
 		fs_copy(p.m->fs, &w[0].call, p.a[0], 0, p.a[1], 0, MB + i * 1000);
