@@ -276,7 +276,17 @@ orbit_handle data_submit(
 
 /* Reads the attributes, and finishes a trim that is found; then the round goes on, or begins. */
 void round_look(struct data_inode *di);
-/* Sends the inode's transaction. */
+/* The round is over: whoever waits for it is told. */
+void round_end(struct data_inode *di);
+/* All is said of what lies below @size: units that have nothing more go. */
+void inode_forget_units(struct data_inode *di, uint64_t size);
+/* What its transaction was about is lost, and the round over; with all: whatever is dirty, too. */
+void inode_lost(struct data_inode *di, int rc);
+void inode_lost_all(struct data_inode *di, int rc);
+
+/* ---- the inode's transaction (data_inode.c) ---- */
+
+/* Sends it, when all blocks are written. */
 void inode_send(struct data_inode *di);
 /* A transaction on the inode is about to be sent; what became of it, @after NULL: not known. */
 void round_tells(struct data_inode *di);
