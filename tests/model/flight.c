@@ -282,6 +282,11 @@ static void start_data(struct fs *fs, struct flight *f)
 	case CALL_GETLK:
 		start_lock(fs, f);
 		break;
+	case CALL_COPY:
+		call->kill_priv = c->kill;
+		fs_copy(fs, call, f->w->m[c->mount].handle[!c->handle].file, c->off2,
+			f->handle->file, c->off, c->len);
+		break;
 	case CALL_FALLOCATE:
 		fs_fallocate(fs, call, f->handle->file, c->flags, c->off, c->len);
 		break;
@@ -306,7 +311,7 @@ static bool usable(const struct call *c, const struct world_handle *h)
 	acc = h->flags & O_ACCMODE;
 	if (c->kind == CALL_READ)
 		return acc != O_WRONLY;
-	if (c->kind == CALL_WRITE || c->kind == CALL_FALLOCATE)
+	if (c->kind == CALL_WRITE || c->kind == CALL_FALLOCATE || c->kind == CALL_COPY)
 		return acc != O_RDONLY;
 	return true;
 }

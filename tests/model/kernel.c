@@ -274,6 +274,7 @@ static void saw_data(struct kernel *k, struct flight *f, int rc)
 			drop_pages(i, UINT64_MAX);
 		break;
 	case CALL_FALLOCATE:
+	case CALL_COPY:
 		drop_pages(i, UINT64_MAX);
 		break;
 	default:

@@ -50,6 +50,7 @@ enum call_kind {
 	CALL_TMPFILE,
 	CALL_SETLK,
 	CALL_GETLK,
+	CALL_COPY,
 	CALL_KINDS
 };
 
@@ -57,7 +58,7 @@ enum call_kind {
 static inline bool call_on_file(unsigned kind)
 {
 	return (kind >= CALL_READ && kind <= CALL_LSEEK) || kind == CALL_SETLK ||
-	       kind == CALL_GETLK;
+	       kind == CALL_GETLK || kind == CALL_COPY;
 }
 
 /* Who locks, on each mount: flock by the open file 0 or 1, fcntl by the process 0 or 1. */
@@ -74,8 +75,9 @@ struct call {
 	const char *name, *name2; /* also of an attribute; target of a symbolic link: name2 */
 	uint32_t mode, uid, gid;
 	uint64_t rdev, off, len;
-	unsigned what; /* setattr; locks: the owner */
-	int flags;     /* of open, rename, setxattr; fallocate's mode; lseek's whence; lock's type*/
+	uint64_t ino2, off2; /* copy: from there */
+	unsigned what;       /* setattr; locks: the owner */
+	int flags; /* of open, rename, setxattr; fallocate's mode; lseek's whence; lock's type*/
 	unsigned handle; /* which of the mount's open files */
 	bool plus;       /* readdir with attributes */
 	bool kill;       /* write drops set-id bits */

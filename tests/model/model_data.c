@@ -125,6 +125,42 @@ static bool step_write(struct step *x, struct model_inode *i)
 	return true;
 }
 
+static bool overlap(uint64_t a, uint64_t b, uint64_t len)
+{
+	return a < b + len && b < a + len;
+}
+
+static bool step_copy(struct step *x, struct model_inode *to)
+{
+	const struct call *c = x->c;
+	struct model_inode *from = step_inode(x, c->ino2);
+	uint64_t size = from->data->len, n = c->off2 < size ? size - c->off2 : 0;
+
+	n = n < c->len ? n : c->len;
+	if (c->len && from == to && overlap(c->off, c->off2, c->len))
+		return step_rc(x, -EINVAL);
+	if (!step_rc(x, 0))
+		return false;
+	if (x->s->known && x->s->len != n)
+		return step_no(x, "copied %zu bytes, should be %" PRIu64, x->s->len, n);
+	from->atime = (struct span){INT64_MIN, INT64_MAX};
+	if (n == 0)
+		return true;
+	step_dirty(x, to);
+	if (c->off + n > to->data->len)
+		bytes_resize(&to->data, c->off + n);
+	bytes_own(&to->data);
+	memcpy(to->data->p + c->off, from->data->p + c->off2, n);
+	to->doubt |= from->doubt;
+	step_touch(x, to, true);
+	to->atime = (struct span){INT64_MIN, INT64_MAX};
+	if (c->kill)
+		step_kill_priv(to);
+	if (x->s->known)
+		step_clean(x, to);
+	return true;
+}
+
 static bool step_fallocate(struct step *x, struct model_inode *i)
 {
 	const struct call *c = x->c;
@@ -211,6 +247,8 @@ bool step_data(struct step *x)
 		}
 		i->atime = (struct span){INT64_MIN, INT64_MAX};
 		return step_rc(x, 0);
+	case CALL_COPY:
+		return step_copy(x, i);
 	case CALL_FALLOCATE:
 		return step_fallocate(x, i);
 	case CALL_LSEEK:

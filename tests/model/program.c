@@ -11,7 +11,7 @@
 
 #include "fs/ops/fs.h"
 
-#define WORDS 4
+#define WORDS 5
 #define X51 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define X255 X51 X51 X51 X51 X51
 
@@ -232,6 +232,14 @@ static bool second_words(struct rng *r, const struct taste *t, struct step_of *s
 		s->kind = CALL_TMPFILE;
 		s->mode = one_of(r, 5) ? 02755 : 0644;
 		s->flags = some_flags(r) & ~O_TRUNC;
+		return true;
+	}
+	if (t->words > 4 && one_of(r, 15)) {
+		s->kind = CALL_COPY;
+		s->off = some_offset(r, t);
+		s->off2 = some_offset(r, t);
+		s->len = some_length(r, t);
+		s->kill = one_of(r, 6);
 		return true;
 	}
 	if (one_of(r, 20)) {
@@ -522,7 +530,7 @@ void program_make(struct program *p, uint64_t seed)
 	p->torn = p->power && one_of(&r, 2);
 	t.power = p->power;
 	if (t.words > 1 && one_of(&r, 6)) {
-		program_aim(p, &r);
+		program_aim(p, &r, t.words);
 		return;
 	}
 	p->n = 8 + below(&r, PROGRAM_STEPS - 8);

@@ -50,7 +50,7 @@ struct step_of {
 	struct where at, to;
 	uint8_t kept; /* STEP_KEEP: where; else 1..: the inode itself is that one */
 	uint32_t mode, uid, gid, salt, events;
-	uint64_t off, len, ms;
+	uint64_t off, off2, len, ms;
 	unsigned what;
 	int flags;
 	int64_t time;

@@ -169,10 +169,62 @@ static void remembered(struct program *p, struct rng *r)
 	}
 }
 
-static void (*const aims[])(struct program *p, struct rng *r) = {
-	cross, cut_under_write, remembered};
-
-void program_aim(struct program *p, struct rng *r)
+/* Ranges of one file are copied to another, and what others then see of both. */
+static void copies(struct program *p, struct rng *r)
 {
-	aims[below(r, sizeof(aims) / sizeof(aims[0]))](p, r);
+	static const uint64_t edge[] = {0, 4096, 65536, MIB, MIB + 65536};
+	struct step_of *s;
+
+	p->mounts = 2;
+	for (unsigned m = 0; m < 2; m++) {
+		for (unsigned h = 0; h < 2; h++) {
+			s = more(p, m ? CALL_OPEN : CALL_CREATE, m);
+			s->flags = O_RDWR;
+			s->at = at((uint8_t)h);
+			s->handle = (uint8_t)h;
+			s->mode = 0644;
+		}
+	}
+	for (unsigned k = 0; k < 9; k++) {
+		unsigned m = below(r, 2);
+
+		s = more(p, CALL_WRITE, below(r, 2));
+		s->handle = (uint8_t)below(r, 2);
+		s->off = edge[below(r, 5)] + below(r, 3) * 1000;
+		s->len = one_of(r, 3) ? MIB : 1 + below(r, 70000);
+		s->salt = below(r, 1000);
+		if (one_of(r, 4)) {
+			s = more(p, CALL_SETATTR, below(r, 2));
+			s->at = at((uint8_t)below(r, 2));
+			s->what = FS_SET_SIZE;
+			s->len = edge[below(r, 5)] + below(r, 2000);
+		}
+		if (one_of(r, 4))
+			pause_some(p, r, 50);
+		s = more(p, CALL_COPY, m);
+		s->handle = (uint8_t)below(r, 2);
+		s->off = edge[below(r, 5)] + (one_of(r, 2) ? below(r, 3000) : 0);
+		s->off2 = edge[below(r, 5)] + (one_of(r, 2) ? below(r, 3000) : 0);
+		s->len = one_of(r, 2) ? MIB : 1 + below(r, 200000);
+		for (unsigned h = 0; h < 2; h++) {
+			s = more(p, CALL_READ, one_of(r, 3) ? m : !m);
+			s->handle = (uint8_t)h;
+			s->len = MODEL_SIZE_MAX;
+		}
+	}
+}
+
+/* With how many words there are which. */
+static const struct {
+	void (*make)(struct program *p, struct rng *r);
+	unsigned words;
+} aims[] = {{cross, 2}, {cut_under_write, 2}, {remembered, 4}, {copies, 5}};
+
+void program_aim(struct program *p, struct rng *r, unsigned words)
+{
+	unsigned n = 0;
+
+	while (n < sizeof(aims) / sizeof(aims[0]) && aims[n].words <= words)
+		n++;
+	aims[below(r, n)].make(p, r);
 }

@@ -28,6 +28,6 @@ static inline bool one_of(struct rng *r, unsigned n)
 }
 
 /* Makes a program of one of the aims (program_aim.c). */
-void program_aim(struct program *p, struct rng *r);
+void program_aim(struct program *p, struct rng *r, unsigned words);
 
 #endif

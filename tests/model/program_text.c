@@ -24,7 +24,7 @@ static void put_where(char *to, size_t len, const struct where *w, bool name)
 static const char *const kind_name[STEP_KINDS] = {"lookup", "create", "mknod", "mkdir", "symlink",
 	"link", "unlink", "rmdir", "rename", "readlink", "getattr", "setattr", "readdir",
 	"getxattr", "setxattr", "listxattr", "removexattr", "open", "read", "write", "fsync",
-	"close", "fallocate", "lseek", "tmpfile", "setlk", "getlk", "keep", "sleep", "cut",
+	"close", "fallocate", "lseek", "tmpfile", "setlk", "getlk", "copy", "keep", "sleep", "cut",
 	"cut-nodes", "break", "lose-answer", "crash-node", "pause-node", "pause-mount",
 	"kill-mount", "new-mount"};
 
@@ -77,6 +77,11 @@ static void put_args(const struct step_of *s, char *to, size_t len)
 
 	put_flags(flags, sizeof(flags), s->flags);
 	switch (s->kind) {
+	case CALL_COPY:
+		snprintf(to, len, "h%u from %" PRIu64 " to h%u off=%" PRIu64 " len=%" PRIu64 "%s",
+			!s->handle, s->off2, s->handle, s->off, s->len,
+			s->kill ? " kill-priv" : "");
+		break;
 	case CALL_SETLK:
 	case CALL_GETLK:
 		snprintf(to, len, "h%u %s by %s %u of %" PRIu64 "..%" PRIu64, s->handle,

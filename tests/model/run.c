@@ -95,7 +95,15 @@ static bool prepare_data(
 			       c->len <=
 		       MODEL_SIZE_MAX;
 	}
-	if (c->kind == CALL_FALLOCATE)
+	if (c->kind == CALL_COPY) {
+		const struct world_handle *from = &w->m[s->mount].handle[!(s->handle % 2)];
+
+		c->ino2 = from->ino;
+		c->off2 = s->off2;
+		if (!from->file || (from->flags & O_ACCMODE) == O_WRONLY || h->flags & O_APPEND)
+			return false;
+	}
+	if (c->kind == CALL_FALLOCATE || c->kind == CALL_COPY)
 		return c->off + c->len <= MODEL_SIZE_MAX;
 	return true;
 }
@@ -309,7 +317,7 @@ static bool actor(const struct world *w, struct step_of *s)
 static bool may_join(const struct step_of *s)
 {
 	return s->kind < CALL_KINDS && s->kind != CALL_READDIR && s->kind != CALL_FALLOCATE &&
-	       s->kind != CALL_LSEEK && s->kind != CALL_LISTXATTR;
+	       s->kind != CALL_LSEEK && s->kind != CALL_COPY && s->kind != CALL_LISTXATTR;
 }
 
 static bool changes_size(const struct call *c)

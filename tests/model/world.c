@@ -423,6 +423,7 @@ static bool happens_late(const struct call *c)
 	case CALL_CLOSE:
 	case CALL_FALLOCATE:
 	case CALL_LSEEK:
+	case CALL_COPY:
 		return false;
 	default:
 		return true;
