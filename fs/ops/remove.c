@@ -15,7 +15,8 @@ struct removal {
 	struct op op;
 	uint64_t dir, ino;
 	bool rmdir;
-	bool fresh; /* the entry was read, not guessed */
+	bool fresh;    /* the entry was read, not guessed */
+	uint64_t full; /* the directory that was not empty at the last attempt */
 	uint8_t type;
 	int get;
 	struct dirchange change;
@@ -54,8 +55,10 @@ static void remove_done(void *arg, const struct orbit_reply *r)
 
 	if (rc == WHY_NO_INODE)
 		rc = op_missed(&m->op, m->fresh, m->dir, m->ino) ? WHY_STALE_ENTRY : -EIO;
-	/* A guessed entry may have named another directory than the one that is there now. */
-	if (rc == WHY_STALE_ENTRY || (rc == -ENOTEMPTY && !m->fresh)) {
+	/* The entry may name another directory by now, be it guessed or read: its own shard knows
+	 * nothing of that. It did name this one when the next attempt has read the same. */
+	if (rc == WHY_STALE_ENTRY || (rc == -ENOTEMPTY && m->full != m->ino)) {
+		m->full = rc == -ENOTEMPTY ? m->ino : 0;
 		op_retry(&m->op, remove_read);
 		return;
 	}

@@ -44,6 +44,7 @@ struct renaming {
 	unsigned flags;
 	uint64_t white; /* inode of the whiteout that is left behind; 0: none */
 	bool fresh;     /* the entries were read for this very attempt */
+	uint64_t full;  /* the directory in the way that was not empty at the last attempt */
 	uint64_t epoch; /* of the renames, when a directory changes its parent */
 	uint64_t at;    /* where the walk is */
 	bool walk_from; /* walking up from from.dir (of an exchange), not to.dir */
@@ -284,7 +285,10 @@ static void rename_done(void *arg, const struct orbit_reply *r)
 
 	if (rc == WHY_NO_INODE)
 		rc = op_missed(&m->op, m->fresh, m->from.dir, m->from.ino) ? WHY_STALE_ENTRY : -EIO;
-	if (rc == WHY_STALE_ENTRY || (rc == -ENOTEMPTY && !m->fresh)) {
+	/* Its shard may have said so after the name had come to mean something else: that it still
+	 * meant this directory is known when the next attempt has read the same. */
+	if (rc == WHY_STALE_ENTRY || (rc == -ENOTEMPTY && m->full != m->to.ino)) {
+		m->full = rc == -ENOTEMPTY ? m->to.ino : 0;
 		op_retry(&m->op, rename_read);
 		return;
 	}

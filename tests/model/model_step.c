@@ -265,7 +265,7 @@ static bool step_link(struct step *x)
 		return i->nlink == 0 && step_is_gone(x) ? true : step_rc(x, -EPERM);
 	if (d->nlink == 0)
 		return step_is_gone(x) || step_rc(x, -ENOENT);
-	first = i->nameless == c->mount + 1 && i->opens[c->mount];
+	first = i->nameless == c->mount + 1 && (i->opens[c->mount] || !x->s->known);
 	if (i->nlink == 0 && !first && step_is_gone(x))
 		return true;
 	if (model_entry(d, c->name) >= 0)

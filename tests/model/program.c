@@ -492,7 +492,7 @@ static void some_step(struct rng *r, const struct program *p, const struct taste
 /* Seeds that have shown bugs which few others show, when programs were made of so many words. */
 const struct program_pin program_pinned[] = {{1861, 1}, {2453, 1}, {6753, 1}, {21538, 1},
 	{22492, 1}, {50342, 1}, {50609, 1}, {50654, 1}, {57424, 1}, {54398, 1}, {64089, 1},
-	{65476, 1}, {65490, 1}, {66477, 1}, {503235, 2}, {0, 0}};
+	{65476, 1}, {65490, 1}, {66477, 1}, {503235, 2}, {105643, 4}, {114282, 4}, {0, 0}};
 
 /* What a seed means depends on them: one that was found with less means what it did then. */
 static unsigned words(uint64_t seed)

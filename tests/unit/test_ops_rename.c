@@ -124,6 +124,47 @@ static void test_rename_of_unlike_things(void **state)
 	fsx_free(x);
 }
 
+/* A name means an empty directory all the time, though not always the same one: whoever removes or
+ * replaces it by name is never told that it is not empty. */
+static void name_moves_on(uint64_t after, bool rmdir)
+{
+	struct fsx *x = fsx_new(40 + after, nodes, 2);
+	struct fsx_mount *m = x->m, *other = &x->m[1];
+	struct fs_attr a;
+	struct fsx_wait one, two, w;
+
+	for (const char *name = "abc"; *name; name++) {
+		const char one_name[2] = {*name, 0};
+
+		assert_int_equal(fsx_mkdir(x, m, ROOT, one_name, 0755, &a), 0);
+	}
+	assert_int_equal(fsx_lookup(x, m, ROOT, "a", &a), 0);
+	/* a and b change places, then what was a, and is b, gets an entry */
+	fsx_call(m, &one);
+	fs_rename(m->fs, &one.call, ROOT, "a", ROOT, "b", RENAME_EXCHANGE);
+	sim_run(x->c->s, after);
+	fsx_call(other, &w);
+	if (rmdir)
+		fs_rmdir(other->fs, &w.call, ROOT, "a");
+	else
+		fs_rename(other->fs, &w.call, ROOT, "c", ROOT, "a", 0);
+	assert_int_equal(fsx_wait(x, &one), 0);
+	fsx_call(m, &two);
+	fs_mkdir(m->fs, &two.call, a.ino, "k", 0755);
+	assert_int_equal(fsx_wait(x, &w), 0);
+	fsx_wait(x, &two);
+	fsx_free(x);
+}
+
+static void test_rename_over_a_name_that_moves_on(void **state)
+{
+	(void)state;
+	for (uint64_t after = 0; after < 6 * ENV_MS; after += ENV_MS / 8) {
+		name_moves_on(after, false);
+		name_moves_on(after, true);
+	}
+}
+
 static void test_rename_leaves_a_whiteout(void **state)
 {
 	struct fsx *x = fsx_new(5, nodes, 2);
@@ -333,6 +374,7 @@ int main(void)
 		cmocka_unit_test(test_rename_to_a_new_name),
 		cmocka_unit_test(test_rename_over_a_file),
 		cmocka_unit_test(test_rename_of_unlike_things),
+		cmocka_unit_test(test_rename_over_a_name_that_moves_on),
 		cmocka_unit_test(test_rename_leaves_a_whiteout),
 		cmocka_unit_test(test_rename_directory_over_directory),
 		cmocka_unit_test(test_rename_into_itself),
