@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "dht/base/log.h"
 #include "dht/ring/ring.h"
 #include "fs/cache/inode.h"
 #include "fs/ops/readdir_impl.h"
