@@ -18,7 +18,6 @@ fsync-asks-no-node fs/ops/flush.c s/if \(rc \|\| !w->sync\) \{/if (1) {/
 fsync-of-a-directory-does-nothing fs/ops/flush.c s/struct mount_txn \*m = mount_track\(fs, c, dir_synced, s\);\n\n\ts->d = d;\n[^\n]*;/op_end(&s->op, 0);/
 sync-without-disk dht/node/admin.c s/durable_start\(n, &q->durable[^;]*;/sync_done(&q->durable, 0);/
 sync-before-the-disk dht/store/journal.c s/s->impl = \(void \*\)\(uintptr_t\)st->tail;\n[^\n]*;/finish_sync(st, s, 0);/
-sync-here-alone dht/node/durable.c s/wait_for\(d, p\);//
 recovery-believes-all dht/store/recover.c s/return !record_check_data\([^;]*;/return 1;/
 vote-before-the-disk dht/node/prepare.c s/durable_start\(x->r.n, &x->durable[^;]*;/vote_synced(&x->durable, 0);/
 rename-in-two fs/ops/rename.c s/\t\t\ttxn_del\(&t, &dir, m->from.key, m->from.klen\);/\t\t\t;/ && s/(\t\t\thint_forget\(fs, m->to.ino\);\n\t\}\n)\top_end\(&m->op, 0\);/$1\tstruct orbit_id dir = layout_inode_id(m->from.dir);\n\tstruct txn_build t;\n\ttxn_init(&t);\n\ttxn_del(&t, &dir, m->from.key, m->from.klen);\n\top_submit(&m->op, m->from.dir, &t, second);/ && s/static void rename_done/static void second(void *arg, const struct orbit_reply *r)\n{\n\tstruct renaming *m = arg;\n\top_end(&m->op, r->rc);\n}\n\n$&/

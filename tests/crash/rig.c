@@ -11,7 +11,7 @@
 #include "dht/wire/wire_keep.h"
 #include "tests/crash/rig.h"
 
-#define SHARD_BITS 5 /* so many that the first tree's directories are on different nodes */
+#define SHARD_BITS 6 /* so many that the first tree is spread over the nodes */
 
 void rig_fail(struct rig *r, const char *fmt, ...)
 {
@@ -202,16 +202,22 @@ static int fsync_step(struct rig *r, int ino)
 	return rig_wait(r, &w);
 }
 
+static int log_of(struct rig *r, const struct orbit_id *id)
+{
+	const struct ring_map *map = cluster_map(r->c);
+	uint16_t shard = ring_shard_of(map, id);
+
+	return r->cfg.replicas > 1 ? shard : map->shards[shard].primary;
+}
+
 /* The inode's number was told. */
 static void note_real(struct rig *r, int ino, uint64_t real)
 {
-	const struct ring_map *map = cluster_map(r->c);
 	const struct orbit_id id = layout_inode_id(real);
-	uint16_t shard = ring_shard_of(map, &id);
 
 	r->h.real[ino] = real;
 	if (!r->h.one_log)
-		r->h.log[ino] = r->cfg.replicas > 1 ? shard : map->shards[shard].primary;
+		r->h.log[ino] = log_of(r, &id);
 }
 
 static int name_step(struct rig *r, const struct step *s)
@@ -347,6 +353,17 @@ static void fill(struct rig *r)
 	}
 }
 
+/* What is to be in several logs is, or other numbers of shards are needed. */
+static void spread(struct rig *r)
+{
+	const struct orbit_id block = layout_block_id(r->h.real[1], 0);
+
+	if (r->h.log[3] == r->h.log[0])
+		rig_fail(r, "one log has both directories");
+	if (log_of(r, &block) == r->h.log[0])
+		rig_fail(r, "one log has a file and its block");
+}
+
 void rig_new(struct rig *r, const struct rig_config *cfg)
 {
 	const struct cluster_config ccfg = {
@@ -377,8 +394,8 @@ void rig_new(struct rig *r, const struct rig_config *cfg)
 	note_real(r, 0, layout_ino_root());
 	if (!r->failed)
 		fill(r);
-	if (cfg->base == BASE_FILLED && cfg->nodes > 1 && r->h.log[3] == r->h.log[0])
-		rig_fail(r, "one log has both directories: other shards are needed");
+	if (cfg->base == BASE_FILLED && cfg->nodes > 1 && !r->failed)
+		spread(r);
 	if (!r->failed && fsync_dir(r, r->h.real[0]))
 		rig_fail(r, "cannot sync the root");
 	rig_run(r, 6 * ENV_SEC);
@@ -389,6 +406,14 @@ void rig_new(struct rig *r, const struct rig_config *cfg)
 }
 
 /* ---- the end ---- */
+
+int rig_leads(struct rig *r)
+{
+	const struct ring_map *map = cluster_map(r->c);
+	const struct orbit_id root = layout_inode_id(r->h.real[0]);
+
+	return cluster_at(r->c, map->shards[ring_shard_of(map, &root)].primary);
+}
 
 void rig_power(struct rig *r, unsigned n)
 {

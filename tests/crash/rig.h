@@ -51,6 +51,8 @@ void rig_settle(struct rig *r);
 /* What power loss leaves: all that was not synced is lost; or, with n > 0, it is lost, kept or torn
  * by that seed. */
 void rig_power(struct rig *r, unsigned n);
+/* The node that has served the root. */
+int rig_leads(struct rig *r);
 /* The nodes come back, all but @away (-1: none), which is removed; and a new client with a mount.
  */
 void rig_back(struct rig *r, int away);
