@@ -128,6 +128,7 @@ struct ask {
 	keeper_ask_cb *done;
 	void *arg;
 	uint64_t mark;   /* when it came: judge_mark() */
+	uint64_t about;  /* the suspect's incarnation then */
 	uint32_t awaits; /* a node without whose word it is not decided; 0: not known */
 	uint16_t status; /* once it is known */
 	uint64_t epoch;

@@ -158,6 +158,7 @@ void judge_take(struct keeper *k, struct ask *a)
 		lead_answer(k, a, WIRE_STALE, "no node with this ID is in the map");
 		return;
 	}
+	a->about = m->nodes[node].incarnation;
 	TAILQ_INSERT_TAIL(&k->lead.doubts, a, entry);
 	if (a->m.what == ASK_SUSPECT && m->nodes[node].number != k->number)
 		k->ops->probe(k->arg, m->nodes[node].number);
@@ -267,12 +268,19 @@ bool judge_knows(struct keeper *k)
 	return true;
 }
 
+/* It was not the one that runs now who could not be reached: that one nobody has tried yet. It may
+ * have what nobody else has. */
+static bool started_anew(const struct ring_map *m, const struct ask *a, uint16_t node)
+{
+	return a->m.what == ASK_SUSPECT && m->nodes[node].incarnation != a->about;
+}
+
 /* Is it known by now who lives? */
 static bool is_decided(struct keeper *k, const struct ring_map *m, struct ask *a)
 {
 	uint16_t node = ring_find(m, &a->m.node), last = ring_find_number(m, a->awaits);
 
-	if (node == RING_NONE)
+	if (node == RING_NONE || started_anew(m, a, node))
 		return true;
 	if (last != RING_NONE && m->nodes[last].up && judge_said(k, a->awaits) < a->mark)
 		return false;
@@ -373,7 +381,8 @@ static bool judge_doubts(struct keeper *k, struct ring_map *d)
 			continue;
 		}
 		TAILQ_INSERT_TAIL(&k->lead.flight, a, entry);
-		if (node == RING_NONE || by == RING_NONE || !d->nodes[node].up)
+		if (node == RING_NONE || by == RING_NONE || !d->nodes[node].up ||
+			started_anew(d, a, node))
 			continue;
 		log_warn("mod=keeper node=%s by=%s msg=\"is alive, but can not be reached by "
 			 "another node\"",
