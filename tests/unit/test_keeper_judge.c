@@ -250,6 +250,52 @@ static void test_judge_lets_nobody_leave_to_the_dead(void **state)
 	}
 }
 
+static void starts_anew(struct world *w, unsigned i, bool alive)
+{
+	const struct ring_node *n = world_node(w, i);
+	struct wire_ask_m q = {.what = ASK_REGISTER,
+		.node = world_id(i),
+		.term = n->number,
+		.incarnation = n->incarnation + 1,
+		.weight = n->weight,
+		.naddrs = 1};
+
+	snprintf(q.addr[0], sizeof(q.addr[0]), "%s", n->addr[0]);
+	assert_int_equal(world_ask(w, &q), WIRE_OK);
+	q.what = ASK_ALIVE;
+	if (alive)
+		assert_int_equal(world_ask(w, &q), WIRE_OK);
+}
+
+/* Nobody has tried yet to reach the one that runs now. */
+static void test_judge_drops_nobody_for_what_was_said_before_its_start(void **state)
+{
+	unsigned stays = 0, goes = 0;
+	const struct ring_shard *sh;
+	struct wire_ask_m q;
+	struct said d = {0};
+	struct world w;
+	unsigned shard;
+
+	(void)state;
+	world_init(&w);
+	boot_all(&w, 5);
+	copies(&w, 2);
+	sh = pair(&w, &stays, &goes);
+	shard = (unsigned)(sh - world_ring(&w)->shards);
+	w.m[stays].cut = w.m[goes].cut = true;
+	starts_anew(&w, stays, true);
+	q = (struct wire_ask_m){.what = ASK_SUSPECT, .node = world_id(goes), .by = world_id(stays)};
+	keeper_ask(w.m[world_leader(&w)].k, &q, said_ask, &d);
+	starts_anew(&w, goes, true);
+	for (unsigned i = 0; i < 20 && !d.done; i++)
+		world_run(&w, WORLD_STEP);
+	assert_true(d.done);
+	assert_int_equal(who(&w, world_ring(&w)->shards[shard].primary), stays);
+	assert_int_equal(world_ring(&w)->shards[shard].nmembers, 2);
+	world_fini(&w);
+}
+
 /* What a primary asked for a learner comes so late that it left and came back meanwhile. */
 static void test_judge_takes_no_late_word_for_a_learner(void **state)
 {
@@ -306,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_judge_makes_no_step_before_it_knows),
 		cmocka_unit_test(test_judge_lets_no_surplus_copy_go_to_the_dead),
 		cmocka_unit_test(test_judge_lets_nobody_leave_to_the_dead),
+		cmocka_unit_test(test_judge_drops_nobody_for_what_was_said_before_its_start),
 		cmocka_unit_test(test_judge_takes_no_late_word_for_a_learner),
 	};
 
