@@ -138,7 +138,8 @@ static const struct check_finding *mark_of(const struct checked *k, uint64_t ino
  * May that be left (docs/DATA.md)? Without a death nothing but orphans. Of a client that died the
  * mark of its writing or of its cut; while that stands, blocks behind the end, and a count that
  * does not know of what went into holes. When the mark is gone, the count may still be too low, and
- * says so. Where power was lost everywhere, the mark may be lost and its blocks not.
+ * says so, or too high, where who trimmed did not live to subtract. Where power was lost
+ * everywhere, the mark may be lost and its blocks not.
  */
 static bool may_be_left(const struct checked *k, const struct check_finding *f)
 {
@@ -153,7 +154,7 @@ static bool may_be_left(const struct checked *k, const struct check_finding *f)
 		return w->powerless || (w->killed && mark_of(k, f->ino));
 	case CHECK_BYTES:
 		return w->powerless || (w->killed && mark_of(k, f->ino)) ||
-		       (w->killed && f->other & TAIL_LOW && f->have < f->want);
+		       (w->killed && (f->have > f->want || f->other & TAIL_LOW));
 	case CHECK_BLOCK_NO_INODE:
 		return w->powerless;
 	default:
