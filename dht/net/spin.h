@@ -17,7 +17,7 @@
 #define SPIN_TIME (100 * UINT64_C(1000)) /* ns */
 #define SPIN_GAP (500 * UINT64_C(1000))
 #define SPIN_SCORE 8 /* spins for nothing, more than others, until it rests */
-#define SPIN_REST_MIN (100 * UINT64_C(1000000))
+#define SPIN_REST_MIN (2 * UINT64_C(1000000))
 #define SPIN_REST_MAX (1000 * UINT64_C(1000000))
 
 struct spin {
