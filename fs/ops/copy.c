@@ -2,11 +2,13 @@
  * copy: copy_file_range. What lies in blocks on both sides the nodes copy among themselves; the
  * rest is read and written here.
  *
- *   leases    the source's, shared, and the destination's, exclusive, in the order of their
- * numbers, so that nobody waits in a circle; in use to the end flush     what is dirty of the
- * source: the nodes are to have it walk      piece by piece: a hole is passed over, or made where
- * the destination has something; data becomes dirty in the destination, as bytes or as what is to
- * be copied (data.h) end       all of it is sent: nothing here refers to the source any more
+ *   leases           the source's, shared, and the destination's, exclusive, in the order of
+ *                    their numbers, so that nobody waits in a circle; in use to the end
+ *   flush            what is dirty of the source: the nodes are to have it
+ *   walk             piece by piece: a hole is passed over, or made where the destination has
+ *                    something; data becomes dirty in the destination, as bytes or as what is
+ *                    to be copied (data.h)
+ *   end              all of it is sent: nothing here refers to the source any more
  *
  * The walk waits as a writer does while much is dirty. An error is the call's: what was written
  * until then may be there. A signal ends the call; the walk goes no further then, and what was
