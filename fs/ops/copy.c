@@ -16,9 +16,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "dht/base/mem.h"
 #include "fs/cache/inode.h"
 #include "fs/ops/flush.h"
 #include "fs/ops/op.h"
@@ -51,6 +53,7 @@ struct copy {
 	struct fs_call sub; /* of an operation that is a part of it */
 	struct data_read read;
 	struct data_wait write;
+	void *bytes; /* that were read, until they are taken */
 };
 
 static void copy_walk(struct copy *k);
@@ -64,6 +67,7 @@ static void copy_end(struct copy *k, int rc)
 	while (k->leased)
 		inode_unuse(fs->inodes, k->lease[--k->leased].w.ino);
 	k->op.call->len = rc ? 0 : (size_t)k->len;
+	free(k->bytes);
 	op_end(&k->op, rc);
 	fs_release(fs, in);
 	fs_release(fs, out);
@@ -132,6 +136,14 @@ static void piece_write(struct copy *k, const void *data, size_t len)
 	data_write(k->out->data, &k->write);
 }
 
+/* What was read is good for as long as we are told of it, but writing may have to wait. */
+static void piece_keep(struct copy *k, const void *data, size_t len)
+{
+	k->bytes = mem_grow(k->bytes, len, 1);
+	memcpy(k->bytes, data, len);
+	piece_write(k, k->bytes, len);
+}
+
 static void piece_read(struct data_read *r, int rc)
 {
 	struct copy *k = container_of(r, struct copy, read);
@@ -142,7 +154,7 @@ static void piece_read(struct data_read *r, int rc)
 	if (rc)
 		copy_finish(k, rc == -ESTALE ? -EIO : rc);
 	else
-		piece_write(k, r->data, r->len < left ? r->len : left);
+		piece_keep(k, r->data, r->len < left ? r->len : left);
 }
 
 /* How much of @len can be taken at once at @off: no more than lies in one object. */
@@ -248,7 +260,8 @@ static bool is_sparse(const struct fs_attr *a)
 static void copy_ready(void *arg, int rc)
 {
 	struct copy *k = arg;
-	uint64_t size = data_size(k->in->data);
+	/* what the nodes have: somebody here may have written behind it since it was flushed */
+	uint64_t size = data_attr(k->in->data)->size;
 
 	if (rc || k->from >= size) {
 		flush_unpark(&k->op);

@@ -373,6 +373,63 @@ static void test_copy_random(void **state)
 		random_run(i, 120);
 }
 
+/* Somebody appends to the source meanwhile: what is copied is a beginning of it. */
+static void test_copy_of_what_grows(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct pair p = pair_new(seed);
+		size_t len = 2 * MB;
+		uint8_t *s = dx_bytes(0, len, 13);
+		struct fsx_wait w;
+
+		put(&p, 0, 0, s, MB);
+		fsx_call(p.m, &w);
+		fs_copy(p.m->fs, &w.call, p.a[0], 0, p.a[1], 0, TB);
+		sim_run(p.x->c->s, sim_below(p.x->c->s, 3 * ENV_MS));
+		put(&p, 0, MB, s + MB, MB);
+		assert_int_equal(fsx_wait(p.x, &w), 0);
+		assert_in_range(w.call.len, MB, len);
+		dx_expect(p.x, p.m, p.a[1], 0, s, w.call.len);
+		dx_expect(p.x, &p.m[1], p.b[1], 0, s, w.call.len);
+		free(s);
+		pair_free(&p);
+	}
+}
+
+/* What goes through the mount has to wait where much is dirty. */
+static void test_copy_waits_for_room(void **state)
+{
+	struct fsx *x = fsx_new(12, nodes, 0);
+	struct pair p;
+	size_t len = MB;
+	uint8_t *s = dx_bytes(0, len, 14);
+	struct fsx_wait w[8];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		fsx_client(x, NULL)->cfg.write_behind = MB;
+		if (i == 0)
+			assert_int_equal(fsx_mkfs(x, &x->m[i]), 0);
+		assert_int_equal(fsx_mount(x, &x->m[i]), 0);
+	}
+	pair_make(&p, x);
+	put(&p, 0, 0, s, len);
+	assert_int_equal(dx_flush(p.x, p.m, p.a[0]), 0);
+	for (unsigned i = 0; i < ARRAY_LEN(w); i++) {
+		fsx_call(p.m, &w[i]);
+		fs_copy(p.m->fs, &w[i].call, p.a[0], 0, p.a[1], i * len, len);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(w); i++) {
+		assert_int_equal(fsx_wait(p.x, &w[i]), 0);
+		assert_int_equal(w[i].call.len, len);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(w); i++)
+		dx_expect(p.x, &p.m[1], p.b[1], i * len, s, len);
+	free(s);
+	pair_free(&p);
+}
+
 /* Nodes crash and come back while they copy: all of it is there in the end, once. */
 static void test_copy_while_nodes_crash(void **state)
 {
@@ -484,6 +541,8 @@ int main(void)
 		cmocka_unit_test(test_copy_ends_by_a_signal),
 		cmocka_unit_test(test_copy_to_a_full_disk),
 		cmocka_unit_test(test_copy_random),
+		cmocka_unit_test(test_copy_of_what_grows),
+		cmocka_unit_test(test_copy_waits_for_room),
 		cmocka_unit_test(test_copy_while_nodes_crash),
 		cmocka_unit_test(test_copy_whose_mount_dies),
 	};
